@@ -1,0 +1,1 @@
+//! The main gateway, version 10: frames, opcodes, intents, close codes.

@@ -1,0 +1,1 @@
+//! Objects inside events and REST replies (users, guilds, channels, members, messages, voice states, invites).

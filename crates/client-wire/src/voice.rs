@@ -1,0 +1,1 @@
+//! The voice gateway, versions 4 to 9: frames, opcodes, close codes.
