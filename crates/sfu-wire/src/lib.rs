@@ -1,1 +1,327 @@
+//! Signalling <-> SFU: one stream of length-prefixed messages a shard, over a Unix socket.
 //!
+//! Owns: these messages, their framing and their version. Deliberately does not: interpret them.
+//!
+//! Signalling says what must be true, never what to do: a [`Leg`] describes one participant's transport whole, so that the same
+//! message creates it, changes it and rebuilds it in a new process. [`ToSfu::Snapshot`] is every leg of the shard and is the first thing
+//! a new SFU process hears after [`Start`]; changes follow on the same stream, in order. Nothing waits for an answer.
+//!
+//! The encoding is Protocol Buffers (proto3): fields are only ever added, unknown ones are skipped, so version N talks to N-1.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use prost::Message as _;
+
+/// Raised when a message gains a meaning that the other side must understand.
+pub const PROTOCOL: u32 = 1;
+/// A frame longer than this is a broken peer. A snapshot of 20,000 legs stays below it.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// The file descriptor arguments and messages of a shard: one UDP socket, one Unix stream socket.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Start {
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(uint32, tag = "2")]
+    pub shard: u32,
+    /// Seed for nonce starting points and sequence offsets; the core itself has no randomness.
+    #[prost(bytes = "vec", tag = "3")]
+    pub seed: Vec<u8>,
+    /// RTP packets a second that one sender may send before the rest is dropped.
+    #[prost(uint32, tag = "4")]
+    pub sender_packets_per_s_max: u32,
+}
+
+/// One participant's transport and place, whole.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Leg {
+    /// Unique for the life of the voice server; never used again for another participant.
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    /// Legs with the same room hear each other. A room lives on one shard.
+    #[prost(fixed64, tag = "2")]
+    pub room: u64,
+    /// The audio stream this leg sends, as every receiver sees it. Unique on the shard.
+    #[prost(fixed32, tag = "3")]
+    pub ssrc: u32,
+    /// Its audio is forwarded to others.
+    #[prost(bool, tag = "4")]
+    pub speak: bool,
+    /// Others' audio is forwarded to it.
+    #[prost(bool, tag = "5")]
+    pub hear: bool,
+    /// Its speaking flags may carry priority.
+    #[prost(bool, tag = "6")]
+    pub priority: bool,
+    /// Absent until the client has selected a protocol: until then only IP discovery is answered.
+    #[prost(message, optional, tag = "7")]
+    pub native: Option<Native>,
+}
+
+/// The security of a native leg.
+// Debug is written by hand below: a key must not reach a log.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Native {
+    /// The encryption mode's name in the public protocol.
+    #[prost(string, tag = "1")]
+    pub mode: String,
+    /// 32 bytes. A changed key is a new session key: counters start anew.
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    /// Where the client says it is (`ip:port`), told over its authenticated connection. Used only if IP discovery was answered to that
+    /// very address, which proves that the client receives there; otherwise the first authenticated packet decides.
+    #[prost(string, tag = "3")]
+    pub claimed_address: String,
+}
+
+impl std::fmt::Debug for Native {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Native").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Snapshot {
+    #[prost(message, repeated, tag = "1")]
+    pub legs: Vec<Leg>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RemoveLeg {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum ToSfu {
+    #[prost(message, tag = "1")]
+    Start(Start),
+    #[prost(message, tag = "2")]
+    Snapshot(Snapshot),
+    #[prost(message, tag = "3")]
+    PutLeg(Leg),
+    #[prost(message, tag = "4")]
+    RemoveLeg(RemoveLeg),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Started {
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(uint32, tag = "2")]
+    pub shard: u32,
+    #[prost(string, tag = "3")]
+    pub version: String,
+}
+
+/// The leg's address is known and its transport works: "voice connected".
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LegConnected {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+}
+
+/// The leg began or stopped sending audio.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LegSpeaking {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    #[prost(bool, tag = "2")]
+    pub speaking: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DropCount {
+    /// The name of the reason.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    #[prost(uint64, tag = "2")]
+    pub packets: u64,
+}
+
+/// A shard's counters since it started, told about once a second.
+/// received = forwarded_in + consumed + sum(drops).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Report {
+    #[prost(uint64, tag = "1")]
+    pub received: u64,
+    /// Packets taken in that were forwarded to at least zero listeners (a speaker alone in a room forwards to nobody).
+    #[prost(uint64, tag = "2")]
+    pub forwarded_in: u64,
+    /// Discovery, keepalives, pings and RTCP.
+    #[prost(uint64, tag = "3")]
+    pub consumed: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub drops: Vec<DropCount>,
+    #[prost(uint64, tag = "5")]
+    pub sent: u64,
+    /// Datagrams the kernel would not take.
+    #[prost(uint64, tag = "6")]
+    pub send_failed: u64,
+    /// Datagrams that overflowed the socket's receive buffer, as the kernel counts them.
+    #[prost(uint64, tag = "7")]
+    pub receive_overflow: u64,
+    #[prost(uint32, tag = "8")]
+    pub legs: u32,
+    #[prost(uint32, tag = "9")]
+    pub rooms: u32,
+    /// CPU time of the shard's thread, user and system.
+    #[prost(uint64, tag = "10")]
+    pub cpu_ns: u64,
+    /// Wall time since the shard started.
+    #[prost(uint64, tag = "11")]
+    pub uptime_ns: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum FromSfu {
+    #[prost(message, tag = "1")]
+    Started(Started),
+    #[prost(message, tag = "2")]
+    LegConnected(LegConnected),
+    #[prost(message, tag = "3")]
+    LegSpeaking(LegSpeaking),
+    #[prost(message, tag = "4")]
+    Report(Report),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ToSfuFrame {
+    #[prost(oneof = "ToSfu", tags = "1, 2, 3, 4")]
+    message: Option<ToSfu>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FromSfuFrame {
+    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4")]
+    message: Option<FromSfu>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("a frame of {0} bytes is longer than {FRAME_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("a frame does not decode: {0}")]
+    Malformed(String),
+}
+
+/// A message that can be framed: little-endian u32 length, then the encoding.
+pub trait Framed: Sized {
+    fn append_to(self, out: &mut Vec<u8>);
+    /// `Ok(None)` is a message of a later version, to be skipped.
+    fn decode(body: &[u8]) -> Result<Option<Self>, WireError>;
+}
+
+fn append<M: prost::Message>(frame: &M, out: &mut Vec<u8>) {
+    let length = u32::try_from(frame.encoded_len()).expect("no message reaches four gigabytes");
+    out.extend_from_slice(&length.to_le_bytes());
+    frame.encode(out).expect("a Vec grows as needed");
+}
+
+impl Framed for ToSfu {
+    fn append_to(self, out: &mut Vec<u8>) {
+        append(&ToSfuFrame { message: Some(self) }, out);
+    }
+
+    fn decode(body: &[u8]) -> Result<Option<Self>, WireError> {
+        ToSfuFrame::decode(body).map(|f| f.message).map_err(|e| WireError::Malformed(e.to_string()))
+    }
+}
+
+impl Framed for FromSfu {
+    fn append_to(self, out: &mut Vec<u8>) {
+        append(&FromSfuFrame { message: Some(self) }, out);
+    }
+
+    fn decode(body: &[u8]) -> Result<Option<Self>, WireError> {
+        FromSfuFrame::decode(body).map(|f| f.message).map_err(|e| WireError::Malformed(e.to_string()))
+    }
+}
+
+/// Cuts a byte stream into messages.
+#[derive(Debug, Default)]
+pub struct Deframer {
+    buffer: Vec<u8>,
+    read: usize,
+}
+
+impl Deframer {
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.read > 0 {
+            self.buffer.drain(..self.read);
+            self.read = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` until more bytes have come. Messages of a later version are passed over.
+    pub fn next<M: Framed>(&mut self) -> Result<Option<M>, WireError> {
+        loop {
+            let rest = &self.buffer[self.read..];
+            let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+            let length = u32::from_le_bytes(*head) as usize;
+            if length > FRAME_BYTES_MAX {
+                return Err(WireError::TooLong(length));
+            }
+            let Some(body) = body.get(..length) else { return Ok(None) };
+            let message = M::decode(body)?;
+            self.read += 4 + length;
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg() -> Leg {
+        let native = Native { mode: "aead_aes256_gcm_rtpsize".into(), key: vec![7; 32], claimed_address: "1.2.3.4:5".into() };
+        Leg { id: 1, room: 2, ssrc: 3, speak: true, hear: true, priority: false, native: Some(native) }
+    }
+
+    #[test]
+    fn messages_survive_any_cutting_of_the_stream() {
+        let messages = [
+            ToSfu::Start(Start { protocol: PROTOCOL, shard: 1, seed: vec![1; 32], sender_packets_per_s_max: 100 }),
+            ToSfu::Snapshot(Snapshot { legs: vec![leg(), leg()] }),
+            ToSfu::PutLeg(leg()),
+            ToSfu::RemoveLeg(RemoveLeg { id: 1 }),
+        ];
+        let mut stream = Vec::new();
+        for message in messages.clone() {
+            message.append_to(&mut stream);
+        }
+        for step in [1, 2, 3, 7, 64, stream.len()] {
+            let mut deframer = Deframer::default();
+            let mut got = Vec::new();
+            for chunk in stream.chunks(step) {
+                deframer.push(chunk);
+                while let Some(message) = deframer.next::<ToSfu>().unwrap() {
+                    got.push(message);
+                }
+            }
+            assert_eq!(got, messages, "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn a_later_versions_message_is_passed_over_and_nonsense_is_an_error() {
+        // Field 15, a length-delimited message this version does not know.
+        let mut stream = vec![4, 0, 0, 0, 0x7a, 2, 8, 1];
+        ToSfu::RemoveLeg(RemoveLeg { id: 9 }).append_to(&mut stream);
+        let mut deframer = Deframer::default();
+        deframer.push(&stream);
+        assert_eq!(deframer.next::<ToSfu>(), Ok(Some(ToSfu::RemoveLeg(RemoveLeg { id: 9 }))));
+
+        let mut deframer = Deframer::default();
+        deframer.push(&[1, 0, 0, 0, 0xff]);
+        assert!(matches!(deframer.next::<ToSfu>(), Err(WireError::Malformed(_))));
+        let mut deframer = Deframer::default();
+        deframer.push(&[0xff; 4]);
+        assert_eq!(deframer.next::<ToSfu>(), Err(WireError::TooLong(u32::MAX as usize)));
+    }
+}
