@@ -1,1 +1,85 @@
-fn main() {}
+//! `cargo x`: everything one does with this repository, from a fresh machine on.
+//!
+//! Owns: installing what is missing, building, running, checking, testing. Deliberately does not: anything a plain `cargo`
+//! command does as well.
+
+mod setup;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use stage::{cargo, run, Failure};
+
+const HELP: &str = "\
+cargo x <command>
+
+  up [options]   build and run the whole server on this machine (options: see `guildhall up --help`)
+  test           everything CI runs: install what is missing, check, unit tests, end-to-end tests with real clients
+  check          formatting and lints only
+  setup          install what building and testing need, and nothing else
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let command = args.next();
+    let rest: Vec<String> = args.collect();
+    let result = match command.as_deref() {
+        Some("up") => up(&rest),
+        Some("test" | "ci") => test(&rest),
+        Some("check") => check(),
+        Some("setup") => setup::build_packages().and_then(|()| setup::test_packages()).and_then(|()| setup::clients()),
+        None | Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(other) => Err(Failure(format!("there is no `cargo x {other}`\n\n{HELP}"))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("cargo x: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root, wherever the command was typed.
+fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this crate lives two folders below the root").to_owned()
+}
+
+fn up(args: &[String]) -> Result<(), Failure> {
+    setup::build_packages()?;
+    build_guildhall()?;
+    let binary = root().join("target/debug/guildhall");
+    let mut command = std::process::Command::new(&binary);
+    command.arg("up").args(args);
+    // The server takes this process's place, so that signals and the exit code are its own.
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    Err(Failure(format!("{} does not start: {error}", binary.display())))
+}
+
+fn build_guildhall() -> Result<(), Failure> {
+    run("build", cargo(&["build", "--package", "guildhall"]))
+}
+
+fn check() -> Result<(), Failure> {
+    run("formatting", cargo(&["fmt", "--all", "--check"]))?;
+    run("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+fn test(args: &[String]) -> Result<(), Failure> {
+    setup::build_packages()?;
+    setup::test_packages()?;
+    check()?;
+    build_guildhall()?;
+    setup::clients()?;
+    let extra: Vec<&str> = args.iter().map(String::as_str).collect();
+    if setup::has("cargo-nextest") {
+        run("tests", cargo(&[&["nextest", "run", "--workspace"], extra.as_slice()].concat()))
+    } else {
+        run("tests", cargo(&[&["test", "--workspace"], extra.as_slice()].concat()))
+    }
+}

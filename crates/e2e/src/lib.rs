@@ -1,0 +1,32 @@
+//! Real processes, real sound, real clients: the harness of the end-to-end tests.
+//!
+//! Owns: starting `guildhall` and the client bots, speaking to them line by line, ending them. Deliberately does not: know how
+//! anything inside works. Every wait has a deadline and ends with what was seen until then.
+#![forbid(unsafe_code)]
+
+mod bot;
+mod process;
+mod server;
+mod talk;
+
+pub use bot::{hears, Bot, Library};
+pub use process::{signal_pid, Lines, Running};
+pub use server::{Server, User};
+pub use talk::{speech, Talk};
+
+use std::path::PathBuf;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("this crate lives two folders below the root").to_owned()
+}
+
+/// The program under test, built beside the tests.
+pub fn guildhall() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let folder = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
+    let binary = folder.join("guildhall");
+    assert!(binary.is_file(), "{} is not built: run `cargo x test`, or `cargo build` first", binary.display());
+    binary
+}

@@ -1,0 +1,143 @@
+//! A child process that prints one JSON object a line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The last lines of a process's output, for the message of a failing test.
+const TAIL_LINES: usize = 60;
+
+/// Ends its process when dropped.
+pub struct Running {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    pub lines: Lines,
+}
+
+/// What a process printed, in order.
+pub struct Lines {
+    name: String,
+    receiver: Receiver<Value>,
+    stderr: Arc<Mutex<Vec<String>>>,
+    seen: Vec<Value>,
+}
+
+impl Running {
+    pub fn start(name: &str, mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e} ({command:?})"));
+        let (sender, receiver) = channel();
+        let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if let Ok(value) = serde_json::from_str::<Value>(&line)
+                    && sender.send(value).is_err()
+                {
+                    break;
+                }
+            }
+        });
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let err = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let tail = Arc::clone(&stderr);
+        std::thread::spawn(move || {
+            for line in err.lines().map_while(Result::ok) {
+                tail.lock().expect("no holder of this lock panics").push(line);
+            }
+        });
+        let stdin = child.stdin.take();
+        Self { name: name.to_owned(), child, stdin, lines: Lines { name: name.to_owned(), receiver, stderr, seen: Vec::new() } }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes one JSON object as a line.
+    pub fn send(&mut self, value: &Value) {
+        let stdin = self.stdin.as_mut().expect("stdin is open until the end");
+        let written = writeln!(stdin, "{value}").and_then(|()| stdin.flush());
+        assert!(written.is_ok(), "{} no longer reads: {written:?}\n{}", self.name, self.lines.story());
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
+        // A process's end has no event in std that can be awaited with a deadline; its output's end is that event.
+        let deadline = Instant::now() + within;
+        while self.lines.next_before(deadline).is_some() {}
+        assert!(Instant::now() < deadline, "{} did not end within {within:?}\n{}", self.name, self.lines.story());
+        self.child.wait().expect("the child is ours")
+    }
+
+    /// Sends a signal by name, such as `TERM` or `KILL`.
+    pub fn signal(&self, signal: &str) {
+        signal_pid(self.pid(), signal);
+    }
+}
+
+/// Sends a signal to any process of ours.
+pub fn signal_pid(pid: u32, signal: &str) {
+    let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
+    assert!(status.is_ok_and(|s| s.success()), "kill -{signal} {pid} failed");
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already ended is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    fn next_before(&mut self, deadline: Instant) -> Option<Value> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.receiver.recv_timeout(left) {
+            Ok(value) => {
+                self.seen.push(value.clone());
+                Some(value)
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// The next line that satisfies the condition; lines before it are passed over.
+    pub fn until(&mut self, what: &str, within: Duration, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + within;
+        while let Some(value) = self.next_before(deadline) {
+            if wanted(&value) {
+                return value;
+            }
+        }
+        panic!("{}: waited {within:?} for {what}\n{}", self.name, self.story());
+    }
+
+    /// The next line with this `event`.
+    pub fn event(&mut self, event: &str, within: Duration) -> Value {
+        self.until(event, within, |v| v["event"] == event)
+    }
+
+    /// Everything printed so far and not yet read, without waiting.
+    pub fn drain(&mut self) -> Vec<Value> {
+        let now = Instant::now();
+        std::iter::from_fn(|| self.next_before(now)).collect()
+    }
+
+    /// Does the error output contain this text by now?
+    pub fn stderr_contains(&self, text: &str) -> bool {
+        self.stderr.lock().expect("no holder of this lock panics").iter().any(|l| l.contains(text))
+    }
+
+    /// What the process said, for a failing test's message.
+    pub fn story(&self) -> String {
+        let stderr = self.stderr.lock().expect("no holder of this lock panics");
+        let from = stderr.len().saturating_sub(TAIL_LINES);
+        let lines: Vec<String> = self.seen.iter().rev().take(TAIL_LINES).rev().map(Value::to_string).collect();
+        format!("--- {} printed:\n{}\n--- and on stderr:\n{}", self.name, lines.join("\n"), stderr[from..].join("\n"))
+    }
+}

@@ -1,0 +1,91 @@
+//! One whole server: `guildhall up` on ports of its own in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Running;
+
+/// Starting includes making certificates and accounts on a machine that is busy.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+pub struct Server {
+    pub process: Running,
+    pub ready: Value,
+    pub demo: Value,
+    folder: TempDir,
+}
+
+#[derive(Debug, Clone)]
+pub struct User {
+    pub id: String,
+    pub token: String,
+}
+
+impl Server {
+    /// A demonstration guild with this many accounts.
+    pub fn start(accounts: usize) -> Self {
+        Self::start_with(accounts, &[])
+    }
+
+    pub fn start_with(accounts: usize, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(crate::guildhall());
+        command.args(["up", "--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"]);
+        command.arg("--data").arg(folder.path()).arg("--demo").arg(accounts.to_string()).args(options);
+        let mut process = Running::start("guildhall up", command);
+        let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
+        let text = std::fs::read_to_string(folder.path().join("demo.json")).expect("--demo leaves demo.json");
+        let demo = serde_json::from_str(&text).expect("demo.json is JSON");
+        Self { process, ready, demo, folder }
+    }
+
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `http://host:port`.
+    pub fn http(&self) -> &str {
+        self.ready["http"].as_str().expect("the ready line names the HTTP address")
+    }
+
+    /// `ws://host:port`.
+    pub fn gateway(&self) -> &str {
+        self.ready["gateway"].as_str().expect("the ready line names the gateway")
+    }
+
+    /// The certificate that clients must trust for the voice WebSocket.
+    pub fn ca(&self) -> PathBuf {
+        self.ready["ca"].as_str().expect("the ready line names the CA").into()
+    }
+
+    pub fn guild(&self) -> &str {
+        self.demo["guild"].as_str().expect("demo.json names the guild")
+    }
+
+    /// The n-th voice channel.
+    pub fn voice_channel(&self, n: usize) -> String {
+        let channels = self.demo["channels"].as_array().expect("demo.json lists channels");
+        let voice = channels.iter().filter(|c| c["type"] == 2).nth(n).expect("the demo has two voice channels");
+        voice["id"].as_str().expect("a channel has an id").to_owned()
+    }
+
+    /// The n-th account; the first owns the guild.
+    pub fn user(&self, n: usize) -> User {
+        let user = &self.demo["users"][n];
+        let text = |key: &str| user[key].as_str().unwrap_or_else(|| panic!("demo account {n} has no {key}")).to_owned();
+        User { id: text("id"), token: text("token") }
+    }
+
+    /// Runs `guildhall ctl` and returns what it printed; it must succeed.
+    pub fn ctl(&self, args: &[&str]) -> String {
+        let out = Command::new(crate::guildhall()).arg("ctl").arg("--data").arg(self.data()).args(args).output();
+        let out = out.expect("ctl starts");
+        let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "ctl {args:?} failed: {stdout}{stderr}\n{}", self.process.lines.story());
+        stdout.into_owned()
+    }
+}
