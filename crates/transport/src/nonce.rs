@@ -1,0 +1,193 @@
+//! The counter that makes nonces, and how two directions that share one key keep apart.
+
+/// The two sides should be this far apart at first: half the circle.
+const HALF: u32 = 1 << 31;
+/// Nearer than this, the side that can moves away.
+const TOO_NEAR: u32 = 1 << 30;
+
+/// Counts the nonces of our direction.
+///
+/// Both directions of a native leg use the same key, and clients begin to count anywhere (at random, at 0, at 1). So the
+/// server's counter, which begins at a random point, moves half a circle away from the first nonce that the client
+/// has authenticated, unless it is far enough away already; it refuses to go where either of them has been; and
+/// [`headroom`](Self::headroom) tells when it is time for a new key, long before that.
+#[derive(Debug, Clone)]
+pub struct NonceCounter {
+    first: u32,
+    next: u32,
+    /// How many more may be taken before one would be used a second time.
+    left: u32,
+    /// What was used before the move.
+    early: Option<Run>,
+    /// The highest nonce that the peer has used.
+    peer: Option<u32>,
+    moves: bool,
+}
+
+/// Used nonces: from `first` up to, not including, `end`, around the circle.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: u32,
+    end: u32,
+}
+
+impl Run {
+    fn contains(self, nonce: u32) -> bool {
+        nonce.wrapping_sub(self.first) < self.end.wrapping_sub(self.first)
+    }
+}
+
+impl NonceCounter {
+    /// A server's counter. `start` is random, or, after a restart, beyond anything that can have been used.
+    #[must_use]
+    pub fn server(start: u32) -> Self {
+        Self { first: start, next: start, left: u32::MAX, early: None, peer: None, moves: true }
+    }
+
+    /// A client's counter, which stays where it is: the server is the one that moves.
+    #[must_use]
+    pub fn client(start: u32) -> Self {
+        Self { moves: false, ..Self::server(start) }
+    }
+
+    /// The next nonce that would be used: what must be written down to go on after a restart.
+    #[must_use]
+    pub fn state(&self) -> u32 {
+        self.next
+    }
+
+    /// How many packets may still pass in the busier direction before the two directions could meet. A new key
+    /// is due long before this is zero.
+    #[must_use]
+    pub fn headroom(&self) -> u32 {
+        let Some(peer) = self.peer else { return self.left };
+        let to_us = self.first.wrapping_sub(peer);
+        let to_early = self.early.map_or(u32::MAX, |early| early.first.wrapping_sub(peer));
+        self.left.min(to_us).min(to_early)
+    }
+
+    /// Takes the next nonce; none is left when all others have been used.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        self.left = self.left.checked_sub(1)?;
+        let nonce = self.next;
+        self.next = nonce.wrapping_add(1);
+        Some(nonce)
+    }
+
+    /// Whether we have used this nonce ourselves, so that a packet with it is one of ours sent back.
+    pub(crate) fn is_ours(&self, nonce: u32) -> bool {
+        let run = Run { first: self.first, end: self.next };
+        run.contains(nonce) || self.early.is_some_and(|early| early.contains(nonce))
+    }
+
+    /// Learns of a nonce that the peer has used in a packet that authenticated.
+    pub(crate) fn observe(&mut self, nonce: u32) {
+        match &mut self.peer {
+            Some(peer) => {
+                if nonce.wrapping_sub(*peer).cast_signed() > 0 {
+                    *peer = nonce;
+                }
+            }
+            None => self.meet(nonce),
+        }
+    }
+
+    fn meet(&mut self, nonce: u32) {
+        self.peer = Some(nonce);
+        if !self.moves {
+            return;
+        }
+        let ahead = self.next.wrapping_sub(nonce);
+        if !(TOO_NEAR..=TOO_NEAR.wrapping_neg()).contains(&ahead) {
+            if self.next != self.first {
+                self.early = Some(Run { first: self.first, end: self.next });
+            }
+            self.first = nonce.wrapping_add(HALF);
+            self.next = self.first;
+        }
+        let to_peer = nonce.wrapping_sub(self.next);
+        let to_early = self.early.map_or(u32::MAX, |early| early.first.wrapping_sub(self.next));
+        self.left = to_peer.min(to_early);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn counts_around_the_circle() {
+        let mut counter = NonceCounter::client(u32::MAX);
+        assert_eq!([counter.take(), counter.take()], [Some(u32::MAX), Some(0)]);
+        assert_eq!(counter.state(), 1);
+    }
+
+    #[test]
+    fn a_near_server_moves_half_a_circle_away() {
+        let mut server = NonceCounter::server(1000);
+        server.take();
+        server.observe(900);
+        assert_eq!(server.state(), 900 + HALF);
+        assert!(server.is_ours(1000) && !server.is_ours(1001) && !server.is_ours(999));
+        assert_eq!(server.headroom(), 100);
+        assert_eq!(server.take(), Some(900 + HALF));
+        assert!(server.is_ours(900 + HALF) && !server.is_ours(901 + HALF));
+    }
+
+    #[test]
+    fn a_far_server_stays() {
+        let mut server = NonceCounter::server(HALF);
+        server.observe(1);
+        assert_eq!(server.state(), HALF);
+        assert_eq!(server.headroom(), HALF - 1);
+        server.observe(11);
+        assert_eq!(server.headroom(), HALF - 11);
+        // An older one, arriving late, changes nothing.
+        server.observe(5);
+        assert_eq!(server.headroom(), HALF - 11);
+    }
+
+    #[test]
+    fn only_the_first_nonce_moves_it() {
+        let mut server = NonceCounter::server(0);
+        server.observe(5);
+        server.take();
+        server.observe(6 + HALF);
+        assert_eq!(server.state(), 6 + HALF);
+    }
+
+    #[test]
+    fn a_client_stays() {
+        let mut client = NonceCounter::client(7);
+        client.observe(7);
+        assert_eq!(client.state(), 7);
+    }
+
+    #[test]
+    fn nothing_is_used_twice() {
+        let mut server = NonceCounter::server(3);
+        server.left = 1;
+        assert_eq!([server.take(), server.take(), server.take()], [Some(3), None, None]);
+    }
+
+    proptest! {
+        /// Wherever both begin: after the first packet each has at least a quarter of the circle before it, but for
+        /// what was sent before they met.
+        #[test]
+        fn they_keep_apart(start: u32, early in 0u32..3, peer: u32) {
+            let mut server = NonceCounter::server(start);
+            for _ in 0..early {
+                server.take();
+            }
+            server.observe(peer);
+            prop_assert!(!server.is_ours(peer) || Run { first: start, end: start.wrapping_add(early) }.contains(peer));
+            let ahead = server.state().wrapping_sub(peer);
+            prop_assert!((TOO_NEAR..=TOO_NEAR.wrapping_neg()).contains(&ahead));
+            let left = server.left;
+            prop_assert!(left >= TOO_NEAR - 3);
+            let last = server.state().wrapping_add(left - 1);
+            prop_assert!(last != peer && !Run { first: start, end: start.wrapping_add(early) }.contains(last) || server.early.is_none());
+        }
+    }
+}
