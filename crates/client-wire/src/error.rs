@@ -12,19 +12,28 @@ pub mod code {
     pub const UNKNOWN_INVITE: u32 = 10006;
     pub const UNKNOWN_MEMBER: u32 = 10007;
     pub const UNKNOWN_MESSAGE: u32 = 10008;
+    pub const UNKNOWN_OVERWRITE: u32 = 10009;
     pub const UNKNOWN_ROLE: u32 = 10011;
     pub const UNKNOWN_USER: u32 = 10013;
     pub const UNKNOWN_BAN: u32 = 10026;
     pub const UNKNOWN_VOICE_STATE: u32 = 10065;
     pub const UNKNOWN_STAGE_INSTANCE: u32 = 10067;
     pub const TOO_MANY_GUILDS: u32 = 30001;
+    pub const TOO_MANY_ROLES: u32 = 30005;
+    pub const TOO_MANY_CHANNELS: u32 = 30013;
+    pub const TOO_MANY_INVITES: u32 = 30016;
+    pub const TOO_MANY_OVERWRITES: u32 = 30060;
     pub const UNAUTHORIZED: u32 = 40001;
     pub const BANNED: u32 = 40007;
     pub const NOT_IN_VOICE: u32 = 40032;
     pub const MISSING_ACCESS: u32 = 50001;
+    pub const NOT_THE_AUTHOR: u32 = 50005;
+    pub const EMPTY_MESSAGE: u32 = 50006;
     pub const MISSING_PERMISSIONS: u32 = 50013;
     pub const WRONG_CHANNEL_TYPE: u32 = 50024;
+    pub const INVALID_ROLE: u32 = 50028;
     pub const INVALID_FORM: u32 = 50035;
+    pub const INVALID_GUILD: u32 = 50055;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
