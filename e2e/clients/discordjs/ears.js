@@ -1,0 +1,119 @@
+// What was received, by SSRC: the packets as they came off the network, and the sound decoded from what the library
+// decrypted.
+
+import OpusScript from 'opusscript';
+
+import { peaksHz, rms } from './spectrum.js';
+
+// A stream that has been silent for longer than this belongs to an earlier scene of the test.
+const STREAM_REMEMBERED_MS = 10_000;
+const RTP_HEADER_BYTES = 12;
+const OPUS_PAYLOAD_TYPE = 120;
+
+export class Ears {
+  #streams = new Map();
+  #listening = false;
+
+  /** Any datagram; those that are no RTP packets of Opus are left alone. */
+  datagram(message) {
+    if (message.length < RTP_HEADER_BYTES || message[0] >> 6 !== 2) return;
+    if ((message[1] & 0x7f) !== OPUS_PAYLOAD_TYPE) return;
+    this.#stream(message.readUInt32BE(8)).packet(message.readUInt16BE(2), this.#listening);
+  }
+
+  /** One decrypted Opus packet. */
+  opus(ssrc, packet) {
+    if (this.#listening) this.#stream(ssrc).decode(packet);
+  }
+
+  listen() {
+    this.#listening = true;
+    for (const [ssrc, stream] of this.#streams) {
+      if (stream.silentMs() > STREAM_REMEMBERED_MS) {
+        stream.forget();
+        this.#streams.delete(ssrc);
+      } else {
+        stream.reset();
+      }
+    }
+  }
+
+  report(userOf) {
+    this.#listening = false;
+    return [...this.#streams]
+      .sort(([left], [right]) => left - right)
+      .map(([ssrc, stream]) => ({ ssrc, user: userOf(ssrc) ?? null, ...stream.report() }));
+  }
+
+  #stream(ssrc) {
+    if (!this.#streams.has(ssrc)) this.#streams.set(ssrc, new Stream());
+    return this.#streams.get(ssrc);
+  }
+}
+
+/** One stream over one interval of listening. */
+class Stream {
+  #decoder = new OpusScript(48_000, 2);
+  /** Sequence numbers, extended over the wrap at 2^16. */
+  #numbers = new Set();
+  #highest;
+  #lastPacket = performance.now();
+  #longestGap = 0;
+  #mono = [];
+
+  packet(sequence, listening) {
+    const now = performance.now();
+    const number = this.#extend(sequence);
+    if (listening) {
+      if (this.#numbers.size > 0) this.#longestGap = Math.max(this.#longestGap, now - this.#lastPacket);
+      this.#numbers.add(number);
+    }
+    this.#lastPacket = now;
+  }
+
+  decode(packet) {
+    const pcm = this.#decoder.decode(packet);
+    for (let at = 0; at + 4 <= pcm.length; at += 4) {
+      this.#mono.push((pcm.readInt16LE(at) + pcm.readInt16LE(at + 2)) / 2);
+    }
+  }
+
+  silentMs() {
+    return performance.now() - this.#lastPacket;
+  }
+
+  reset() {
+    this.#numbers.clear();
+    this.#longestGap = 0;
+    this.#mono = [];
+  }
+
+  forget() {
+    this.#decoder.delete();
+  }
+
+  report() {
+    const numbers = [...this.#numbers].sort((left, right) => left - right);
+    const [first, last] = [numbers.at(0), numbers.at(-1)];
+    const samples = Float64Array.from(this.#mono);
+    return {
+      packets: numbers.length,
+      lost: numbers.length === 0 ? 0 : last - first + 1 - numbers.length,
+      seq_first: numbers.length === 0 ? null : first & 0xffff,
+      seq_last: numbers.length === 0 ? null : last & 0xffff,
+      peaks_hz: peaksHz(samples),
+      rms: rms(samples),
+      longest_gap_ms: Math.round(this.#longestGap),
+      last_packet_ms_ago: Math.round(this.silentMs()),
+    };
+  }
+
+  /** Extends a sequence number by its distance, at most half a circle, from the highest one so far. */
+  #extend(sequence) {
+    this.#highest ??= sequence;
+    const distance = ((sequence - this.#highest) << 16) >> 16;
+    const number = this.#highest + distance;
+    this.#highest = Math.max(this.#highest, number);
+    return number;
+  }
+}

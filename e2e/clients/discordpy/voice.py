@@ -1,0 +1,163 @@
+"""One bot's voice connection: what discord.py goes through, turned into the events of the control protocol."""
+
+import asyncio
+import socket
+
+import discord
+from control import emit
+from discord.voice_state import ConnectionFlowState, VoiceConnectionState
+from ears import Ears
+from tone import Tone
+
+SPEAKING_OP = 5
+
+
+class Voice:
+    """What outlives a single voice connection: the tone to play, the ears, and where the bot is meant to be."""
+
+    def __init__(self, guild: discord.Guild) -> None:
+        self._guild = guild
+        self._ears = Ears()
+        self._hz: float | None = None
+        self._joining: int | None = None
+        self._connected: int | None = None
+
+    async def join(self, channel_id: int) -> None:
+        channel = self._guild.get_channel(channel_id)
+        if channel is None:
+            raise ValueError(f'no channel {channel_id}')
+        self._joining = channel_id
+        try:
+            await self._go_to(channel)
+        except (asyncio.TimeoutError, discord.DiscordException) as why:
+            self._joining = None
+            emit('error', message=f'cannot join {channel_id}: {why!r}')
+
+    async def leave(self) -> None:
+        await self._present().disconnect()
+
+    def tone(self, hz: float, on: bool) -> None:
+        self._hz = hz if on else None
+        if voice := self._guild.voice_client:
+            voice.stop()
+            self._play()
+
+    async def hear(self, seconds: float) -> None:
+        self._ears.listen()
+        await asyncio.sleep(seconds)
+        self._ears.stop_listening()
+        # Not on the event loop, which has a connection to keep alive.
+        emit('heard', streams=await asyncio.to_thread(self._ears.report))
+
+    def cut(self) -> None:
+        """Shuts the socket under the voice WebSocket, as a network would: no closing handshake."""
+        self._present().ws.ws.get_extra_info('socket').shutdown(socket.SHUT_RDWR)
+
+    def state(self) -> None:
+        voice = self._guild.voice_client
+        connected = voice is not None and voice.is_connected()
+        emit(
+            'state',
+            channel=str(voice.channel.id) if voice else None,
+            connected=connected,
+            mode=voice.mode if connected else None,
+        )
+
+    async def close(self) -> None:
+        if voice := self._guild.voice_client:
+            await voice.disconnect(force=True)
+
+    def connected(self, voice: 'ObservedVoiceClient') -> None:
+        """A connection that was asked for is a join; one that was not is a move, or in the same channel a new one."""
+        channel, before = voice.channel.id, self._connected
+        self._connected = channel
+        if self._joining == channel:
+            self._joining = None
+            emit('joined', channel=str(channel), mode=voice.mode)
+        elif before == channel:
+            emit('voice_reconnected')
+        else:
+            emit('moved', channel=str(channel), mode=voice.mode)
+        self._play()
+
+    def disconnected(self, code: int | None) -> None:
+        # A failed join is told by the join itself.
+        if self._connected is not None:
+            emit('disconnected', code=code)
+        self._connected = None
+
+    def speaking(self, ssrc: int, user: str | None) -> None:
+        if user is not None:
+            self._ears.users[ssrc] = user
+        emit('speaking', user=user, ssrc=ssrc)
+
+    async def _go_to(self, channel: discord.VoiceChannel) -> None:
+        if voice := self._guild.voice_client:
+            await voice.move_to(channel)
+            # The library only logs a move that failed.
+            if self._joining == channel.id:
+                raise asyncio.TimeoutError('the move never arrived')
+        else:
+            await channel.connect(cls=self._client, self_deaf=False, self_mute=False)
+
+    def _client(self, client: discord.Client, channel: discord.VoiceChannel) -> 'ObservedVoiceClient':
+        return ObservedVoiceClient(client, channel, self, self._ears)
+
+    def _present(self) -> 'ObservedVoiceClient':
+        if voice := self._guild.voice_client:
+            return voice
+        raise ValueError('not in a channel')
+
+    def _play(self) -> None:
+        voice = self._guild.voice_client
+        if self._hz is not None and voice and voice.is_connected() and not voice.is_playing():
+            voice.play(Tone(self._hz))
+
+
+class ObservedVoiceClient(discord.VoiceClient):
+    """discord.py's own client, which also tells what it goes through."""
+
+    def __init__(self, client: discord.Client, channel: discord.VoiceChannel, voice: Voice, ears: Ears) -> None:
+        self._voice = voice
+        self._ears = ears
+        self._hearing = False
+        self._gone = False
+        super().__init__(client, channel)
+
+    def create_connection_state(self) -> VoiceConnectionState:
+        return ObservedConnection(self, hook=self._message)
+
+    def changed(self, state: ConnectionFlowState) -> None:
+        if state is not ConnectionFlowState.connected:
+            return
+        # Not earlier: with a listener but without a socket the library's reader thread would spin.
+        if not self._hearing:
+            self._hearing = True
+            self._connection.add_socket_listener(lambda data: self._ears.datagram(self, data))
+        # The library has set its state but not yet woken who waits for it.
+        self.loop.call_soon(self._voice.connected, self)
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        if not self._gone:
+            self._gone = True
+            socket_of_ws = getattr(self.ws, 'ws', None)
+            self._voice.disconnected(getattr(socket_of_ws, 'close_code', None))
+
+    async def _message(self, _: object, message: dict) -> None:
+        if message['op'] == SPEAKING_OP:
+            data = message['d']
+            self._voice.speaking(data['ssrc'], data.get('user_id'))
+
+
+class ObservedConnection(VoiceConnectionState):
+    @property
+    def state(self) -> ConnectionFlowState:
+        return VoiceConnectionState.state.fget(self)
+
+    @state.setter
+    def state(self, state: ConnectionFlowState) -> None:
+        before = self._state
+        VoiceConnectionState.state.fset(self, state)
+        if state is not before:
+            self.voice_client.changed(state)
