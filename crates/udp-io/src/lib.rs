@@ -1,1 +1,30 @@
+//! Datagrams in batches, and what the media processes need of Linux beside them: waiting in microseconds, handing
+//! sockets from process to process, CPU clocks.
 //!
+//! This is the one crate with `unsafe` on the media path. Each use has its reason beside it, and nothing unsafe
+//! leaves the crate.
+//!
+//! Absent: any idea of what the bytes mean; threads; allocation once a batch or a poller is made.
+#![allow(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("the media relay speaks to the Linux kernel directly");
+
+mod addr;
+mod cpu;
+mod fds;
+pub mod limits;
+mod pinned;
+mod poll;
+mod recv;
+mod send;
+mod socket;
+
+pub use cpu::{process_cpu, process_cpu_of, thread_cpu};
+pub use fds::{adopt_fd, adopt_udp, inherit_fds, recv_fds, send_fds, set_inheritable};
+pub use poll::{Poller, Ready};
+pub use recv::RecvBatch;
+pub use send::{Flushed, SendBatch, SendCounters};
+pub use socket::{BufferSizes, bind, kernel_drops, set_buffers};
