@@ -1,0 +1,90 @@
+//! A listener that was away: deafened, or without an address, while others' streams went on.
+//!
+//! Owns the corrections that let it find each stream's numbers continued where it left them. Who has never been away, which is
+//! nearly everyone, has none.
+
+use rtp_wire::{SeqNo, Ssrc};
+
+#[derive(Debug, Clone, Default)]
+pub struct Absence {
+    /// In order of SSRC. At most one for each stream that its room had at some time of leaving; streams that are gone
+    /// are forgotten at every return.
+    streams: Vec<Missed>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    ssrc: Ssrc,
+    /// The highest number before leaving, while away.
+    left_at: Option<SeqNo>,
+    /// Numbers missed in all absences so far.
+    count: u64,
+    /// The highest number at the last return. What comes late from before it would repeat a number.
+    floor: SeqNo,
+}
+
+impl Absence {
+    pub fn clear(&mut self) {
+        self.streams.clear();
+    }
+
+    /// Leaves the streams `at`, each with the highest number it has sent.
+    pub fn begin(&mut self, at: impl Iterator<Item = (Ssrc, SeqNo)>) {
+        for (ssrc, highest) in at {
+            match self.streams.binary_search_by_key(&ssrc, |missed| missed.ssrc) {
+                Ok(index) => self.streams[index].left_at = Some(highest),
+                Err(index) => {
+                    let missed = Missed { ssrc, left_at: Some(highest), count: 0, floor: SeqNo(0) };
+                    self.streams.insert(index, missed);
+                }
+            }
+        }
+    }
+
+    /// Comes back. `highest` says where a stream is now, and nothing of one that is gone.
+    pub fn end(&mut self, highest: impl Fn(Ssrc) -> Option<SeqNo>) {
+        self.streams.retain_mut(|missed| {
+            let Some(now_at) = highest(missed.ssrc) else { return false };
+            if let Some(left_at) = missed.left_at.take() {
+                missed.count += now_at.0.saturating_sub(left_at.0);
+                missed.floor = now_at;
+            }
+            missed.count > 0
+        });
+    }
+
+    /// What this listener reads for a stream's number; nothing for one that it must not see any more.
+    #[must_use]
+    pub fn place(&self, ssrc: Ssrc, seq: SeqNo) -> Option<SeqNo> {
+        let Ok(index) = self.streams.binary_search_by_key(&ssrc, |missed| missed.ssrc) else { return Some(seq) };
+        let missed = &self.streams[index];
+        (seq > missed.floor).then(|| SeqNo(seq.0 - missed.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Ssrc = Ssrc(5);
+    const B: Ssrc = Ssrc(3);
+
+    #[test]
+    fn numbers_go_on_where_they_were_left() {
+        let mut absence = Absence::default();
+        absence.begin([(A, SeqNo(1000)), (B, SeqNo(50))].into_iter());
+        absence.end(|ssrc| Some(SeqNo(if ssrc == A { 1010 } else { 50 })));
+        assert_eq!(absence.place(A, SeqNo(1011)), Some(SeqNo(1001)));
+        assert_eq!(absence.place(A, SeqNo(1010)), None, "late from before the return");
+        assert_eq!(absence.place(B, SeqNo(51)), Some(SeqNo(51)), "nothing missed");
+        assert_eq!(absence.place(Ssrc(9), SeqNo(7)), Some(SeqNo(7)), "began while away");
+
+        absence.begin([(A, SeqNo(1012))].into_iter());
+        absence.end(|_| Some(SeqNo(1020)));
+        assert_eq!(absence.place(A, SeqNo(1021)), Some(SeqNo(1003)));
+
+        absence.begin([(A, SeqNo(1021))].into_iter());
+        absence.end(|_| None);
+        assert!(absence.streams.is_empty(), "a stream that is gone is forgotten");
+    }
+}

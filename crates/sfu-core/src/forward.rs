@@ -1,0 +1,104 @@
+//! What goes out: copies of audio to listeners, silence for those cut off, packets that keep paths open.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rtp_wire::{
+    FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp,
+};
+
+use crate::leg::{LegIndex, Silence};
+use crate::limits::{FRAME_INTERVAL, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD};
+use crate::shard::Shard;
+use crate::sink::Sink;
+use crate::timers::Reason;
+
+/// The SSRC under which the relay itself reports: no stream's, so that a report sent back is nobody's.
+const RELAY_SSRC: Ssrc = Ssrc(1);
+
+impl Shard {
+    /// Copies one frame to every listener of the sender's room: own header, own number, own seal.
+    ///
+    /// The header is the plainest there is, because some clients misread any other: no CSRC, no extension, no padding, no marker.
+    pub(crate) fn fan_out(
+        &mut self,
+        sender: LegIndex,
+        seq: SeqNo,
+        time: RtpTime,
+        payload: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let Self { legs, rooms, counters, .. } = self;
+        let from = legs.get(sender);
+        let (ssrc, room) = (from.ssrc, from.room);
+        let mut header = [0; FIXED_HEADER_LEN];
+        RtpHeader { payload_type: OPUS_PAYLOAD_TYPE, seq: seq.wire(), time, ssrc, ..RtpHeader::default() }
+            .write(&[], &mut header)
+            .expect("a header without CSRCs fits");
+        let plain_len = FIXED_HEADER_LEN + payload.len();
+        for &listener in rooms.get(room).routes() {
+            if listener == sender {
+                continue;
+            }
+            let leg = legs.get_mut(listener);
+            let (Some(security), Some(address)) = (&mut leg.security, leg.path.address()) else {
+                unreachable!("a route ends with the key and the address it needs");
+            };
+            let Some(seq) = leg.absence.place(ssrc, seq) else { continue };
+            header[2..4].copy_from_slice(&seq.wire().to_be_bytes());
+            let slot = sink.slot();
+            slot[..FIXED_HEADER_LEN].copy_from_slice(&header);
+            slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
+            match security.session.seal_rtp(slot, plain_len) {
+                Ok(len) => {
+                    sink.commit(address, len);
+                    counters.sent += 1;
+                }
+                Err(_) => counters.unsealed += 1,
+            }
+        }
+    }
+
+    /// The next silence frame for someone who was cut off.
+    pub(crate) fn send_silence(&mut self, now: Instant, index: LegIndex, sink: &mut impl Sink) {
+        let leg = self.legs.get_mut(index);
+        let Some(Silence { left, next_at }) = leg.silence else { return };
+        if next_at > now {
+            return;
+        }
+        let next_at = next_at + FRAME_INTERVAL;
+        leg.silence = (left > 1).then_some(Silence { left: left - 1, next_at });
+        let again = leg.silence.is_some();
+        let Some((seq, time)) = leg.rewriter.inject(now) else { return };
+        if again {
+            self.arm(next_at, Reason::Silence, index);
+        }
+        self.fan_out(index, seq, time, &SILENCE_FRAME, sink);
+    }
+
+    /// An empty receiver report, which every client takes and ignores.
+    pub(crate) fn keep_path(&mut self, at: Instant, index: LegIndex, sink: &mut impl Sink) {
+        let leg = self.legs.get_mut(index);
+        if leg.path_keep_at != Some(at) {
+            return;
+        }
+        leg.path_keep_at = None;
+        let (Some(security), Some(address)) = (&mut leg.security, leg.path.address()) else { return };
+        let slot = sink.slot();
+        let plain_len = rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
+        match security.session.seal_rtcp(slot, plain_len) {
+            Ok(len) => self.send(address, len, sink),
+            Err(_) => self.counters.unsealed += 1,
+        }
+        // Shortened a little at random every time, so that legs that came together drift apart.
+        let shortened = PATH_KEEP_SPREAD.mul_f64(f64::from(self.random.next_u16()) / f64::from(u16::MAX));
+        let next_at = at + PATH_KEEP_INTERVAL - shortened;
+        self.legs.get_mut(index).path_keep_at = Some(next_at);
+        self.arm(next_at, Reason::PathKeep, index);
+    }
+
+    pub(crate) fn send(&mut self, to: SocketAddr, len: usize, sink: &mut impl Sink) {
+        sink.commit(to, len);
+        self.counters.sent += 1;
+    }
+}
