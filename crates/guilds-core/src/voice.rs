@@ -1,0 +1,435 @@
+//! Who is in voice: joining, moving, leaving, and what clients and the voice server are told of it.
+//!
+//! Clients must see VOICE_STATE_UPDATE before VOICE_SERVER_UPDATE (discord.js and songbird hang otherwise), and their old voice
+//! connection must end after both. A fresh participant's order goes first, so that it is known when it connects.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use client_wire::object;
+use cluster_wire::guilds::{Audience, Dispatch, Reply};
+use cluster_wire::token::VoiceToken;
+use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
+use model::{
+    Channel, ChannelId, ChannelKind, Permissions, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
+};
+
+use crate::limits::{PENDING_GRACE_MS, VOICE_TOKEN_MS};
+use crate::placement::{is_to_be_left, place, Placement};
+use crate::turn::{json, Effect, Turn};
+use crate::visibility::{except, Scope};
+use crate::{intent, GuildCore};
+
+#[derive(Debug, Clone)]
+pub(crate) struct VoiceEntry {
+    pub state: VoiceState,
+    pub life: Life,
+    /// As the voice server was told last.
+    pub rights: Rights,
+    /// Moved here by a moderator: need not be allowed to connect by itself.
+    pub was_moved: bool,
+    /// On a stage: invited to speak.
+    pub is_speaker: bool,
+}
+
+/// The participant's connection to the voice server.
+///
+/// | from      | told of a server | Report::Live | Report::Gone |
+/// |-----------|------------------|--------------|--------------|
+/// | Pending   | Pending          | Live         | Lost         |
+/// | Live      | Pending          | Live         | Lost         |
+/// | Lost      | Pending          | Live         | Lost         |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Told where to connect, not seen there yet.
+    Pending { since: UnixMs },
+    Live,
+    Lost,
+}
+
+impl Life {
+    /// A client names the channel it is in: must it be told again where to connect?
+    fn needs_server(self, flags_changed: bool, now: UnixMs) -> bool {
+        match self {
+            Self::Live => false,
+            Self::Lost => true,
+            Self::Pending { since } => !flags_changed || now.0.saturating_sub(since.0) > PENDING_GRACE_MS,
+        }
+    }
+}
+
+/// Where a participant goes, and on whose authority.
+pub(crate) struct Entrance {
+    pub user: UserId,
+    pub session: SessionId,
+    pub channel: ChannelId,
+    pub flags: VoiceFlags,
+    pub was_moved: bool,
+}
+
+impl GuildCore {
+    /// Gateway op 4.
+    pub(crate) fn update_voice(
+        &mut self,
+        turn: &mut Turn<'_>,
+        user: UserId,
+        session: SessionId,
+        channel: Option<ChannelId>,
+        flags: VoiceFlags,
+    ) -> Reply {
+        if self.sessions.get(&session).is_none_or(|known| known.user != user) {
+            return Reply::Refused("the session does not follow the guild");
+        }
+        let at = self.voice.get(&user).map(|entry| (entry.state.channel, entry.state.session));
+        let Some(channel) = channel else {
+            if at.is_none_or(|(_, held_by)| held_by != session) {
+                return Reply::Refused("not in voice with this session");
+            }
+            self.leave_voice(turn, user);
+            return Reply::Done;
+        };
+        if at == Some((channel, session)) {
+            self.change_flags(turn, user, flags);
+            return Reply::Done;
+        }
+        if let Err(why) = self.may_enter(user, channel, turn.now) {
+            return Reply::Refused(why);
+        }
+        self.enter(turn, Entrance { user, session, channel, flags, was_moved: false });
+        Reply::Done
+    }
+
+    fn may_enter(&self, user: UserId, channel: ChannelId, now: UnixMs) -> Result<(), &'static str> {
+        let found = self.guild.channel(channel).filter(|channel| channel.kind.is_voice());
+        let found = found.ok_or("no such voice channel")?;
+        let permissions = self.member_permissions_in(user, channel, now);
+        if !permissions.contains(Permissions::VIEW_CHANNEL | Permissions::CONNECT) {
+            return Err("may not connect to this channel");
+        }
+        if self.is_full(found, user) && !permissions.contains(Permissions::MOVE_MEMBERS) {
+            return Err("the channel is full");
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, channel: &Channel, but: UserId) -> bool {
+        let others = self.voice.values().filter(|entry| entry.state.channel == channel.id && entry.state.user != but);
+        channel.user_limit != 0 && others.count() >= usize::from(channel.user_limit)
+    }
+
+    /// Puts the user into the channel, from nowhere, from another channel or from another session. Whether it may is decided.
+    pub(crate) fn enter(&mut self, turn: &mut Turn<'_>, entrance: Entrance) {
+        let Entrance { user, session, channel, .. } = entrance;
+        let old = self.voice.remove(&user);
+        let entry = self.new_entry(turn.now, entrance, old.as_ref());
+        let rights = entry.rights;
+        self.voice.insert(user, entry);
+
+        let was_placed = self.placement.server().is_some();
+        self.try_place(turn);
+        let is_placed_now = !was_placed && self.placement.server().is_some();
+        let put = OrderKind::Put(Participant { user, session, channel, rights });
+        if is_placed_now {
+            self.push(turn);
+        } else if old.is_none() {
+            self.order(turn, put.clone());
+        }
+        if old.is_none() {
+            turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot });
+        }
+        self.tell_voice_state(turn, user, old.as_ref().map(|old| old.state.channel));
+        if is_placed_now {
+            self.tell_server_to_all(turn);
+        } else {
+            self.tell_server(turn, user);
+            if let Some(old) = old {
+                if old.state.session != session {
+                    self.order(turn, OrderKind::Remove { user, session: old.state.session });
+                }
+                self.order(turn, put);
+            }
+        }
+    }
+
+    fn new_entry(&self, now: UnixMs, entrance: Entrance, old: Option<&VoiceEntry>) -> VoiceEntry {
+        let Entrance { user, session, channel, flags, was_moved } = entrance;
+        let stays = old.filter(|old| old.state.channel == channel);
+        let member = self.guild.member(user).expect("only members enter");
+        let mut entry = VoiceEntry {
+            state: VoiceState {
+                user,
+                channel,
+                session,
+                flags,
+                mute: member.mute,
+                deaf: member.deaf,
+                suppress: false,
+                request_to_speak: stays.and_then(|old| old.state.request_to_speak),
+                joined_at: stays.map_or(now, |old| old.state.joined_at),
+            },
+            life: Life::Pending { since: now },
+            rights: Rights::default(),
+            was_moved,
+            is_speaker: stays.is_some_and(|old| old.is_speaker),
+        };
+        self.judge(&mut entry, now);
+        entry
+    }
+
+    /// Sets what permissions and moderators decide about a participant: mutes, suppression, rights.
+    fn judge(&self, entry: &mut VoiceEntry, now: UnixMs) {
+        let state = &mut entry.state;
+        let permissions = self.member_permissions_in(state.user, state.channel, now);
+        let is_stage = self.guild.channel(state.channel).is_some_and(|channel| channel.kind == ChannelKind::Stage);
+        let may_speak = permissions.contains(Permissions::SPEAK);
+        state.suppress = !may_speak || (is_stage && !entry.is_speaker);
+        if let Some(member) = self.guild.member(state.user) {
+            (state.mute, state.deaf) = (member.mute, member.deaf);
+        }
+        let video = permissions.contains(Permissions::STREAM);
+        if !video {
+            (state.flags.self_video, state.flags.self_stream) = (false, false);
+        }
+        entry.rights = Rights {
+            speak: !state.mute && !state.suppress,
+            hear: !state.deaf && !state.flags.self_deaf,
+            video,
+            priority: permissions.contains(Permissions::PRIORITY_SPEAKER),
+        };
+    }
+
+    /// Op 4 for the channel one is in.
+    fn change_flags(&mut self, turn: &mut Turn<'_>, user: UserId, flags: VoiceFlags) {
+        let entry = self.voice.get_mut(&user).expect("the caller found the entry");
+        let flags_changed = entry.state.flags != flags;
+        entry.state.flags = flags;
+        let needs_server = entry.life.needs_server(flags_changed, turn.now);
+        self.rejudge(turn, user, needs_server || flags_changed);
+        if needs_server {
+            self.tell_server(turn, user);
+        }
+    }
+
+    /// Brings a participant's state and rights up to date and tells whom it concerns.
+    pub(crate) fn rejudge(&mut self, turn: &mut Turn<'_>, user: UserId, tell_anyway: bool) {
+        let Some(old) = self.voice.get(&user) else { return };
+        let mut entry = old.clone();
+        self.judge(&mut entry, turn.now);
+        let (state_changed, rights_changed) = (entry.state != old.state, entry.rights != old.rights);
+        let VoiceState { session, channel, .. } = entry.state;
+        let rights = entry.rights;
+        self.voice.insert(user, entry);
+        // The relay obeys before anybody hears of it.
+        if rights_changed {
+            self.order(turn, OrderKind::Put(Participant { user, session, channel, rights }));
+        }
+        if state_changed || tell_anyway {
+            self.tell_voice_state(turn, user, Some(channel));
+        }
+    }
+
+    /// Nothing if the user is not in voice.
+    pub(crate) fn leave_voice(&mut self, turn: &mut Turn<'_>, user: UserId) {
+        let Some(VoiceEntry { state, .. }) = self.voice.remove(&user) else { return };
+        let mut event = self.voice_state_event(&state);
+        (event.channel_id, event.suppress, event.request_to_speak_timestamp) = (None, false, None);
+        let audience = self.seers(state.channel, user, turn.now);
+        turn.dispatch(voice_state_dispatch(&event, audience, Some(user)));
+        turn.effect(Effect::LeftVoice(user));
+        self.order(turn, OrderKind::Remove { user, session: state.session });
+        if self.voice.is_empty() {
+            self.order(turn, OrderKind::Drop);
+            self.placement = Placement::Idle;
+        }
+    }
+
+    /// Permissions in this scope may have changed: whoever may not stay leaves, whoever stays gets its rights.
+    pub(crate) fn reconcile_voice(&mut self, turn: &mut Turn<'_>, scope: Scope) {
+        let concerned = |entry: &VoiceEntry| match scope {
+            Scope::Everything => true,
+            Scope::Channel(channel) => entry.state.channel == channel,
+            Scope::Member(user) => entry.state.user == user,
+        };
+        let users: Vec<UserId> =
+            self.voice.values().filter(|entry| concerned(entry)).map(|entry| entry.state.user).collect();
+        for user in users {
+            let entry = &self.voice[&user];
+            let is_voice = self.guild.channel(entry.state.channel).is_some_and(|channel| channel.kind.is_voice());
+            let permissions = self.member_permissions_in(user, entry.state.channel, turn.now);
+            let allowed = permissions.contains(Permissions::VIEW_CHANNEL | Permissions::CONNECT);
+            if is_voice && (allowed || entry.was_moved) && self.guild.member(user).is_some() {
+                self.rejudge(turn, user, false);
+            } else {
+                self.leave_voice(turn, user);
+            }
+        }
+    }
+
+    /// Gateway op 5.
+    pub(crate) fn voice_server_ping(&mut self, turn: &mut Turn<'_>, user: UserId, session: SessionId) -> Reply {
+        if self.voice.get(&user).is_none_or(|entry| entry.state.session != session) {
+            return Reply::Refused("not in voice with this session");
+        }
+        self.review_placement(turn, None);
+        if turn.effects.is_empty() {
+            self.tell_server(turn, user);
+        }
+        Reply::Done
+    }
+
+    pub(crate) fn note_report(&mut self, report: &Report) {
+        let (Report::Live { server, user, session, .. } | Report::Gone { server, user, session, .. }) = report;
+        if self.placement.server() != Some(server) {
+            return;
+        }
+        if let Some(entry) = self.voice.get_mut(user).filter(|entry| entry.state.session == *session) {
+            entry.life = match report {
+                Report::Live { .. } => Life::Live,
+                Report::Gone { .. } => Life::Lost,
+            };
+        }
+    }
+
+    /// Is the guild where it should be? Finds it a server if it awaits one, moves it off a server that is gone, and off one
+    /// that should be left as soon as there is another.
+    pub(crate) fn review_placement(&mut self, turn: &mut Turn<'_>, lost: Option<&ServerId>) {
+        match &self.placement {
+            Placement::Idle => {}
+            Placement::Awaiting => {
+                self.try_place(turn);
+                if self.placement.server().is_some() {
+                    self.push(turn);
+                    self.tell_server_to_all(turn);
+                }
+            }
+            Placement::On { server, endpoint } => {
+                let server = server.clone();
+                let found = turn.servers.get(&server).filter(|found| found.endpoint == *endpoint);
+                match found {
+                    Some(found) if lost != Some(&server) => {
+                        let better = place(turn.servers.values(), self.guild.region.as_ref());
+                        if is_to_be_left(found, self.guild.region.as_ref()) && better.is_some() {
+                            self.order(turn, OrderKind::Drop);
+                            let drop_old = turn.effects.pop().expect("the order to drop was just given");
+                            self.relocate(turn);
+                            turn.effect(drop_old);
+                        }
+                    }
+                    _ => self.relocate(turn),
+                }
+            }
+        }
+    }
+
+    /// To another server, or to awaiting one: pick, push, tell.
+    fn relocate(&mut self, turn: &mut Turn<'_>) {
+        self.placement = Placement::Awaiting;
+        self.try_place(turn);
+        if self.placement.server().is_some() {
+            self.push(turn);
+        }
+        self.tell_server_to_all(turn);
+    }
+
+    /// Chooses a server for a guild that has none, if there is one.
+    fn try_place(&mut self, turn: &mut Turn<'_>) {
+        if self.placement.server().is_some() {
+            return;
+        }
+        self.placement = match place(turn.servers.values(), self.guild.region.as_ref()) {
+            Some(server) => {
+                let endpoint = turn.servers[&server].endpoint.clone();
+                turn.effect(Effect::Placed(server.clone()));
+                Placement::On { server, endpoint }
+            }
+            None => Placement::Awaiting,
+        };
+    }
+
+    /// To the guild's voice server; to nobody while there is none.
+    pub(crate) fn order(&self, turn: &mut Turn<'_>, kind: OrderKind) {
+        if let Some(server) = self.placement.server().cloned() {
+            let order = Order { guild: self.guild.id, fencing: self.fencing, kind };
+            turn.effect(Effect::Order { server, order });
+        }
+    }
+
+    /// The whole truth.
+    fn push(&self, turn: &mut Turn<'_>) {
+        let participants = self.voice.values().map(|entry| {
+            let VoiceState { user, session, channel, .. } = entry.state;
+            Participant { user, session, channel, rights: entry.rights }
+        });
+        self.order(turn, OrderKind::Push(participants.collect()));
+    }
+
+    fn tell_server_to_all(&mut self, turn: &mut Turn<'_>) {
+        let users: Vec<UserId> = self.voice.keys().copied().collect();
+        for user in users {
+            self.tell_server(turn, user);
+        }
+    }
+
+    /// VOICE_SERVER_UPDATE with a new token, to the session that is in voice.
+    fn tell_server(&mut self, turn: &mut Turn<'_>, user: UserId) {
+        // Grows over restarts too, since a guild is not told where to connect a thousand times a millisecond.
+        self.serial = (self.serial + 1).max(turn.now.0 << 10);
+        let entry = self.voice.get_mut(&user).expect("only participants are told");
+        entry.life = Life::Pending { since: turn.now };
+        let (token, endpoint) = match &self.placement {
+            Placement::On { server, endpoint } => {
+                let token = VoiceToken {
+                    user,
+                    session: entry.state.session,
+                    guild: self.guild.id,
+                    channel: entry.state.channel,
+                    server: server.clone(),
+                    expires_at: UnixMs(turn.now.0 + VOICE_TOKEN_MS),
+                    serial: self.serial,
+                };
+                (token.sign(&self.token_key), Some(endpoint.clone()))
+            }
+            Placement::Idle | Placement::Awaiting => (String::new(), None),
+        };
+        let event = object::VoiceServer { token, guild_id: self.guild.id, endpoint };
+        turn.tell_session("VOICE_SERVER_UPDATE", entry.state.session, &event);
+    }
+
+    /// VOICE_STATE_UPDATE to those who see the channel; those who saw only the old one see the user leave.
+    fn tell_voice_state(&mut self, turn: &mut Turn<'_>, user: UserId, old_channel: Option<ChannelId>) {
+        let state = self.voice[&user].state.clone();
+        let mut event = self.voice_state_event(&state);
+        let hidden = self.hidden_from(state.channel, turn.now);
+        let audience = self.seers(state.channel, user, turn.now);
+        turn.dispatch(voice_state_dispatch(&event, audience, Some(user)));
+        let Some(old_channel) = old_channel.filter(|old| *old != state.channel) else { return };
+        let hidden_old = self.hidden_from(old_channel, turn.now);
+        let only_old: HashSet<UserId> =
+            hidden.difference(&hidden_old).copied().filter(|other| *other != user).collect();
+        if !only_old.is_empty() {
+            event.channel_id = None;
+            turn.dispatch(voice_state_dispatch(&event, Audience::Users(Arc::new(only_old)), None));
+        }
+    }
+
+    /// Everyone who sees the channel, and the user itself.
+    fn seers(&mut self, channel: ChannelId, user: UserId, now: UnixMs) -> Audience {
+        let mut hidden = self.hidden_from(channel, now);
+        if hidden.contains(&user) {
+            Arc::make_mut(&mut hidden).remove(&user);
+        }
+        except(hidden)
+    }
+}
+
+/// `always` is the user itself: without its own state a library never connects, whatever its intents.
+fn voice_state_dispatch(event: &object::VoiceState, audience: Audience, always: Option<UserId>) -> Dispatch {
+    Dispatch {
+        t: "VOICE_STATE_UPDATE",
+        d: json(event),
+        without_content: None,
+        intents: intent::GUILD_VOICE_STATES,
+        audience,
+        always,
+    }
+}
