@@ -56,7 +56,9 @@ impl Absence {
     /// What this listener reads for a stream's number; nothing for one that it must not see any more.
     #[must_use]
     pub fn place(&self, ssrc: Ssrc, seq: SeqNo) -> Option<SeqNo> {
-        let Ok(index) = self.streams.binary_search_by_key(&ssrc, |missed| missed.ssrc) else { return Some(seq) };
+        let Ok(index) = self.streams.binary_search_by_key(&ssrc, |missed| missed.ssrc) else {
+            return Some(seq);
+        };
         let missed = &self.streams[index];
         (seq > missed.floor).then(|| SeqNo(seq.0 - missed.count))
     }

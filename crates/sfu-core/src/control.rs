@@ -262,7 +262,8 @@ impl Shard {
         let mut absence = std::mem::take(&mut self.legs.get_mut(index).absence);
         let room = self.legs.get(index).room;
         absence.end(|ssrc| {
-            let here = self.by_ssrc.get(&ssrc).map(|index| self.legs.get(*index)).filter(|leg| leg.room == room);
+            let here =
+                self.by_ssrc.get(&ssrc).map(|index| self.legs.get(*index)).filter(|leg| leg.room == room);
             here.map(|leg| &leg.rewriter).or_else(|| self.retired.get(ssrc))?.highest_out()
         });
         let route_at = self.rooms.get_mut(room).add_route(index);

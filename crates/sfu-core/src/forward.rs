@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use rtp_wire::{
-    FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp,
-};
+use rtp_wire::{FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp};
 
 use crate::leg::{LegIndex, Silence};
 use crate::limits::{FRAME_INTERVAL, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD};
@@ -85,7 +83,8 @@ impl Shard {
         leg.path_keep_at = None;
         let (Some(security), Some(address)) = (&mut leg.security, leg.path.address()) else { return };
         let slot = sink.slot();
-        let plain_len = rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
+        let plain_len =
+            rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
         match security.session.seal_rtcp(slot, plain_len) {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,

@@ -11,7 +11,8 @@ pub const LEGS_MAX: usize = 20_000;
 pub const PAYLOAD_BYTES_MAX: usize = 1_400;
 
 /// Bytes a slot of the sink must have: header, payload, overhead.
-pub const DATAGRAM_BYTES_MAX: usize = rtp_wire::FIXED_HEADER_LEN + PAYLOAD_BYTES_MAX + transport::Mode::OVERHEAD_MAX;
+pub const DATAGRAM_BYTES_MAX: usize =
+    rtp_wire::FIXED_HEADER_LEN + PAYLOAD_BYTES_MAX + transport::Mode::OVERHEAD_MAX;
 const _: () = assert!(DATAGRAM_BYTES_MAX <= 1_472, "one packet fits one Ethernet frame");
 
 /// Addresses a leg remembers having answered discovery to. Because a client has one path, rarely two, and a duplicate must

@@ -27,7 +27,13 @@ struct Accepted {
 
 impl Shard {
     /// Takes one datagram from the shard's socket. Its bytes are changed: it is decrypted where it lies.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], sink: &mut impl Sink) {
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        sink: &mut impl Sink,
+    ) {
         let fate = match classify(datagram) {
             Kind::Rtp => self.handle_rtp(now, from, datagram, sink),
             Kind::Rtcp => self.handle_rtcp(now, from, datagram),
@@ -38,6 +44,13 @@ impl Shard {
             Kind::Unknown => Err(DropReason::Malformed),
         };
         self.counters.count(fate.unwrap_or_else(Fate::Dropped));
+    }
+
+    /// Datagrams that came but were too long to be taken in.
+    pub fn handle_oversized(&mut self, count: u64) {
+        for _ in 0..count {
+            self.counters.count(Fate::Dropped(DropReason::TooLong));
+        }
     }
 
     fn handle_rtp(
@@ -51,8 +64,7 @@ impl Shard {
         let index = accepted.leg;
         let payload = &datagram[accepted.payload];
         let leg = self.legs.get_mut(index);
-        let (seq, time) =
-            leg.rewriter.forward(now, accepted.seq, accepted.time).ok_or(DropReason::Late)?;
+        let (seq, time) = leg.rewriter.forward(now, accepted.seq, accepted.time).ok_or(DropReason::Late)?;
         // Whoever speaks again needs no more silence of ours.
         leg.silence = None;
         leg.speech.handle_frame(now, is_silence(payload));
@@ -70,7 +82,12 @@ impl Shard {
 
     /// Opens an RTP packet and asks whether its sender may have it forwarded. Whatever of its own a leg may not send is kept
     /// back without leaving a gap in its numbers.
-    fn accept(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) -> Result<Accepted, DropReason> {
+    fn accept(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Result<Accepted, DropReason> {
         let header = RtpHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
         let index = self.find_leg(from, header.ssrc)?;
         let leg = self.legs.get_mut(index);

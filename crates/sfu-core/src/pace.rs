@@ -36,7 +36,8 @@ mod tests {
     fn a_burst_then_the_rate() {
         let start = Instant::now();
         let mut pace = Pace::new(start, 100, 1);
-        let admitted = |pace: &mut Pace, at: Instant, tries: u32| (0..tries).filter(|_| pace.admit(at)).count();
+        let admitted =
+            |pace: &mut Pace, at: Instant, tries: u32| (0..tries).filter(|_| pace.admit(at)).count();
         assert_eq!(admitted(&mut pace, start, 1_000), 100);
         assert_eq!(admitted(&mut pace, start + Duration::from_millis(500), 1_000), 50);
         assert_eq!(admitted(&mut pace, start + Duration::from_secs(60), 1_000), 100);

@@ -76,6 +76,11 @@ impl Shard {
         &self.counters
     }
 
+    #[must_use]
+    pub fn legs(&self) -> usize {
+        self.legs.len()
+    }
+
     /// When [`Self::handle_timeout`] is due, and what for.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {

@@ -28,7 +28,9 @@ impl Speech {
     pub fn handle_frame(&mut self, now: Instant, silence: bool) {
         *self = match *self {
             Self::Silent if silence => Self::Silent,
-            Self::Speaking { silence_frames, .. } if silence && silence_frames + 1 >= SILENCE_FRAMES => Self::Silent,
+            Self::Speaking { silence_frames, .. } if silence && silence_frames + 1 >= SILENCE_FRAMES => {
+                Self::Silent
+            }
             Self::Speaking { silence_frames, .. } if silence => {
                 Self::Speaking { last_at: now, silence_frames: silence_frames + 1 }
             }

@@ -50,8 +50,11 @@ fn nobody_unauthenticated_provokes_more_than_they_send() {
     let ssrc = world.clients[a].leg.ssrc;
     let from_a = world.clients[a].address;
     let mut datagrams: Vec<Vec<u8>> = (0..200).map(|len| vec![0; len]).collect();
-    datagrams.extend((0..200).map(|len| [&[0x80, 120, 0, 1, 0, 0, 0, 1], &ssrc.to_be_bytes()[..], &vec![1; len]].concat()));
-    datagrams.extend((0..200).map(|len| [&[0x80, 201, 0, 1], &ssrc.to_be_bytes()[..], &vec![1; len]].concat()));
+    datagrams.extend(
+        (0..200).map(|len| [&[0x80, 120, 0, 1, 0, 0, 0, 1], &ssrc.to_be_bytes()[..], &vec![1; len]].concat()),
+    );
+    datagrams
+        .extend((0..200).map(|len| [&[0x80, 201, 0, 1], &ssrc.to_be_bytes()[..], &vec![1; len]].concat()));
     datagrams.push(discovery(ssrc).to_vec());
     let mut ping = [0; 8];
     write_ping(1, &mut ping).unwrap();
@@ -216,8 +219,13 @@ fn what_is_not_the_legs_own_opus_is_dropped() {
     let address = world.clients[a].address;
     let ssrc = Ssrc(world.clients[a].leg.ssrc);
     let send = |world: &mut World, payload_type, ssrc, seq, payload: &[u8]| {
-        let header =
-            RtpHeader { payload_type: PayloadType(payload_type), ssrc, seq, time: RtpTime(seq.into()), ..RtpHeader::default() };
+        let header = RtpHeader {
+            payload_type: PayloadType(payload_type),
+            ssrc,
+            seq,
+            time: RtpTime(seq.into()),
+            ..RtpHeader::default()
+        };
         let mut buf = vec![0; 2000];
         let at = header.write(&[], &mut buf).unwrap();
         buf[at..at + payload.len()].copy_from_slice(payload);

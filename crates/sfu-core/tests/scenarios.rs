@@ -250,8 +250,7 @@ fn the_same_key_goes_on_and_a_new_key_begins_anew() {
     world.events();
 
     let key = Key::new([42; 32]);
-    world.clients[b].session =
-        Session::new(Mode::Aes256GcmRtpsize, &key, NonceCounter::client(0), [2; 16]);
+    world.clients[b].session = Session::new(Mode::Aes256GcmRtpsize, &key, NonceCounter::client(0), [2; 16]);
     world.clients[b].key = key;
     world.select(b, "");
     world.talk(a);

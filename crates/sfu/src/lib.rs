@@ -1,1 +1,75 @@
+//! The relay's process: one thread a shard, each with its own UDP socket and its own control stream, nothing shared.
 //!
+//! Owns: the loop around [`sfu_core::Shard`], the framing of the control stream, what happens when signalling is gone.
+//! Deliberately does not: decide anything about packets or legs; open sockets (signalling hands them over and keeps them
+//! open, so that packets wait in the kernel while a new process starts); configuration files, async runtimes, TLS, JSON.
+//!
+//! Exit codes: 0 when signalling is gone and its calls have had their time; 1 when the environment failed (a socket
+//! unusable, a control stream that does not parse); 2 for wrong arguments; killed by SIGABRT (134 to a shell) when an
+//! invariant broke. Whoever started the process starts it again with the same sockets and a snapshot.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod control;
+mod egress;
+pub mod limits;
+mod log;
+mod serve;
+
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+pub use args::WrongArgument;
+pub use serve::{Failure, serve};
+
+/// Runs `guildhall sfu` with the arguments behind those two words: `--shard UDP_FD,CONTROL_FD`, once a shard.
+pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
+    let shards = match args::parse(args) {
+        Ok(shards) => shards,
+        Err(error) => {
+            log::line(log::ERROR, "arguments", format_args!("error={error:?}"));
+            return ExitCode::from(2);
+        }
+    };
+    abort_on_panic();
+    let (ended, ends) = mpsc::channel();
+    for (number, fds) in shards.into_iter().enumerate() {
+        let ended = ended.clone();
+        let started = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+            // Nobody listens any more when another shard's failure has ended the process.
+            let _ = ended.send(serve_fds(fds));
+        });
+        if let Err(error) = started {
+            log::line(log::ERROR, "thread", format_args!("error={error:?}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    drop(ended);
+    // One failed shard ends the process: it is started again whole, and signalling tells each shard its state anew.
+    match ends.iter().find_map(Result::err) {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            log::line(log::ERROR, "shard_failed", format_args!("error={failure:?}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_fds((udp, control): (RawFd, RawFd)) -> Result<(), Failure> {
+    let udp = udp_io::adopt_udp(udp).map_err(Failure::Socket)?;
+    let control = UnixStream::from(udp_io::adopt_fd(control).map_err(Failure::Control)?);
+    serve(udp, control, limits::ORPHAN_GRACE)
+}
+
+/// A broken invariant ends the whole process at once, before it can send anything wrong. What it knew is not worth keeping:
+/// signalling knows it too.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}

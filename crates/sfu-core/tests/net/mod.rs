@@ -102,8 +102,7 @@ impl World {
         let mut key = [7; 32];
         key[..8].copy_from_slice(&(n as u64).to_be_bytes());
         let key = Key::new(key);
-        let leg =
-            Leg { id: n as u64, room, ssrc, speak: true, hear: true, priority: false, native: None };
+        let leg = Leg { id: n as u64, room, ssrc, speak: true, hear: true, priority: false, native: None };
         self.clients.push(Client {
             leg,
             address: SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 5000)),

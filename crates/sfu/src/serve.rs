@@ -1,0 +1,249 @@
+//! One shard's thread: wait, take in, forward, tell.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use sfu_core::Shard;
+use sfu_wire::{FromSfu, PROTOCOL, Report, Start, ToSfu, WireError};
+use udp_io::{Poller, RecvBatch};
+
+use crate::control::Control;
+use crate::egress::Egress;
+use crate::limits::{RECEIVE_BATCHES_A_WAKE, SOCKET_BUFFER_BYTES};
+use crate::log;
+
+const MEDIA: u64 = 0;
+const CONTROL: u64 = 1;
+
+/// What the environment did to a shard. Each ends the process, which is started again.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("media socket: {0}")]
+    Socket(io::Error),
+    #[error("control stream: {0}")]
+    Control(io::Error),
+    #[error("waiting: {0}")]
+    Wait(io::Error),
+    #[error("control stream: {0}")]
+    Wire(#[from] WireError),
+    #[error("control stream: it does not begin with a start message")]
+    NotStarted,
+}
+
+/// Serves one shard until signalling has been gone for `grace`, or at once if it has no calls by then.
+pub fn serve(udp: UdpSocket, control: UnixStream, grace: Duration) -> Result<(), Failure> {
+    let mut poller = Poller::new().map_err(Failure::Wait)?;
+    let mut control = Control::new(control).map_err(Failure::Control)?;
+    poller.add(&control, CONTROL).map_err(Failure::Wait)?;
+    // Until it is known what to do with packets, they wait in the kernel.
+    let Some(start) = await_start(&mut poller, &mut control)? else { return Ok(()) };
+    udp.set_nonblocking(true).map_err(Failure::Socket)?;
+    udp_io::set_buffers(&udp, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES).map_err(Failure::Socket)?;
+    poller.add(&udp, MEDIA).map_err(Failure::Wait)?;
+    let now = Instant::now();
+    log::line(log::INFO, "started", format_args!("shard={} protocol={}", start.shard, start.protocol));
+    let mut worker = Worker {
+        shard: Shard::new(now, &start),
+        started_at: now,
+        egress: Egress::new(&udp).map_err(Failure::Socket)?,
+        received: RecvBatch::new(),
+        oversized: 0,
+        overflow: Overflow::default(),
+        unsealed: 0,
+        control,
+        watches_writable: false,
+    };
+    let mut orphaned_at = None;
+    // The start message may have brought company.
+    let mut ready = Woken { media: true, control: true };
+    loop {
+        worker.turn(&udp, &ready)?;
+        if !worker.control.is_open() && orphaned_at.is_none() {
+            poller.remove(&worker.control).map_err(Failure::Wait)?;
+            orphaned_at = Some(Instant::now());
+            log::line(log::WARN, "signalling_gone", format_args!("legs={}", worker.shard.legs()));
+        }
+        let ends_at = orphaned_at.map(|at| at + grace);
+        if ends_at.is_some_and(|at| Instant::now() >= at || worker.shard.legs() == 0) {
+            log::line(log::INFO, "ended", format_args!("legs={}", worker.shard.legs()));
+            return Ok(());
+        }
+        let waiting = worker.tell(&udp)?;
+        worker.watch_writable(&poller, waiting)?;
+        ready = wait(&mut poller, worker.shard.poll_timeout().map(|(at, _)| at), ends_at)?;
+    }
+}
+
+fn await_start(poller: &mut Poller, control: &mut Control) -> Result<Option<Start>, Failure> {
+    loop {
+        wait(poller, None, None)?;
+        control.read();
+        match control.next()? {
+            Some(ToSfu::Start(start)) => {
+                if start.protocol != PROTOCOL {
+                    log::line(
+                        log::WARN,
+                        "protocol_differs",
+                        format_args!("ours={PROTOCOL} theirs={}", start.protocol),
+                    );
+                }
+                return Ok(Some(start));
+            }
+            Some(_) => return Err(Failure::NotStarted),
+            None if !control.is_open() => return Ok(None),
+            None => {}
+        }
+    }
+}
+
+/// What a wait ended with. Timers are looked at in every turn.
+struct Woken {
+    media: bool,
+    control: bool,
+}
+
+fn wait(poller: &mut Poller, timer: Option<Instant>, end: Option<Instant>) -> Result<Woken, Failure> {
+    let now = Instant::now();
+    let timeout = timer.into_iter().chain(end).min().map(|at| at.saturating_duration_since(now));
+    let mut woken = Woken { media: false, control: false };
+    for ready in poller.wait(timeout).map_err(Failure::Wait)? {
+        match ready.token {
+            MEDIA => woken.media = true,
+            _ => woken.control = true,
+        }
+    }
+    Ok(woken)
+}
+
+struct Worker<'a> {
+    shard: Shard,
+    started_at: Instant,
+    egress: Egress<'a>,
+    received: RecvBatch,
+    /// Datagrams too long for a buffer that the shard has been told of.
+    oversized: u64,
+    overflow: Overflow,
+    unsealed: u64,
+    control: Control,
+    watches_writable: bool,
+}
+
+impl Worker<'_> {
+    /// Control first, because a mute must act within one round trip; then packets; then timers.
+    fn turn(&mut self, udp: &UdpSocket, ready: &Woken) -> Result<(), Failure> {
+        if ready.control {
+            self.control.read();
+            self.obey()?;
+        }
+        if ready.media {
+            self.receive(udp)?;
+        }
+        self.shard.handle_timeout(Instant::now(), &mut self.egress);
+        self.egress.flush().map_err(Failure::Socket)
+    }
+
+    fn obey(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        while let Some(message) = self.control.next()? {
+            if let Err(refused) = self.shard.handle_message(now, message) {
+                log::line(log::WARN, "refused", format_args!("reason={:?}", refused.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
+        for _ in 0..RECEIVE_BATCHES_A_WAKE {
+            let count = self.received.receive(udp).map_err(Failure::Socket)?;
+            let now = Instant::now();
+            for (datagram, from) in self.received.datagrams() {
+                self.shard.handle_datagram(now, from, datagram, &mut self.egress);
+            }
+            self.egress.flush().map_err(Failure::Socket)?;
+            if count < udp_io::limits::BATCH {
+                break;
+            }
+        }
+        self.shard.handle_oversized(self.received.oversized() - self.oversized);
+        self.oversized = self.received.oversized();
+        Ok(())
+    }
+
+    /// Writes what signalling should know, and says whether more is waiting to be written.
+    fn tell(&mut self, udp: &UdpSocket) -> Result<bool, Failure> {
+        while self.control.has_room()
+            && let Some(event) = self.shard.poll_event()
+        {
+            let event = match event {
+                FromSfu::Report(report) => FromSfu::Report(self.complete(udp, report)?),
+                event => event,
+            };
+            self.control.push(event);
+        }
+        Ok(self.control.write())
+    }
+
+    /// Adds what only the process knows.
+    fn complete(&mut self, udp: &UdpSocket, report: Report) -> Result<Report, Failure> {
+        let unsealed = self.shard.counters().unsealed;
+        if unsealed > self.unsealed {
+            log::line(log::WARN, "unsealed", format_args!("packets={}", unsealed - self.unsealed));
+            self.unsealed = unsealed;
+        }
+        let (sent, send_failed) = self.egress.sent_and_failed();
+        let receive_overflow = self.overflow.update(udp_io::kernel_drops(udp).map_err(Failure::Socket)?);
+        Ok(Report {
+            sent,
+            send_failed,
+            receive_overflow,
+            cpu_ns: nanos(udp_io::thread_cpu()),
+            uptime_ns: nanos(self.started_at.elapsed()),
+            ..report
+        })
+    }
+
+    /// Asks to be woken when the control stream takes more, while something is waiting for that.
+    fn watch_writable(&mut self, poller: &Poller, waiting: bool) -> Result<(), Failure> {
+        if waiting == self.watches_writable || !self.control.is_open() {
+            return Ok(());
+        }
+        self.watches_writable = waiting;
+        poller.set_writable(&self.control, CONTROL, waiting).map_err(Failure::Wait)
+    }
+}
+
+/// The kernel's count of overflows is of 32 bits and began when the socket was made.
+#[derive(Default)]
+struct Overflow {
+    last: Option<u32>,
+    total: u64,
+}
+
+impl Overflow {
+    /// The overflows since the shard started.
+    fn update(&mut self, count: u32) -> u64 {
+        let last = *self.last.get_or_insert(count);
+        self.total += u64::from(count.wrapping_sub(last));
+        self.last = Some(count);
+        self.total
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Overflow;
+
+    #[test]
+    fn overflows_are_counted_across_the_wrap() {
+        let mut overflow = Overflow::default();
+        assert_eq!(overflow.update(u32::MAX - 1), 0);
+        assert_eq!(overflow.update(2), 4);
+        assert_eq!(overflow.update(2), 4);
+    }
+}
