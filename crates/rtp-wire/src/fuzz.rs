@@ -107,8 +107,11 @@ pub fn fuzz_seq(data: &[u8]) {
     }
 }
 
+/// One body.
+pub type Body = fn(&[u8]);
+
 /// Every body by the name of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 7] = [
+pub const ALL: [(&str, Body); 7] = [
     ("classify", fuzz_classify),
     ("rtp", fuzz_rtp),
     ("extensions", fuzz_extensions),

@@ -172,22 +172,25 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever both begin: after the first packet each has at least a quarter of the circle before it, but for
-        /// what was sent before they met.
+        /// Wherever both begin: once they have met, the server keeps a quarter of the circle away from the client, has about as
+        /// much before it, and never comes back to what it used before.
         #[test]
-        fn they_keep_apart(start: u32, early in 0u32..3, peer: u32) {
+        fn they_keep_apart(start: u32, sent in 0u32..3, peer: u32) {
             let mut server = NonceCounter::server(start);
-            for _ in 0..early {
+            for _ in 0..sent {
                 server.take();
             }
+            let early = Run { first: start, end: start.wrapping_add(sent) };
             server.observe(peer);
-            prop_assert!(!server.is_ours(peer) || Run { first: start, end: start.wrapping_add(early) }.contains(peer));
             let ahead = server.state().wrapping_sub(peer);
             prop_assert!((TOO_NEAR..=TOO_NEAR.wrapping_neg()).contains(&ahead));
-            let left = server.left;
-            prop_assert!(left >= TOO_NEAR - 3);
-            let last = server.state().wrapping_add(left - 1);
-            prop_assert!(last != peer && !Run { first: start, end: start.wrapping_add(early) }.contains(last) || server.early.is_none());
+            prop_assert!(server.left >= TOO_NEAR - 3);
+            let last = server.state().wrapping_add(server.left - 1);
+            let ours = Run { first: server.state(), end: last.wrapping_add(1) };
+            prop_assert!(!ours.contains(peer));
+            prop_assert!((0..sent).all(|at| !ours.contains(start.wrapping_add(at))));
+            prop_assert!((0..sent).all(|at| server.is_ours(start.wrapping_add(at))));
+            prop_assert_eq!(server.is_ours(peer), early.contains(peer));
         }
     }
 }

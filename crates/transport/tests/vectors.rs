@@ -106,17 +106,22 @@ fn the_parts_of_an_opened_packet() {
     }
 }
 
-/// In the modes of secretbox that carry their nonce behind the packet, the header is not authenticated, which is how they were defined.
+/// From where on a packet is authenticated. Secretbox leaves the readable header out, which is how these modes were
+/// defined; only where the header is the nonce itself does a change to it show.
 fn authenticated_from(mode: Mode, vector: &Vector) -> usize {
-    let rtpsize = mode == Mode::XSalsa20Poly1305LiteRtpsize;
+    let header = rtp_wire::RtpHeader::parse(&vector.plain);
     match mode {
-        _ if vector.rtcp && mode.name().contains("xsalsa") && mode != Mode::XSalsa20Poly1305 => 8,
-        Mode::XSalsa20Poly1305Lite | Mode::XSalsa20Poly1305Suffix => 12,
-        Mode::XSalsa20Poly1305LiteRtpsize => {
-            let header = rtp_wire::RtpHeader::parse(&vector.plain).expect("it is RTP");
-            if rtpsize { header.rtpsize_len() } else { 12 }
+        Mode::XSalsa20Poly1305LiteRtpsize | Mode::XSalsa20Poly1305Lite | Mode::XSalsa20Poly1305Suffix
+            if vector.rtcp =>
+        {
+            8
         }
-        _ => 0,
+        Mode::XSalsa20Poly1305LiteRtpsize => header.expect("it is RTP").rtpsize_len(),
+        Mode::XSalsa20Poly1305Lite | Mode::XSalsa20Poly1305Suffix => 12,
+        Mode::Aes256GcmRtpsize
+        | Mode::XChaCha20Poly1305Rtpsize
+        | Mode::XSalsa20Poly1305
+        | Mode::Aes256Gcm => 0,
     }
 }
 
@@ -144,10 +149,10 @@ fn any_cut_is_noticed() {
                 let mut buf = vector.sealed[..len].to_vec();
                 let result = open(&mut receiver(mode, &vector), vector.rtcp, &mut buf);
                 assert!(result.is_err(), "{mode}: {} opened with {len} bytes", vector.name);
-                let mut longer = vector.sealed.clone();
-                longer.push(0);
-                assert!(open(&mut receiver(mode, &vector), vector.rtcp, &mut longer).is_err());
             }
+            let mut longer = vector.sealed.clone();
+            longer.push(0);
+            assert!(open(&mut receiver(mode, &vector), vector.rtcp, &mut longer).is_err());
         }
     }
 }
