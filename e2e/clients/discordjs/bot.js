@@ -53,12 +53,13 @@ function cutGateway(client) {
 }
 
 function report(client) {
-  client.on(Events.ClientReady, ({ user, guilds }) => {
+  client.once(Events.ClientReady, ({ user, guilds }) => {
     emit('ready', { user: user.id });
     guilds.cache.forEach(reportGuild);
+    // Not before: the guilds there are from the start become available one by one.
+    client.on(Events.GuildCreate, reportGuild);
+    client.on(Events.GuildAvailable, reportGuild);
   });
-  client.on(Events.GuildCreate, reportGuild);
-  client.on(Events.GuildAvailable, reportGuild);
   client.on(Events.ShardResume, () => emit('resumed'));
   client.on(Events.VoiceStateUpdate, (_, state) => {
     emit('voice_state', {

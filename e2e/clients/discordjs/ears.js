@@ -14,11 +14,13 @@ export class Ears {
   #streams = new Map();
   #listening = false;
 
-  /** Any datagram; those that are no RTP packets of Opus are left alone. */
+  /** Takes any datagram, and says which stream it belongs to if it is an RTP packet of Opus. */
   datagram(message) {
-    if (message.length < RTP_HEADER_BYTES || message[0] >> 6 !== 2) return;
-    if ((message[1] & 0x7f) !== OPUS_PAYLOAD_TYPE) return;
-    this.#stream(message.readUInt32BE(8)).packet(message.readUInt16BE(2), this.#listening);
+    if (message.length < RTP_HEADER_BYTES || message[0] >> 6 !== 2) return undefined;
+    if ((message[1] & 0x7f) !== OPUS_PAYLOAD_TYPE) return undefined;
+    const ssrc = message.readUInt32BE(8);
+    this.#stream(ssrc).packet(message.readUInt16BE(2), this.#listening);
+    return ssrc;
   }
 
   /** One decrypted Opus packet. */

@@ -22,6 +22,8 @@ export class Voice {
   #connection;
   #player = createAudioPlayer({ behaviors: { noSubscriber: NoSubscriberBehavior.Play } });
   #ears = new Ears();
+  /** The library hands out sound by user; this is the stream each user was last heard on. */
+  #ssrcs = new Map();
   #joining;
   #connected;
   #resumed = false;
@@ -59,7 +61,7 @@ export class Voice {
 
   hear(seconds) {
     const { receiver } = this.#present();
-    for (const { userId } of receiver.ssrcMap.map.values()) this.#listenTo(userId);
+    for (const { userId } of receiver.ssrcMap.map.values()) this.#listenTo(receiver, userId);
     this.#ears.listen();
     setTimeout(() => {
       emit('heard', { streams: this.#ears.report((ssrc) => receiver.ssrcMap.get(ssrc)?.userId) });
@@ -112,7 +114,7 @@ export class Voice {
     connection.on('stateChange', (before, after) => this.#changed(before, after));
     connection.receiver.ssrcMap.on('update', (_, { userId, audioSSRC }) => {
       emit('speaking', { user: userId ?? null, ssrc: audioSSRC });
-      if (userId) this.#listenTo(userId);
+      if (userId) this.#listenTo(connection.receiver, userId);
     });
     connection.subscribe(this.#player);
   }
@@ -130,13 +132,19 @@ export class Voice {
   #observe(networking) {
     networking.on('stateChange', (before, after) => {
       if (after.udp && after.udp !== before.udp) {
-        after.udp.on('message', (message) => this.#ears.datagram(message));
+        after.udp.on('message', (message) => this.#datagram(message));
       }
     });
     // Before the library's own listener, which tells the connection that it is ready.
     networking.prependListener('stateChange', (before, after) => {
       this.#resumed = before.code === NetworkingStatusCode.Resuming && after.code === NetworkingStatusCode.Ready;
     });
+  }
+
+  #datagram(message) {
+    const ssrc = this.#ears.datagram(message);
+    const user = this.#connection?.receiver.ssrcMap.get(ssrc)?.userId;
+    if (user) this.#ssrcs.set(user, ssrc);
   }
 
   /** A connection that was asked for is a join; one that was not is a move, or in the same channel a new server. */
@@ -156,12 +164,11 @@ export class Voice {
     }
   }
 
-  #listenTo(userId) {
-    const { receiver } = this.#connection;
+  #listenTo(receiver, userId) {
     if (receiver.subscriptions.has(userId)) return;
     const stream = receiver.subscribe(userId, { end: { behavior: EndBehaviorType.Manual } });
     stream.on('data', (packet) => {
-      const ssrc = receiver.ssrcMap.get(userId)?.audioSSRC;
+      const ssrc = this.#ssrcs.get(userId);
       if (ssrc !== undefined) this.#ears.opus(ssrc, packet);
     });
     stream.on('error', (error) => emit('error', { message: `cannot receive ${userId}: ${error.message}` }));

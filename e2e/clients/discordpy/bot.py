@@ -27,13 +27,15 @@ class Bot(discord.Client):
     async def on_ready(self) -> None:
         emit('ready', user=str(self.user.id))
         for guild in self.guilds:
-            await self.on_guild_available(guild)
+            report(guild)
         # Ready again after a connection that could not be resumed: the bot is under way then.
         if self._obeying is None:
             self._obeying = asyncio.create_task(self._obey())
 
     async def on_guild_available(self, guild: discord.Guild) -> None:
-        emit('guild', id=str(guild.id), channels=len(guild.channels), members=len(guild.members))
+        # The guilds there were from the start are reported when the bot is ready.
+        if self._obeying is not None:
+            report(guild)
 
     on_guild_join = on_guild_available
 
@@ -85,6 +87,10 @@ class Bot(discord.Client):
     def _cut_gateway(self) -> None:
         """Shuts the socket under the gateway's WebSocket, as a network would: no closing handshake."""
         self.ws.socket.get_extra_info('socket').shutdown(socket.SHUT_RDWR)
+
+
+def report(guild: discord.Guild) -> None:
+    emit('guild', id=str(guild.id), channels=len(guild.channels), members=len(guild.members))
 
 
 def discover_gateway(api: str) -> str:

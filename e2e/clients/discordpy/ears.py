@@ -1,11 +1,10 @@
 """What was received, by SSRC: the packets as they came off the network, and the sound decoded from them.
 
-discord.py itself only sends. It does offer the datagrams of its socket to listeners, so that is where these come from;
-decryption is PyNaCl's and decoding discord.py's own binding of libopus.
+discord.py itself only sends, so everything here is the bot's: the datagrams come from the library's socket, decryption is
+PyNaCl's and decoding discord.py's own binding of libopus.
 """
 
 import struct
-import threading
 import time
 from array import array
 
@@ -23,11 +22,8 @@ NONCE_SUFFIX_BYTES = 4
 
 
 class Ears:
-    """Datagrams come on the library's reader thread, everything else on the event loop's."""
-
     def __init__(self) -> None:
         self.users: dict[int, str] = {}
-        self._lock = threading.Lock()
         self._streams: dict[int, Stream] = {}
         self._listening = False
 
@@ -36,29 +32,24 @@ class Ears:
         if len(data) < RTP_HEADER_BYTES or data[0] >> 6 != 2 or data[1] & 0x7F != OPUS_PAYLOAD_TYPE:
             return
         sequence, _, ssrc = struct.unpack_from('>HII', data, 2)
-        with self._lock:
-            stream = self._streams.setdefault(ssrc, Stream())
-            stream.packet(sequence, self._listening)
-            if self._listening:
-                self._decode(stream, voice, data)
+        stream = self._streams.setdefault(ssrc, Stream())
+        stream.packet(sequence, self._listening)
+        if self._listening:
+            self._decode(stream, voice, data)
 
     def listen(self) -> None:
-        with self._lock:
-            self._listening = True
-            self._streams = {
-                ssrc: stream for ssrc, stream in self._streams.items() if stream.silent_s() < STREAM_REMEMBERED_S
-            }
-            for stream in self._streams.values():
-                stream.reset()
+        self._listening = True
+        self._streams = {
+            ssrc: stream for ssrc, stream in self._streams.items() if stream.silent_s() < STREAM_REMEMBERED_S
+        }
+        for stream in self._streams.values():
+            stream.reset()
 
-    def stop_listening(self) -> None:
-        with self._lock:
-            self._listening = False
-
-    def report(self) -> list[dict]:
-        """Slow: looks for the tones in everything that was heard."""
+    def take_window(self) -> list[dict]:
+        """What the interval brought; the sound is still to be looked at, by `with_tones`."""
+        self._listening = False
         return [
-            {'ssrc': ssrc, 'user': self.users.get(ssrc), **stream.report()}
+            {'ssrc': ssrc, 'user': self.users.get(ssrc), **stream.take_window()}
             for ssrc, stream in sorted(self._streams.items())
         ]
 
@@ -101,15 +92,15 @@ class Stream:
         self._longest_gap = 0.0
         self._stereo = array('h')
 
-    def report(self) -> dict:
+    def take_window(self) -> dict:
+        stereo, self._stereo = self._stereo, array('h')
         first, last = min(self._numbers, default=None), max(self._numbers, default=None)
         return {
             'packets': len(self._numbers),
             'lost': 0 if first is None else last - first + 1 - len(self._numbers),
             'seq_first': None if first is None else first & 0xFFFF,
             'seq_last': None if last is None else last & 0xFFFF,
-            'peaks_hz': peaks_hz(self._stereo),
-            'rms': rms(self._stereo),
+            'stereo': stereo,
             'longest_gap_ms': round(self._longest_gap * 1_000),
             'last_packet_ms_ago': round(self.silent_s() * 1_000),
         }
@@ -122,6 +113,15 @@ class Stream:
         number = self._highest + distance
         self._highest = max(self._highest, number)
         return number
+
+
+def with_tones(streams: list[dict]) -> list[dict]:
+    """Slow: replaces the sound of each stream by what is in it."""
+    return [
+        {**rest, 'peaks_hz': peaks_hz(stereo), 'rms': rms(stereo)}
+        for stream in streams
+        for stereo, rest in [(stream['stereo'], {name: stream[name] for name in stream if name != 'stereo'})]
+    ]
 
 
 def decrypt(mode: str, key: bytes, packet: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """Which tones are in a piece of sound: its power on a grid of 10 Hz, summed over blocks of 100 ms."""
 
-import functools
 import math
 from array import array
 from operator import mul
@@ -10,8 +9,11 @@ DECIMATION = 6
 RATE_HZ = 48_000 // DECIMATION
 # With blocks of 100 ms each step of the grid is exactly one bin, so no tone falls between two of them.
 BLOCK_SAMPLES = 800
-GRID_HZ = range(100, 2_001, 10)
+STEP_HZ = 10
+GRID_HZ = range(100, 2_001, STEP_HZ)
 PEAKS_MAX = 3
+# So many blocks, spread over the interval, are enough, and Python is slow.
+BLOCKS_MAX = 5
 # A peak 20 dB under the strongest is a by-product of the codec, not a tone someone plays.
 PEAK_FLOOR = 0.01
 # Below this loudness there is no tone but the codec's own noise.
@@ -40,24 +42,22 @@ def peaks_hz(stereo: array) -> list[int]:
 def _blocks(stereo: array) -> list[list[float]]:
     samples = 2 * DECIMATION
     slow = [sum(stereo[at : at + samples]) / samples for at in range(0, len(stereo) - samples + 1, samples)]
-    return [slow[at : at + BLOCK_SAMPLES] for at in range(0, len(slow) - BLOCK_SAMPLES + 1, BLOCK_SAMPLES)]
+    blocks = [slow[at : at + BLOCK_SAMPLES] for at in range(0, len(slow) - BLOCK_SAMPLES + 1, BLOCK_SAMPLES)]
+    return blocks[:: math.ceil(len(blocks) / BLOCKS_MAX) or 1]
 
 
 def _power(block: list[float], hz: int) -> float:
-    return sum(sum(map(mul, block, wave)) ** 2 for wave in _waves(hz))
+    return sum(sum(map(mul, block, wave)) ** 2 for wave in _WAVES[hz])
 
 
-@functools.cache
-def _waves(hz: int) -> tuple[array, array]:
-    """A cosine and a sine under Hann's window, which keeps a strong tone from hiding weaker ones beside it."""
+def _wave(circle: list[float], hz: int) -> array:
+    turns = hz // STEP_HZ
+    return array('d', (_HANN[at] * circle[turns * at % BLOCK_SAMPLES] for at in range(BLOCK_SAMPLES)))
 
-    def wave(function) -> array:
-        return array(
-            'd',
-            (
-                (0.5 - 0.5 * math.cos(math.tau * at / BLOCK_SAMPLES)) * function(math.tau * hz * at / RATE_HZ)
-                for at in range(BLOCK_SAMPLES)
-            ),
-        )
 
-    return wave(math.cos), wave(math.sin)
+# Made at the start: later there is sound to be received and sent every 20 ms.
+_TURN = [math.tau * at / BLOCK_SAMPLES for at in range(BLOCK_SAMPLES)]
+_COSINE, _SINE = [math.cos(at) for at in _TURN], [math.sin(at) for at in _TURN]
+# Hann's window keeps a strong tone from hiding weaker ones beside it.
+_HANN = [0.5 - 0.5 * at for at in _COSINE]
+_WAVES = {hz: (_wave(_COSINE, hz), _wave(_SINE, hz)) for hz in GRID_HZ}

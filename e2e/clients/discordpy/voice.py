@@ -1,15 +1,17 @@
 """One bot's voice connection: what discord.py goes through, turned into the events of the control protocol."""
 
 import asyncio
+import logging
 import socket
 
 import discord
 from control import emit
 from discord.voice_state import ConnectionFlowState, VoiceConnectionState
-from ears import Ears
+from ears import Ears, with_tones
 from tone import Tone
 
 SPEAKING_OP = 5
+DATAGRAM_BYTES_MAX = 2_048
 
 
 class Voice:
@@ -45,9 +47,9 @@ class Voice:
     async def hear(self, seconds: float) -> None:
         self._ears.listen()
         await asyncio.sleep(seconds)
-        self._ears.stop_listening()
-        # Not on the event loop, which has a connection to keep alive.
-        emit('heard', streams=await asyncio.to_thread(self._ears.report))
+        streams = self._ears.take_window()
+        # Not on the event loop, which has packets to receive.
+        emit('heard', streams=await asyncio.to_thread(with_tones, streams))
 
     def cut(self) -> None:
         """Shuts the socket under the voice WebSocket, as a network would: no closing handshake."""
@@ -120,7 +122,7 @@ class ObservedVoiceClient(discord.VoiceClient):
     def __init__(self, client: discord.Client, channel: discord.VoiceChannel, voice: Voice, ears: Ears) -> None:
         self._voice = voice
         self._ears = ears
-        self._hearing = False
+        self._media: socket.socket | None = None
         self._gone = False
         super().__init__(client, channel)
 
@@ -128,21 +130,48 @@ class ObservedVoiceClient(discord.VoiceClient):
         return ObservedConnection(self, hook=self._message)
 
     def changed(self, state: ConnectionFlowState) -> None:
+        # Until it stands again, what comes is the library's: it may keep the socket and expect an answer there.
+        self._stop_overhearing()
         if state is not ConnectionFlowState.connected:
             return
-        # Not earlier: with a listener but without a socket the library's reader thread would spin.
-        if not self._hearing:
-            self._hearing = True
-            self._connection.add_socket_listener(lambda data: self._ears.datagram(self, data))
+        self._overhear(self._connection.socket)
         # The library has set its state but not yet woken who waits for it.
         self.loop.call_soon(self._voice.connected, self)
 
     def cleanup(self) -> None:
         super().cleanup()
+        self._stop_overhearing()
         if not self._gone:
             self._gone = True
             socket_of_ws = getattr(self.ws, 'ws', None)
             self._voice.disconnected(getattr(socket_of_ws, 'close_code', None))
+
+    def _overhear(self, media: socket.socket) -> None:
+        """Reads the library's socket through a descriptor of our own.
+
+        The library's own listeners would do, but for a defect: while one is registered, its reader thread waits on the
+        socket of the previous connection and misses the answer that the next one needs. Without any it behaves as in
+        every bot that only sends.
+        """
+        self._media = media.dup()
+        self._media.setblocking(False)
+        self.loop.add_reader(self._media, self._read)
+
+    def _stop_overhearing(self) -> None:
+        if self._media is not None:
+            self.loop.remove_reader(self._media)
+            self._media.close()
+            self._media = None
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._ears.datagram(self, self._media.recv(DATAGRAM_BYTES_MAX))
+        except BlockingIOError:
+            return
+        except OSError as why:
+            # The server's port may be closed for a moment; the library takes no notice of that either.
+            logging.getLogger('bot').debug('media socket: %r', why)
 
     async def _message(self, _: object, message: dict) -> None:
         if message['op'] == SPEAKING_OP:
