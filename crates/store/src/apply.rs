@@ -1,0 +1,91 @@
+//! Runs planned statements in one transaction.
+
+use model::Write;
+use sqlx::query_builder::Separated;
+use sqlx::{Database, Encode, QueryBuilder, Type};
+
+use crate::backend::on;
+use crate::limits::MAX_BINDS;
+use crate::plan::{plan, Statement, Table, Value};
+use crate::{Result, Store};
+
+impl Store {
+    /// All of `writes`, in order, or none of them. What one refers to may come later in the list.
+    pub async fn apply(&self, writes: &[Write]) -> Result<()> {
+        let statements = plan(writes);
+        if statements.is_empty() {
+            return Ok(());
+        }
+        tracing::debug!(writes = writes.len(), statements = statements.len(), "applying writes");
+        let pool = self.backend.write();
+        let begin = pool.begin_write();
+        on!(pool, pool => {
+            let mut transaction = pool.begin_with(begin).await?;
+            for statement in statements {
+                for (mut query, rows) in queries(statement) {
+                    // Statements of one row come again and again; the many shapes of longer ones are not kept.
+                    query.build().persistent(rows == 1).execute(&mut *transaction).await?;
+                }
+            }
+            transaction.commit().await?;
+        });
+        Ok(())
+    }
+}
+
+/// A statement as SQL, cut so that none binds too many values; with the number of rows of each.
+fn queries<DB: Database>(statement: Statement) -> Vec<(QueryBuilder<DB>, usize)>
+where
+    Option<i64>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+    bool: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    match statement {
+        Statement::Upsert { table, rows } => chunks(rows, |rows| upsert(table, rows)),
+        Statement::Delete { table, by, keys } => chunks(keys, |keys| delete(table, by, keys)),
+    }
+}
+
+fn chunks<Q>(rows: Vec<Vec<Value>>, query: impl Fn(&[Vec<Value>]) -> Q) -> Vec<(Q, usize)> {
+    let columns = rows.first().expect("a planned statement has a row").len();
+    rows.chunks(MAX_BINDS / columns).map(|rows| (query(rows), rows.len())).collect()
+}
+
+fn upsert<DB: Database>(table: &Table, rows: &[Vec<Value>]) -> QueryBuilder<DB>
+where
+    Option<i64>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+    bool: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let (keys, rest) = (table.keys.join(", "), table.rest.join(", "));
+    let mut query = QueryBuilder::new(format!("INSERT INTO {} ({keys}, {rest}) ", table.name));
+    query.push_values(rows, |mut to, row| row.iter().for_each(|value| bind(&mut to, value)));
+    let assignments: Vec<_> = table.rest.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+    query.push(format!(" ON CONFLICT ({keys}) DO UPDATE SET {}", assignments.join(", ")));
+    query
+}
+
+fn delete<DB: Database>(table: &str, by: &[&str], keys: &[Vec<Value>]) -> QueryBuilder<DB>
+where
+    Option<i64>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+    bool: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new(format!("DELETE FROM {table} WHERE ({}) IN (", by.join(", ")));
+    query.push_values(keys, |mut to, key| key.iter().for_each(|value| bind(&mut to, value)));
+    query.push(")");
+    query
+}
+
+fn bind<DB: Database>(to: &mut Separated<'_, DB, &'static str>, value: &Value)
+where
+    Option<i64>: for<'q> Encode<'q, DB> + Type<DB>,
+    Option<String>: for<'q> Encode<'q, DB> + Type<DB>,
+    bool: for<'q> Encode<'q, DB> + Type<DB>,
+{
+    match value {
+        Value::Int(n) => to.push_bind(*n),
+        Value::Text(s) => to.push_bind(s.clone()),
+        Value::Bool(b) => to.push_bind(*b),
+    };
+}

@@ -1,0 +1,226 @@
+//! Which database this is and how it is opened; and the one place where the two differ.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::limits::{PATIENCE, POSTGRES_CONNECTIONS, SQLITE_READERS};
+use crate::{Result, StoreError};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// SQLite takes one writer at a time. Writers queue for the only connection that writes, in order of arrival,
+    /// instead of spinning on the file's lock. In memory both are the same connection.
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// Connections to run a statement on, see [`on!`].
+#[derive(Debug, Clone, Copy)]
+pub enum Pool<'a> {
+    Sqlite(&'a SqlitePool),
+    Postgres(&'a PgPool),
+}
+
+/// Compiles `$body` once for each database, with `$pool` bound to its pool. Statements number their parameters `$1`,
+/// which both understand.
+macro_rules! on {
+    ($which:expr, $pool:ident => $body:expr) => {
+        match $which {
+            $crate::backend::Pool::Sqlite($pool) => $body,
+            $crate::backend::Pool::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// Rows of one statement: `rows!(pool, RowType, sql, bind…)`.
+macro_rules! rows {
+    ($which:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::backend::on!($which, pool => {
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(pool).await
+        })
+    };
+}
+
+/// The row of one statement, if there is one.
+macro_rules! row {
+    ($which:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::backend::on!($which, pool => {
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(pool).await
+        })
+    };
+}
+
+/// Runs one statement and returns the number of rows it changed.
+macro_rules! execute {
+    ($which:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::backend::on!($which, pool => {
+            sqlx::query($sql)$(.bind($bind))*.execute(pool).await.map(|done| done.rows_affected())
+        })
+    };
+}
+
+pub(crate) use {execute, on, row, rows};
+
+impl Backend {
+    pub async fn open(url: &str) -> Result<Self> {
+        let opened = match scheme(url) {
+            Scheme::SqliteMemory => open_sqlite_memory().await,
+            Scheme::SqliteFile(path) => open_sqlite_file(Path::new(path)).await,
+            Scheme::Postgres => open_postgres(url).await,
+            Scheme::Unknown => Err("it begins with neither sqlite: nor postgres://".to_owned()),
+        };
+        opened.map_err(|reason| StoreError::Open { url: without_password(url), reason })
+    }
+
+    pub fn read(&self) -> Pool<'_> {
+        match self {
+            Self::Sqlite { read, .. } => Pool::Sqlite(read),
+            Self::Postgres(pool) => Pool::Postgres(pool),
+        }
+    }
+
+    pub fn write(&self) -> Pool<'_> {
+        match self {
+            Self::Sqlite { write, .. } => Pool::Sqlite(write),
+            Self::Postgres(pool) => Pool::Postgres(pool),
+        }
+    }
+
+    pub async fn close(&self) {
+        match self {
+            // The writer last: the last connection to close folds the log into the file.
+            Self::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Pool<'_> {
+    /// Begins a transaction that sees one moment of the database.
+    pub fn begin_snapshot(self) -> &'static str {
+        match self {
+            Pool::Sqlite(_) => "BEGIN",
+            Pool::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
+    /// Begins a transaction that writes.
+    pub fn begin_write(self) -> &'static str {
+        match self {
+            // A transaction that first reads and then wants to write can find itself too late to do so.
+            Pool::Sqlite(_) => "BEGIN IMMEDIATE",
+            Pool::Postgres(_) => "BEGIN",
+        }
+    }
+}
+
+enum Scheme<'a> {
+    SqliteMemory,
+    SqliteFile(&'a str),
+    Postgres,
+    Unknown,
+}
+
+fn scheme(url: &str) -> Scheme<'_> {
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        match rest.strip_prefix("//").unwrap_or(rest) {
+            ":memory:" => Scheme::SqliteMemory,
+            path => Scheme::SqliteFile(path),
+        }
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Scheme::Postgres
+    } else {
+        Scheme::Unknown
+    }
+}
+
+/// Fit for logs: neither the password before the host nor one among the options.
+fn without_password(url: &str) -> String {
+    let url = url.split('?').next().expect("split yields at least one part");
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((credentials, host)) = rest.rsplit_once('@') else { return url.to_owned() };
+    match credentials.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:…@{host}"),
+        None => url.to_owned(),
+    }
+}
+
+async fn open_sqlite_memory() -> Result<Backend, String> {
+    let options = SqliteConnectOptions::from_str("sqlite::memory:").map_err(|e| e.to_string())?.foreign_keys(true);
+    // The database lives as long as its only connection, so that one is never given up.
+    let only = SqlitePoolOptions::new()
+        .min_connections(1)
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+        .map_err(|e| e.to_string())?;
+    MIGRATIONS.run(&only).await.map_err(|e| e.to_string())?;
+    Ok(Backend::Sqlite { read: only.clone(), write: only })
+}
+
+async fn open_sqlite_file(path: &Path) -> Result<Backend, String> {
+    if path.as_os_str().is_empty() {
+        return Err("it names no file".to_owned());
+    }
+    create_private(path).map_err(|e| e.to_string())?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // What was answered with success survives a power cut, as it does with PostgreSQL.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(PATIENCE);
+    let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+    let write = pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
+    MIGRATIONS.run(&write).await.map_err(|e| e.to_string())?;
+    let read = pool(SQLITE_READERS).connect_with(options.read_only(true)).await.map_err(|e| e.to_string())?;
+    Ok(Backend::Sqlite { read, write })
+}
+
+/// Makes the file readable by its owner alone: it holds password hashes. SQLite's log takes over the file's mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+async fn open_postgres(url: &str) -> Result<Backend, String> {
+    let options = PgConnectOptions::from_str(url).map_err(|e| e.to_string())?.application_name("guildhall");
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+        .map_err(|e| e.to_string())?;
+    MIGRATIONS.run(&pool).await.map_err(|e| e.to_string())?;
+    Ok(Backend::Postgres(pool))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let check = |url, expect: &str| assert_eq!(without_password(url), expect);
+        check("sqlite:data/guildhall.db", "sqlite:data/guildhall.db");
+        check("postgres://db.example/guildhall", "postgres://db.example/guildhall");
+        check("postgres://ann@db.example/guildhall", "postgres://ann@db.example/guildhall");
+        check("postgres://ann:s3cret@db.example:5432/g", "postgres://ann:…@db.example:5432/g");
+        check("postgres://ann:s3:cr@et@db.example/g", "postgres://ann:…@db.example/g");
+        check("postgres://db.example/g?user=ann&password=s3cret", "postgres://db.example/g");
+    }
+}
