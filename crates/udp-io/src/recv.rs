@@ -43,12 +43,6 @@ impl RecvBatch {
 
     /// Fetches what has arrived, up to a batch; 0 when nothing has. The previous batch is gone.
     pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
-        for at in 0..self.received {
-            // SAFETY: the pointer is to a live header, and nobody else has one to it.
-            let header = unsafe { &mut *self.headers.at(at) };
-            // The kernel wrote the length of the last address here; it must read the room for the next.
-            header.msg_hdr.msg_namelen = RAW_ADDR_LEN;
-        }
         self.received = 0;
         let fd = socket.as_fd().as_raw_fd();
         // SAFETY: the headers and all they point to are alive, initialised, and `BATCH` in number; the descriptor is borrowed and so
@@ -56,9 +50,9 @@ impl RecvBatch {
         let count = unsafe {
             libc::recvmmsg(fd, self.headers.at(0), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
         };
-        if count >= 0 {
-            self.received = count.cast_unsigned() as usize;
-            return Ok(self.received);
+        if let Ok(count) = usize::try_from(count) {
+            self.took(count);
+            return Ok(count);
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
@@ -66,6 +60,17 @@ impl RecvBatch {
             Some(libc::EAGAIN | libc::EINTR | libc::ECONNREFUSED) => Ok(0),
             _ => Err(error),
         }
+    }
+
+    fn took(&mut self, count: usize) {
+        for at in 0..count {
+            // SAFETY: the pointer is to a live header, and nobody else has one to it.
+            let header = unsafe { &mut *self.headers.at(at) };
+            self.oversized += u64::from(is_oversized(header));
+            // The kernel wrote the length of the address here; next time it must read how much room there is.
+            header.msg_hdr.msg_namelen = RAW_ADDR_LEN;
+        }
+        self.received = count;
     }
 
     /// How many datagrams the last call brought, oversized ones included.
@@ -87,18 +92,13 @@ impl RecvBatch {
 
     /// The datagrams of the last call, to be changed in place, and where each came from.
     pub fn datagrams(&mut self) -> impl Iterator<Item = (&mut [u8], SocketAddr)> {
-        for at in 0..self.received {
-            // SAFETY: the pointer is to a live header, and nobody else has one to it.
-            let flags = unsafe { (*self.headers.at(at)).msg_hdr.msg_flags };
-            self.oversized += u64::from(flags & libc::MSG_TRUNC != 0);
-        }
         let batch = &*self;
         (0..batch.received).filter_map(move |at| {
             // SAFETY: the pointer is to a live header, which nobody writes to while `self` is borrowed.
             let header = unsafe { &*batch.headers.at(at) };
             // SAFETY: likewise for the address.
             let from = unsafe { &*batch.addrs.at(at) }.get()?;
-            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+            if is_oversized(header) {
                 return None;
             }
             // SAFETY: `self` is borrowed mutably for as long as the iterator's items live, and each buffer is given out once.
@@ -106,6 +106,10 @@ impl RecvBatch {
             Some((buffer.get_mut(..header.msg_len as usize)?, from))
         })
     }
+}
+
+fn is_oversized(header: &libc::mmsghdr) -> bool {
+    header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0
 }
 
 impl Default for RecvBatch {
