@@ -8,7 +8,8 @@ use crate::{
 
 pub fn fuzz_classify(data: &[u8]) {
     let kind = crate::classify(data);
-    // The dispatcher and the parsers must agree, or a packet would be dropped for a reason that is not its own.
+    // The dispatcher and the parsers must agree, or a packet would be dropped for a reason that is not its
+    // own.
     match kind {
         Kind::Discovery => assert!(DiscoveryRequest::parse(data).is_some()),
         Kind::Ping => assert!(crate::parse_ping(data).is_some()),

@@ -72,8 +72,8 @@ impl RtpTime {
 
 /// Turns the 16-bit numbers of one stream into extended ones (RFC 3550 appendix A.1).
 ///
-/// The first number seen lands in the second cycle (65536 + n), so that a packet from just before it, arriving
-/// late, still has a smaller number.
+/// The first number seen lands in the second cycle (65536 + n), so that a packet from just before it,
+/// arriving late, still has a smaller number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SeqUnwrapper {
     highest: Option<SeqNo>,

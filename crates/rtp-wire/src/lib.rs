@@ -1,8 +1,8 @@
 //! The media formats on the wire: RTP, RTCP, IP discovery, pings, and how to tell them apart.
 //!
-//! Everything here is a view over `&[u8]` or a builder into `&mut [u8]`: nothing allocates, nothing keeps state
-//! but [`SeqUnwrapper`], and no input makes it panic (see [`fuzz`]). Raw integers stop here: what leaves is
-//! [`Ssrc`], [`SeqNo`], [`RtpTime`], [`PayloadType`].
+//! Everything here is a view over `&[u8]` or a builder into `&mut [u8]`: nothing allocates, nothing keeps
+//! state but [`SeqUnwrapper`], and no input makes it panic (see [`fuzz`]). Raw integers stop here: what
+//! leaves is [`Ssrc`], [`SeqNo`], [`RtpTime`], [`PayloadType`].
 //!
 //! Absent on purpose: encryption (crate `transport`), sockets (crate `udp-io`), and any opinion about what a
 //! packet means for a room.

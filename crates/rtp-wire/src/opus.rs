@@ -1,4 +1,5 @@
-//! The little that a relay and a jitter buffer need to know of Opus: its payload type, its silence, its durations.
+//! The little that a relay and a jitter buffer need to know of Opus: its payload type, its silence, its
+//! durations.
 
 use crate::PayloadType;
 

@@ -1,5 +1,5 @@
-//! RTP packets (RFC 3550 section 5.1): the header alone, which is all that is readable before decryption, and the
-//! whole packet after it.
+//! RTP packets (RFC 3550 section 5.1): the header alone, which is all that is readable before decryption, and
+//! the whole packet after it.
 
 use crate::bytes::{Writer, u16_at, u32_at};
 use crate::ext::Extensions;
@@ -36,8 +36,8 @@ pub struct RtpHeader {
 }
 
 impl RtpHeader {
-    /// Reads the header and checks that the CSRCs it counts and the extension preamble it announces are there.
-    /// Everything behind them may still be encrypted.
+    /// Reads the header and checks that the CSRCs it counts and the extension preamble it announces are
+    /// there. Everything behind them may still be encrypted.
     pub fn parse(buf: &[u8]) -> Result<Self, RtpError> {
         let fixed = buf.first_chunk::<FIXED_HEADER_LEN>().ok_or(RtpError::TooShort)?;
         if fixed[0] >> 6 != VERSION {
@@ -68,8 +68,8 @@ impl RtpHeader {
         FIXED_HEADER_LEN + 4 * usize::from(self.csrc_count)
     }
 
-    /// Length of what the `rtpsize` encryption modes leave readable: the header, its CSRCs, and the four bytes
-    /// that open an extension, but not the extension's body.
+    /// Length of what the `rtpsize` encryption modes leave readable: the header, its CSRCs, and the four
+    /// bytes that open an extension, but not the extension's body.
     #[must_use]
     pub fn rtpsize_len(&self) -> usize {
         self.header_len() + if self.extension { 4 } else { 0 }

@@ -1,5 +1,6 @@
-//! Prints nanoseconds a packet for every mode: sealing, and opening what was sealed, over a thousand keys in turn, the
-//! minimum of many short rounds. Wall time means little on a busy machine, so only the best round counts.
+//! Prints nanoseconds a packet for every mode: sealing, and opening what was sealed, over a thousand keys in
+//! turn, the minimum of many short rounds. Wall time means little on a busy machine, so only the best round
+//! counts.
 //!
 //! `cargo run -p transport --example bench`
 

@@ -1,7 +1,7 @@
 //! The three ciphers behind the modes, in place and without allocation.
 //!
-//! The key schedule of AES-GCM is computed once. XChaCha20-Poly1305 derives a new key from every nonce, so there is
-//! nothing to keep but the key; the same goes for XSalsa20-Poly1305, which is NaCl's secretbox.
+//! The key schedule of AES-GCM is computed once. XChaCha20-Poly1305 derives a new key from every nonce, so
+//! there is nothing to keep but the key; the same goes for XSalsa20-Poly1305, which is NaCl's secretbox.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use dryoc::classic::crypto_aead_xchacha20poly1305_ietf as xchacha;
@@ -31,8 +31,8 @@ impl Cipher {
         }
     }
 
-    /// Encrypts `text`, which begins with the plaintext and ends with [`TAG_LEN`] bytes of room. Afterwards the AEADs have the tag
-    /// at its end and secretbox has it at its beginning.
+    /// Encrypts `text`, which begins with the plaintext and ends with [`TAG_LEN`] bytes of room. Afterwards
+    /// the AEADs have the tag at its end and secretbox has it at its beginning.
     pub(crate) fn seal(&self, nonce: &[u8; LONG_NONCE_LEN], header: &[u8], text: &mut [u8]) {
         let plain_len = text.len() - TAG_LEN;
         match self {

@@ -19,7 +19,8 @@ pub(crate) const RTCP_CLEAR_LEN: usize = 8;
 pub enum Mode {
     /// AES-256-GCM; header authenticated; ciphertext, tag, counter.
     Aes256GcmRtpsize,
-    /// XChaCha20-Poly1305; header authenticated; ciphertext, tag, counter. Every client must be able to do it.
+    /// XChaCha20-Poly1305; header authenticated; ciphertext, tag, counter. Every client must be able to do
+    /// it.
     XChaCha20Poly1305Rtpsize,
     /// XSalsa20-Poly1305; header not authenticated; tag, ciphertext, counter.
     XSalsa20Poly1305LiteRtpsize,

@@ -7,10 +7,10 @@ const TOO_NEAR: u32 = 1 << 30;
 
 /// Counts the nonces of our direction.
 ///
-/// Both directions of a native leg use the same key, and clients begin to count anywhere (at random, at 0, at 1). So the
-/// server's counter, which begins at a random point, moves half a circle away from the first nonce that the client
-/// has authenticated, unless it is far enough away already; it refuses to go where either of them has been; and
-/// [`headroom`](Self::headroom) tells when it is time for a new key, long before that.
+/// Both directions of a native leg use the same key, and clients begin to count anywhere (at random, at 0, at
+/// 1). So the server's counter, which begins at a random point, moves half a circle away from the first nonce
+/// that the client has authenticated, unless it is far enough away already; it refuses to go where either of
+/// them has been; and [`headroom`](Self::headroom) tells when it is time for a new key, long before that.
 #[derive(Debug, Clone)]
 pub struct NonceCounter {
     first: u32,
@@ -56,8 +56,8 @@ impl NonceCounter {
         self.next
     }
 
-    /// How many packets may still pass in the busier direction before the two directions could meet. A new key
-    /// is due long before this is zero.
+    /// How many packets may still pass in the busier direction before the two directions could meet. A new
+    /// key is due long before this is zero.
     #[must_use]
     pub fn headroom(&self) -> u32 {
         let Some(peer) = self.peer else { return self.left };
@@ -172,8 +172,8 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever both begin: once they have met, the server keeps a quarter of the circle away from the client, has about as
-        /// much before it, and never comes back to what it used before.
+        /// Wherever both begin: once they have met, the server keeps a quarter of the circle away from the
+        /// client, has about as much before it, and never comes back to what it used before.
         #[test]
         fn they_keep_apart(start: u32, sent in 0u32..3, peer: u32) {
             let mut server = NonceCounter::server(start);

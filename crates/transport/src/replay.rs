@@ -9,8 +9,8 @@ pub struct Replayed;
 
 /// The last 128 numbers of one stream.
 ///
-/// A jump forwards, of up to half the 16-bit circle, is taken, because packets get lost. A jump backwards further than the window
-/// is a replay: a stream never begins again under the same key.
+/// A jump forwards, of up to half the 16-bit circle, is taken, because packets get lost. A jump backwards
+/// further than the window is a replay: a stream never begins again under the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayWindow {
     highest: Option<SeqNo>,
@@ -26,8 +26,8 @@ impl ReplayWindow {
         Self::default()
     }
 
-    /// Goes on after a restart. Nothing up to `highest` is taken any more, because which of those were seen is
-    /// forgotten.
+    /// Goes on after a restart. Nothing up to `highest` is taken any more, because which of those were seen
+    /// is forgotten.
     #[must_use]
     pub fn resume(highest: SeqNo) -> Self {
         Self { highest: Some(highest), seen: u128::MAX }
@@ -45,7 +45,8 @@ impl ReplayWindow {
         self.highest.map_or(SeqNo(0), |highest| SeqNo(highest.0.saturating_sub(Self::WIDTH - 1)))
     }
 
-    /// Extends a number from the wire. The first lands in the second cycle, as with [`rtp_wire::SeqUnwrapper`].
+    /// Extends a number from the wire. The first lands in the second cycle, as with
+    /// [`rtp_wire::SeqUnwrapper`].
     #[must_use]
     pub fn extend(&self, wire: u16) -> SeqNo {
         match self.highest {
@@ -67,7 +68,8 @@ impl ReplayWindow {
         if age >= Self::WIDTH || self.seen >> age & 1 == 1 { Err(Replayed) } else { Ok(()) }
     }
 
-    /// Marks a number as seen. Call it only for a packet that authenticated, or a forger could shut a stream up.
+    /// Marks a number as seen. Call it only for a packet that authenticated, or a forger could shut a stream
+    /// up.
     pub fn commit(&mut self, seq: SeqNo) {
         match self.highest {
             Some(highest) if seq <= highest => {

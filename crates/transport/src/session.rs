@@ -17,8 +17,9 @@ pub enum SealError {
     Malformed,
     #[error("every nonce of this key has been used")]
     NoncesUsedUp,
-    /// `xsalsa20_poly1305` takes the eight readable bytes of RTCP as its nonce, and those repeat. So in that mode only RTCP without a
-    /// body is sealed, which is the empty receiver report that keeps a path open: the same packet every time.
+    /// `xsalsa20_poly1305` takes the eight readable bytes of RTCP as its nonce, and those repeat. So in that
+    /// mode only RTCP without a body is sealed, which is the empty receiver report that keeps a path open:
+    /// the same packet every time.
     #[error("this mode has no nonces for RTCP with a body")]
     NonceWouldRepeat,
 }
@@ -62,8 +63,8 @@ pub struct Session {
     cipher: Cipher,
     nonces: NonceCounter,
     long_nonces: LongNonces,
-    /// The peer's counters, where nothing else protects against replays: of RTCP, which has no number of its own, and of RTP
-    /// in the modes where the header with its number is not authenticated.
+    /// The peer's counters, where nothing else protects against replays: of RTCP, which has no number of its
+    /// own, and of RTP in the modes where the header with its number is not authenticated.
     counters_seen: ReplayWindow,
 }
 
@@ -107,8 +108,8 @@ impl Session {
         &self.nonces
     }
 
-    /// Encrypts the RTP packet in `buf[..plain_len]` and says how long it is now. Behind it there must be room for
-    /// [`Mode::overhead`] bytes.
+    /// Encrypts the RTP packet in `buf[..plain_len]` and says how long it is now. Behind it there must be
+    /// room for [`Mode::overhead`] bytes.
     pub fn seal_rtp(&mut self, buf: &mut [u8], plain_len: usize) -> Result<usize, SealError> {
         let plain = buf.get(..plain_len).ok_or(SealError::NoRoom)?;
         let header = RtpHeader::parse(plain).map_err(|_| SealError::Malformed)?;
@@ -148,8 +149,9 @@ impl Session {
         Ok(buf.len())
     }
 
-    /// Decrypts the RTP packet that fills `buf`. `window` is that of the packet's SSRC; for an SSRC not seen before, hand in a new
-    /// one and keep it only if this succeeds. After a failure `buf` holds nothing of use.
+    /// Decrypts the RTP packet that fills `buf`. `window` is that of the packet's SSRC; for an SSRC not seen
+    /// before, hand in a new one and keep it only if this succeeds. After a failure `buf` holds nothing of
+    /// use.
     pub fn open_rtp(&mut self, buf: &mut [u8], window: &mut ReplayWindow) -> Result<Opened, OpenError> {
         let header = RtpHeader::parse(buf).map_err(|error| match error {
             RtpError::Version => OpenError::Version,
@@ -167,8 +169,8 @@ impl Session {
 
     /// Decrypts the RTCP compound that fills `buf` and says how long it is now.
     ///
-    /// RTCP has no number of its own. In the modes with a counter, the counter tells a replay; in the other two nothing does,
-    /// so what a report or a request sets in motion must bear being set in motion twice.
+    /// RTCP has no number of its own. In the modes with a counter, the counter tells a replay; in the other
+    /// two nothing does, so what a report or a request sets in motion must bear being set in motion twice.
     pub fn open_rtcp(&mut self, buf: &mut [u8]) -> Result<usize, OpenError> {
         let (len, _) = self.open(buf, RTCP_CLEAR_LEN, true)?;
         Ok(len)

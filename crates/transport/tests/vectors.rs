@@ -106,8 +106,8 @@ fn the_parts_of_an_opened_packet() {
     }
 }
 
-/// From where on a packet is authenticated. Secretbox leaves the readable header out, which is how these modes were
-/// defined; only where the header is the nonce itself does a change to it show.
+/// From where on a packet is authenticated. Secretbox leaves the readable header out, which is how these
+/// modes were defined; only where the header is the nonce itself does a change to it show.
 fn authenticated_from(mode: Mode, vector: &Vector) -> usize {
     let header = rtp_wire::RtpHeader::parse(&vector.plain);
     match mode {

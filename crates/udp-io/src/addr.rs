@@ -51,13 +51,15 @@ impl RawAddr {
         size_of::<libc::sockaddr_in6>() as libc::socklen_t
     }
 
-    /// Reads an address that the kernel wrote; a mapped one comes out in the older family, so that one client has one address.
+    /// Reads an address that the kernel wrote; a mapped one comes out in the older family, so that one client
+    /// has one address.
     pub(crate) fn get(&self) -> Option<SocketAddr> {
         // SAFETY: every member begins with the family, and all bytes of the union were initialised.
         let family = unsafe { self.v4.sin_family };
         match i32::from(family) {
             libc::AF_INET => {
-                // SAFETY: the family says that this is the member that was written; any bytes are a value of it.
+                // SAFETY: the family says that this is the member that was written; any bytes are a value of
+                // it.
                 let v4 = unsafe { self.v4 };
                 let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
                 Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))

@@ -1,4 +1,5 @@
-//! How much processor time was used: the measure of the media path that neighbours on the machine cannot spoil.
+//! How much processor time was used: the measure of the media path that neighbours on the machine cannot
+//! spoil.
 
 use std::io;
 use std::time::Duration;

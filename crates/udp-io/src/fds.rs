@@ -17,7 +17,8 @@ use rustix::net::{
 
 use crate::limits::PASSED_FDS;
 
-/// Sends `data` and with it the descriptors; returns how much of `data` was taken. There must be at least one byte.
+/// Sends `data` and with it the descriptors; returns how much of `data` was taken. There must be at least one
+/// byte.
 pub fn send_fds(socket: &impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     if data.is_empty() || fds.len() > PASSED_FDS {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -53,33 +54,34 @@ pub fn set_inheritable(fd: &impl AsFd, inheritable: bool) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(fd, flags)?)
 }
 
-/// Gives the child of `command` each descriptor under the number beside it. They stay open in this process for as
-/// long as `command` lives.
+/// Gives the child of `command` each descriptor under the number beside it. They stay open in this process
+/// for as long as `command` lives.
 pub fn inherit_fds(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) -> io::Result<()> {
     let lowest = 1 + fds.iter().map(|(_, number)| *number).max().unwrap_or(2);
-    // All are first moved above the numbers they shall get, so that giving one its number overwrites no other.
+    // All are first moved above the numbers they shall get, so that giving one its number overwrites no
+    // other.
     let fds = fds
         .into_iter()
         .map(|(fd, number)| Ok((rustix::io::fcntl_dupfd_cloexec(&fd, lowest)?, number)))
         .collect::<io::Result<Vec<_>>>()?;
     let give = move || {
         for (fd, number) in &fds {
-            // SAFETY: both are plain numbers to the kernel; the source is open, and what the target number meant before
-            // meant it only in the child.
+            // SAFETY: both are plain numbers to the kernel; the source is open, and what the target number
+            // meant before meant it only in the child.
             if unsafe { libc::dup2(fd.as_raw_fd(), *number) } < 0 {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only what is safe in a signal handler may be called; `dup2` is, and nothing is
-    // allocated.
+    // SAFETY: between fork and exec only what is safe in a signal handler may be called; `dup2` is, and
+    // nothing is allocated.
     unsafe { command.pre_exec(give) };
     Ok(())
 }
 
-/// Takes over a descriptor that this process was started with, by its number, once; and keeps it from going on to its own
-/// children. To be called at the start, before anything else is opened.
+/// Takes over a descriptor that this process was started with, by its number, once; and keeps it from going
+/// on to its own children. To be called at the start, before anything else is opened.
 pub fn adopt_fd(number: RawFd) -> io::Result<OwnedFd> {
     static ADOPTED: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
     if number <= libc::STDERR_FILENO {

@@ -1,8 +1,8 @@
-//! Datagrams in batches, and what the media processes need of Linux beside them: waiting in microseconds, handing
-//! sockets from process to process, CPU clocks.
+//! Datagrams in batches, and what the media processes need of Linux beside them: waiting in microseconds,
+//! handing sockets from process to process, CPU clocks.
 //!
-//! This is the one crate with `unsafe` on the media path. Each use has its reason beside it, and nothing unsafe
-//! leaves the crate.
+//! This is the one crate with `unsafe` on the media path. Each use has its reason beside it, and nothing
+//! unsafe leaves the crate.
 //!
 //! Absent: any idea of what the bytes mean; threads; allocation once a batch or a poller is made.
 #![allow(unsafe_code)]

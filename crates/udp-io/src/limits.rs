@@ -1,13 +1,14 @@
 //! The bounds of this crate.
 
-/// Datagrams a system call. Beyond 64 nothing is gained, because the cost is in the kernel's path of each datagram;
-/// below, the call itself begins to count.
+/// Datagrams a system call. Beyond 64 nothing is gained, because the cost is in the kernel's path of each
+/// datagram; below, the call itself begins to count.
 pub const BATCH: usize = 64;
 
 /// Bytes a datagram. No client sends more than an Ethernet frame holds; a longer one is dropped and counted.
 pub const DATAGRAM: usize = 2048;
 
-/// File descriptors a message between processes: a socket a shard and some spare; the kernel's own limit is 253.
+/// File descriptors a message between processes: a socket a shard and some spare; the kernel's own limit is
+/// 253.
 pub const PASSED_FDS: usize = 64;
 
 /// Events a wake: a shard waits on its socket and a few channels.

@@ -4,8 +4,8 @@ use std::ptr::NonNull;
 
 /// A fixed array on the heap, reached only through pointers.
 ///
-/// The message headers point into such arrays for as long as the batch lives. A `Box` or `Vec` would assert, at every use,
-/// that nobody else points into it; this does not.
+/// The message headers point into such arrays for as long as the batch lives. A `Box` or `Vec` would assert,
+/// at every use, that nobody else points into it; this does not.
 pub(crate) struct Pinned<T> {
     first: NonNull<T>,
     len: usize,
@@ -29,10 +29,12 @@ impl<T> Pinned<T> {
 impl<T> Drop for Pinned<T> {
     fn drop(&mut self) {
         let items = std::ptr::slice_from_raw_parts_mut(self.first.as_ptr(), self.len);
-        // SAFETY: this is the allocation that `new` took out of its box, with its length, and nobody uses it any more.
+        // SAFETY: this is the allocation that `new` took out of its box, with its length, and nobody uses it
+        // any more.
         drop(unsafe { Box::from_raw(items) });
     }
 }
 
-// SAFETY: a `Pinned` owns its items like a box; that they are reached through pointers changes nothing about who may.
+// SAFETY: a `Pinned` owns its items like a box; that they are reached through pointers changes nothing about
+// who may.
 unsafe impl<T: Send> Send for Pinned<T> {}

@@ -46,16 +46,16 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
 
-    /// Waits until something is ready or the time is over; without a time, for ever. A signal ends the wait with
-    /// nothing ready.
+    /// Waits until something is ready or the time is over; without a time, for ever. A signal ends the wait
+    /// with nothing ready.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = Ready> + '_> {
         let timespec = timeout.map(|timeout| libc::timespec {
             tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         });
         let timespec = timespec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: the descriptor is ours; the kernel writes at most as many events as the array holds, and reads a
-        // timespec that lives until the call returns.
+        // SAFETY: the descriptor is ours; the kernel writes at most as many events as the array holds, and
+        // reads a timespec that lives until the call returns.
         let count = unsafe {
             libc::epoll_pwait2(
                 self.epoll.as_raw_fd(),

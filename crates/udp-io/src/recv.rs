@@ -45,8 +45,9 @@ impl RecvBatch {
     pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         self.received = 0;
         let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: the headers and all they point to are alive, initialised, and `BATCH` in number; the descriptor is borrowed and so
-        // open. No reference to the buffers exists, because `datagrams` borrows `self`.
+        // SAFETY: the headers and all they point to are alive, initialised, and `BATCH` in number; the
+        // descriptor is borrowed and so open. No reference to the buffers exists, because `datagrams` borrows
+        // `self`.
         let count = unsafe {
             libc::recvmmsg(fd, self.headers.at(0), BATCH as u32, libc::MSG_DONTWAIT, std::ptr::null_mut())
         };
@@ -84,7 +85,8 @@ impl RecvBatch {
         self.received == 0
     }
 
-    /// How many datagrams were longer than a buffer, ever. They are left out of [`datagrams`](Self::datagrams).
+    /// How many datagrams were longer than a buffer, ever. They are left out of
+    /// [`datagrams`](Self::datagrams).
     #[must_use]
     pub fn oversized(&self) -> u64 {
         self.oversized
@@ -101,7 +103,8 @@ impl RecvBatch {
             if is_oversized(header) {
                 return None;
             }
-            // SAFETY: `self` is borrowed mutably for as long as the iterator's items live, and each buffer is given out once.
+            // SAFETY: `self` is borrowed mutably for as long as the iterator's items live, and each buffer is
+            // given out once.
             let buffer = unsafe { &mut *batch.buffers.at(at) };
             Some((buffer.get_mut(..header.msg_len as usize)?, from))
         })

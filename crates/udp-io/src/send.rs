@@ -68,14 +68,16 @@ impl SendBatch {
         if self.is_full() {
             return None;
         }
-        // SAFETY: `self` is borrowed mutably while the reference lives, and the kernel reads only during `flush`.
+        // SAFETY: `self` is borrowed mutably while the reference lives, and the kernel reads only during
+        // `flush`.
         Some(unsafe { &mut *self.buffers.at(self.len) })
     }
 
     /// Takes the first `len` bytes of the slot as a datagram to `to`.
     pub fn commit(&mut self, len: usize, to: SocketAddr) {
         assert!(!self.is_full() && len <= DATAGRAM, "only what was written to a slot is committed");
-        // SAFETY: all three pointers are to live items at a place inside the batch, and nobody else has any to them.
+        // SAFETY: all three pointers are to live items at a place inside the batch, and nobody else has any
+        // to them.
         unsafe {
             (*self.iovecs.at(self.len)).iov_len = len;
             (*self.headers.at(self.len)).msg_hdr.msg_namelen =
@@ -114,8 +116,8 @@ impl SendBatch {
         self.counters
     }
 
-    /// Sends everything and empties the batch. What cannot go out now is dropped and counted; an error means that the
-    /// socket itself is unusable.
+    /// Sends everything and empties the batch. What cannot go out now is dropped and counted; an error means
+    /// that the socket itself is unusable.
     pub fn flush(&mut self, socket: &impl AsFd) -> io::Result<Flushed> {
         let total = std::mem::take(&mut self.len);
         let mut done = 0;
@@ -139,7 +141,8 @@ impl SendBatch {
                         self.counters.refused += (total - done) as u64;
                         return Err(error);
                     }
-                    // Anything else is about the first datagram of the call: leave it out and go on behind it.
+                    // Anything else is about the first datagram of the call: leave it out and go on behind
+                    // it.
                     _ => {
                         done += 1;
                         flushed.dropped += 1;
@@ -153,8 +156,8 @@ impl SendBatch {
 
     fn send(&self, socket: &impl AsFd, from: usize, to: usize) -> io::Result<usize> {
         let fd = socket.as_fd().as_raw_fd();
-        // SAFETY: the headers from `from` up to `to` are inside the batch, were committed, and all they point to is
-        // alive; the descriptor is borrowed and so open.
+        // SAFETY: the headers from `from` up to `to` are inside the batch, were committed, and all they point
+        // to is alive; the descriptor is borrowed and so open.
         let count = unsafe {
             libc::sendmmsg(
                 fd,

@@ -24,7 +24,8 @@ pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Asks for socket buffers of these sizes: beyond the system's limit where this process may, up to it otherwise.
+/// Asks for socket buffers of these sizes: beyond the system's limit where this process may, up to it
+/// otherwise.
 pub fn set_buffers(socket: &impl AsFd, recv_bytes: usize, send_bytes: usize) -> io::Result<BufferSizes> {
     set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, recv_bytes)?;
     set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send_bytes)?;
@@ -47,14 +48,16 @@ fn set_option(socket: &impl AsFd, name: i32, value: i32) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// How many datagrams the kernel has thrown away since the socket was made, because nobody read them in time. It wraps.
+/// How many datagrams the kernel has thrown away since the socket was made, because nobody read them in time.
+/// It wraps.
 pub fn kernel_drops(socket: &impl AsFd) -> io::Result<u32> {
     /// Which of the counters of `SO_MEMINFO` this is (include/uapi/linux/sock_diag.h).
     const SK_MEMINFO_DROPS: usize = 8;
     let mut info = [0u32; SK_MEMINFO_DROPS + 1];
     let mut len = size_of_val(&info) as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is borrowed and so open; the kernel writes at most `len` bytes to a local of that size.
+    // SAFETY: the descriptor is borrowed and so open; the kernel writes at most `len` bytes to a local of
+    // that size.
     let code = unsafe {
         libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
     };

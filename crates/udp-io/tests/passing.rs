@@ -106,7 +106,8 @@ fn the_end_of_a_peer_is_seen() {
     assert!(ready[0].closed && ready[0].token == 9);
 }
 
-/// The numbers that `dup` gives must be inheritable or not as asked, because a leaked socket keeps its port taken.
+/// The numbers that `dup` gives must be inheritable or not as asked, because a leaked socket keeps its port
+/// taken.
 #[test]
 fn inheritance_is_off_unless_asked_for() {
     let socket = bind("127.0.0.1:0".parse().expect("an address")).expect("a socket");

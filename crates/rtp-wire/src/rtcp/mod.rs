@@ -1,5 +1,5 @@
-//! RTCP (RFC 3550 section 6, RFC 4585, RFC 5104): compounds are read packet by packet, and the few kinds that a
-//! relay and a client send are written.
+//! RTCP (RFC 3550 section 6, RFC 4585, RFC 5104): compounds are read packet by packet, and the few kinds that
+//! a relay and a client send are written.
 
 mod feedback;
 mod report;
@@ -76,7 +76,8 @@ pub fn packets(compound: &[u8]) -> Packets<'_> {
     Packets { rest: compound }
 }
 
-/// The SSRC of the packet's sender, which stands unencrypted in front in every mode that leaves eight bytes clear.
+/// The SSRC of the packet's sender, which stands unencrypted in front in every mode that leaves eight bytes
+/// clear.
 #[must_use]
 pub fn peek_ssrc(compound: &[u8]) -> Option<Ssrc> {
     u32_at(compound, HEADER_LEN).map(Ssrc)

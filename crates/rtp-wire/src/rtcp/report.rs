@@ -6,7 +6,8 @@ use crate::{RtpTime, Ssrc};
 pub(super) const BLOCK_LEN: usize = 24;
 const CNAME: u8 = 1;
 
-/// The sender's half of a sender report: a wall clock, the same instant in RTP time, and what was sent so far.
+/// The sender's half of a sender report: a wall clock, the same instant in RTP time, and what was sent so
+/// far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SenderInfo {
     /// Seconds since 1900 in the upper half, their fraction in the lower.

@@ -1,5 +1,5 @@
-//! Builders. Each writes one packet at the start of the buffer and says its length; a compound is made by writing
-//! one behind the other.
+//! Builders. Each writes one packet at the start of the buffer and says its length; a compound is made by
+//! writing one behind the other.
 
 use super::report::{ReportBlock, SenderInfo};
 use super::{BYE, FMT_ALFB, FMT_FIR, FMT_NACK, FMT_PLI, PAYLOAD_FEEDBACK, RR, SDES, SR, TRANSPORT_FEEDBACK};
