@@ -117,6 +117,7 @@ impl Shard {
     }
 
     fn remove_leg(&mut self, now: Instant, index: LegIndex) {
+        let room = self.rooms.get(self.legs.get(index).room).id();
         self.end_route(index);
         self.leave_room(index);
         let leg = self.legs.remove(index);
@@ -125,7 +126,7 @@ impl Shard {
         if let Some(address) = leg.path.address() {
             self.by_address.remove(&address);
         }
-        self.retired.put(now, leg.ssrc, leg.rewriter);
+        self.retired.put(now, leg.ssrc, room, leg.rewriter);
     }
 
     fn put_room(&mut self, now: Instant, index: LegIndex, room: u64) {
@@ -283,9 +284,12 @@ impl Shard {
 
     fn begin_absence(&mut self, index: LegIndex) {
         let mut absence = std::mem::take(&mut self.legs.get_mut(index).absence);
-        let members = self.rooms.get(self.legs.get(index).room).members().iter();
-        let others = members.filter(|member| **member != index).map(|member| self.legs.get(*member));
-        absence.begin(others.filter_map(|leg| Some((leg.ssrc, leg.rewriter.highest_out()?))));
+        let room = self.rooms.get(self.legs.get(index).room);
+        let others =
+            room.members().iter().filter(|member| **member != index).map(|member| self.legs.get(*member));
+        let here = others.map(|leg| (leg.ssrc, &leg.rewriter));
+        let streams = here.chain(self.retired.of_room(room.id()));
+        absence.begin(streams.filter_map(|(ssrc, rewriter)| Some((ssrc, rewriter.highest_out()?))));
         self.legs.get_mut(index).absence = absence;
     }
 }

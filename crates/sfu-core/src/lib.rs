@@ -27,6 +27,7 @@ mod absence;
 mod control;
 mod counters;
 mod forward;
+pub mod fuzz;
 mod leg;
 pub mod limits;
 mod media;

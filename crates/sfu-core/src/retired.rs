@@ -8,31 +8,45 @@ use rtp_wire::Ssrc;
 use crate::limits::{RETIRED_FOR, RETIRED_STREAMS_MAX};
 use crate::rewrite::Rewriter;
 
+#[derive(Debug)]
+struct Stream {
+    since: Instant,
+    /// The room it was last heard in.
+    room: u64,
+    rewriter: Rewriter,
+}
+
 #[derive(Debug, Default)]
 pub struct Retired {
-    streams: HashMap<Ssrc, (Instant, Rewriter)>,
+    streams: HashMap<Ssrc, Stream>,
     /// In order of retirement; may name streams that have come back since.
     order: VecDeque<(Instant, Ssrc)>,
 }
 
 impl Retired {
-    pub fn put(&mut self, now: Instant, ssrc: Ssrc, rewriter: Rewriter) {
+    pub fn put(&mut self, now: Instant, ssrc: Ssrc, room: u64, rewriter: Rewriter) {
         if rewriter.highest_out().is_none() {
             return;
         }
         self.forget_old(now);
-        self.streams.insert(ssrc, (now, rewriter));
+        self.streams.insert(ssrc, Stream { since: now, room, rewriter });
         self.order.push_back((now, ssrc));
     }
 
     pub fn take(&mut self, now: Instant, ssrc: Ssrc) -> Option<Rewriter> {
         self.forget_old(now);
-        self.streams.remove(&ssrc).map(|(_, rewriter)| rewriter)
+        self.streams.remove(&ssrc).map(|stream| stream.rewriter)
     }
 
     #[must_use]
     pub fn get(&self, ssrc: Ssrc) -> Option<&Rewriter> {
-        self.streams.get(&ssrc).map(|(_, rewriter)| rewriter)
+        self.streams.get(&ssrc).map(|stream| &stream.rewriter)
+    }
+
+    /// The streams that may come back to a room, in no order.
+    pub fn of_room(&self, room: u64) -> impl Iterator<Item = (Ssrc, &Rewriter)> {
+        let here = self.streams.iter().filter(move |(_, stream)| stream.room == room);
+        here.map(|(ssrc, stream)| (*ssrc, &stream.rewriter))
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -40,7 +54,7 @@ impl Retired {
             && (now >= at + RETIRED_FOR || self.order.len() >= RETIRED_STREAMS_MAX)
         {
             self.order.pop_front();
-            if self.streams.get(&ssrc).is_some_and(|(since, _)| *since == at) {
+            if self.streams.get(&ssrc).is_some_and(|stream| stream.since == at) {
                 self.streams.remove(&ssrc);
             }
         }
@@ -63,9 +77,11 @@ mod tests {
     fn kept_for_a_while_and_taken_once() {
         let now = Instant::now();
         let mut retired = Retired::default();
-        retired.put(now, Ssrc(1), rewriter());
-        retired.put(now, Ssrc(2), rewriter());
-        retired.put(now, Ssrc(3), Rewriter::new(0));
+        retired.put(now, Ssrc(1), 7, rewriter());
+        retired.put(now, Ssrc(2), 7, rewriter());
+        retired.put(now, Ssrc(3), 7, Rewriter::new(0));
+        assert_eq!(retired.of_room(7).count(), 2);
+        assert_eq!(retired.of_room(8).count(), 0);
         assert!(retired.take(now, Ssrc(1)).is_some());
         assert!(retired.take(now, Ssrc(1)).is_none());
         assert!(retired.take(now, Ssrc(3)).is_none(), "it had sent nothing");
@@ -77,7 +93,7 @@ mod tests {
         let start = Instant::now();
         let mut retired = Retired::default();
         for n in 0..=RETIRED_STREAMS_MAX as u32 {
-            retired.put(start + Duration::from_millis(u64::from(n)), Ssrc(n), rewriter());
+            retired.put(start + Duration::from_millis(u64::from(n)), Ssrc(n), 7, rewriter());
         }
         assert!(retired.get(Ssrc(0)).is_none());
         assert!(retired.get(Ssrc(RETIRED_STREAMS_MAX as u32)).is_some());

@@ -1,0 +1,219 @@
+//! A body for fuzzers: bytes as a little programme for one shard, its network and its signalling. It may never panic, every datagram
+//! meets one fate, nobody is answered with more than they sent, and the shard's books agree with each other.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rtp_wire::{OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, Ssrc};
+use sfu_wire::{Leg, Native, RemoveLeg, Snapshot, Start, ToSfu};
+use transport::{Key, Mode, NonceCounter, Session};
+
+use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::shard::Shard;
+use crate::sink::Sink;
+
+const LEGS: u8 = 6;
+
+/// One instruction a byte, its operands behind it; the programme ends where they do.
+pub fn fuzz_shard(data: &[u8]) {
+    let mut machine = Machine::new();
+    let mut program = Program { rest: data };
+    while machine.step(&mut program).is_some() {
+        assert!(machine.shard.counters.conserved());
+        machine.shard.assert_consistent();
+        while machine.shard.poll_event().is_some() {}
+    }
+}
+
+struct Program<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Program<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::from(self.byte()?);
+        let (bytes, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+}
+
+#[derive(Default)]
+struct Out {
+    slot: Vec<u8>,
+    bytes: usize,
+}
+
+impl Sink for Out {
+    fn slot(&mut self) -> &mut [u8] {
+        self.slot.resize(DATAGRAM_BYTES_MAX, 0);
+        &mut self.slot
+    }
+
+    fn commit(&mut self, _to: SocketAddr, len: usize) {
+        assert!(len <= DATAGRAM_BYTES_MAX);
+        self.bytes += len;
+    }
+}
+
+struct Machine {
+    now: Instant,
+    shard: Shard,
+    out: Out,
+    /// The clients' ends, so that some of what comes authenticates. By leg and key.
+    sessions: Vec<Session>,
+    legs: Vec<Leg>,
+}
+
+const KEYS: u8 = 3;
+
+fn key(leg: u8, key: u8) -> [u8; Key::LEN] {
+    [leg * KEYS + key; Key::LEN]
+}
+
+fn address(of: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, of % 8], 1000))
+}
+
+impl Machine {
+    fn new() -> Self {
+        let now = Instant::now();
+        let sessions = (0..LEGS)
+            .flat_map(|leg| (0..KEYS).map(move |version| (leg, version)))
+            .map(|(leg, version)| {
+                let mode = Mode::ALL[usize::from(leg)];
+                Session::new(mode, &Key::new(key(leg, version)), NonceCounter::client(0), [leg; 16])
+            })
+            .collect();
+        let start = Start { protocol: 1, shard: 0, seed: vec![1], sender_packets_per_s_max: 20 };
+        let mut machine =
+            Self { now, shard: Shard::new(now, &start), out: Out::default(), sessions, legs: Vec::new() };
+        for leg in 0..LEGS {
+            machine.legs.push(wanted(leg, leg % 2, 3, 1));
+        }
+        machine
+    }
+
+    fn step(&mut self, program: &mut Program<'_>) -> Option<()> {
+        match program.byte()? % 7 {
+            0 => {
+                let from = address(program.byte()?);
+                let mut datagram = program.bytes()?.to_vec();
+                self.receive(from, &mut datagram);
+            }
+            1 => self.speak(program)?,
+            2 => {
+                let (leg, room, flags, version) =
+                    (program.byte()? % LEGS, program.byte()? % 3, program.byte()?, program.byte()?);
+                self.legs[usize::from(leg)] = wanted(leg, room, flags, version);
+                self.tell(ToSfu::PutLeg(self.legs[usize::from(leg)].clone()));
+            }
+            3 => self.tell(ToSfu::RemoveLeg(RemoveLeg { id: u64::from(program.byte()? % LEGS) })),
+            4 => {
+                let mask = program.byte()?;
+                let legs = self.legs.iter().enumerate().filter(|(index, _)| mask >> index & 1 == 1);
+                let legs = legs.map(|(_, leg)| leg.clone()).collect();
+                self.tell(ToSfu::Snapshot(Snapshot { legs }));
+            }
+            5 => {
+                let mut datagram = [0; 74];
+                let ssrc = ssrc(program.byte()? % LEGS);
+                rtp_wire::DiscoveryRequest { ssrc }.write(&mut datagram).expect("it has 74 bytes");
+                self.receive(address(program.byte()?), &mut datagram);
+            }
+            _ => {
+                self.now += Duration::from_millis(u64::from(program.byte()?) * 4);
+                self.shard.handle_timeout(self.now, &mut self.out);
+            }
+        }
+        Some(())
+    }
+
+    /// A datagram of which nothing is known.
+    fn receive(&mut self, from: SocketAddr, datagram: &mut [u8]) {
+        self.out.bytes = 0;
+        let forwarded = self.shard.counters.forwarded_in;
+        self.shard.handle_datagram(self.now, from, datagram, &mut self.out);
+        if self.shard.counters.forwarded_in == forwarded {
+            assert!(self.out.bytes <= datagram.len(), "answered with more than was sent");
+        }
+    }
+
+    /// A datagram that its leg's client may have sent.
+    fn speak(&mut self, program: &mut Program<'_>) -> Option<()> {
+        let (leg, version, from) = (program.byte()? % LEGS, program.byte()? % KEYS, program.byte()?);
+        let seq = u16::from_be_bytes([program.byte()?, program.byte()?]);
+        let payload = program.bytes()?;
+        let header = RtpHeader {
+            payload_type: OPUS_PAYLOAD_TYPE,
+            seq,
+            time: RtpTime(u32::from(seq) * 960),
+            ssrc: ssrc(leg),
+            ..RtpHeader::default()
+        };
+        let mut buf = [0; 400];
+        let at = header.write(&[], &mut buf).expect("there is room");
+        buf[at..at + payload.len()].copy_from_slice(payload);
+        let session = &mut self.sessions[usize::from(leg * KEYS + version)];
+        let len = session.seal_rtp(&mut buf, at + payload.len()).expect("there is room");
+        self.shard.handle_datagram(self.now, address(from), &mut buf[..len], &mut self.out);
+        Some(())
+    }
+
+    fn tell(&mut self, message: ToSfu) {
+        self.shard.handle_message(self.now, message).expect("nothing here is beyond a limit");
+    }
+}
+
+fn ssrc(leg: u8) -> Ssrc {
+    // Two legs share one, so that streams change hands.
+    Ssrc(1000 + u32::from(leg.min(LEGS - 2)))
+}
+
+fn wanted(leg: u8, room: u8, flags: u8, version: u8) -> Leg {
+    let native = Native {
+        mode: Mode::ALL[usize::from(leg)].name().to_owned(),
+        key: key(leg, version % KEYS).to_vec(),
+        claimed_address: address(version).to_string(),
+    };
+    Leg {
+        id: u64::from(leg),
+        room: u64::from(room),
+        ssrc: ssrc(leg).0,
+        speak: flags & 1 != 0,
+        hear: flags & 2 != 0,
+        priority: false,
+        native: (flags & 4 == 0).then_some(native),
+    }
+}
+
+impl Shard {
+    /// Every index leads where it says, and back.
+    fn assert_consistent(&self) {
+        let mut members = 0;
+        let mut addresses = 0;
+        for (index, leg) in self.legs.iter() {
+            assert_eq!(self.by_id.get(&leg.id), Some(&index));
+            assert_eq!(self.by_ssrc.get(&leg.ssrc), Some(&index));
+            if let Some(address) = leg.path.address() {
+                assert_eq!(self.by_address.get(&address), Some(&index));
+                addresses += 1;
+            }
+            let room = self.rooms.get(leg.room);
+            assert_eq!(room.members()[leg.member_at], index);
+            let listens = leg.hear && leg.security.is_some() && leg.path.address().is_some();
+            assert_eq!(leg.route_at.map(|at| room.routes()[at]), listens.then_some(index));
+            assert!(room.routes().len() <= room.members().len());
+            members += 1;
+        }
+        assert_eq!((self.by_id.len(), self.by_ssrc.len()), (members, members));
+        assert_eq!(self.by_address.len(), addresses);
+        assert_eq!(self.legs.len(), members);
+    }
+}
