@@ -58,6 +58,10 @@ pub const PATH_KEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Each interval is shortened by up to this much at random, to spread legs that came together.
 pub const PATH_KEEP_SPREAD: Duration = Duration::from_secs(1);
 
+/// It may go out this much early, together with others'. Because thousands of idle legs should wake the thread a few times a
+/// second, not each by itself.
+pub const PATH_KEEP_SLACK: Duration = Duration::from_millis(50);
+
 /// Legs waiting to be told about, beyond which the ones that are gone are weeded out. Because each leg waits at most once,
 /// so that more than this can only be the remains of legs that came and went while signalling was not listening.
 pub const NEWS_MAX: usize = 2 * LEGS_MAX;

@@ -4,9 +4,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::leg::LegKey;
+use crate::limits::PATH_KEEP_SLACK;
 
 /// Why a shard wants to be woken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,13 +45,37 @@ impl Timers {
         self.heap.peek().map(|Reverse(due)| (due.at, due.reason))
     }
 
-    /// The earliest that is due by `now`.
+    /// The earliest that is due by `now`, or may as well be done now that we are awake.
     pub fn pop(&mut self, now: Instant) -> Option<Due> {
         let Reverse(due) = *self.heap.peek()?;
-        if due.at > now {
+        let slack = if due.reason == Reason::PathKeep { PATH_KEEP_SLACK } else { Duration::ZERO };
+        if due.at > now + slack {
             return None;
         }
         self.heap.pop();
         Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_keeps_paths_open_goes_early_and_in_company() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut timers = Timers::default();
+        timers.arm(at(40), Reason::PathKeep, None);
+        timers.arm(at(20), Reason::PathKeep, None);
+        timers.arm(at(45), Reason::Silence, None);
+        timers.arm(at(50), Reason::PathKeep, None);
+        assert_eq!(timers.next(), Some((at(20), Reason::PathKeep)));
+        let popped: Vec<_> = std::iter::from_fn(|| timers.pop(at(5))).map(|due| due.at).collect();
+        assert_eq!(popped, [at(20), at(40)]);
+        assert_eq!(timers.pop(at(44)), None);
+        assert_eq!(timers.pop(at(45)).map(|due| due.reason), Some(Reason::Silence));
+        assert_eq!(timers.pop(at(45)).map(|due| due.at), Some(at(50)));
+        assert_eq!(timers.next(), None);
     }
 }
