@@ -72,8 +72,7 @@ fn check(arrivals: &str, expect: &str) -> JitterBuffer {
 
 #[test]
 fn bursts_wait_play_and_end() {
-    let buffer = check("vvvvsssss.....vvsssss......", "---ppppsssss.....ppsssss..."
-        .replace('.', "-").as_str());
+    let buffer = check("vvvvsssss.....vvsssss......", "---ppppsssss-----ppsssss---");
     assert_eq!((buffer.lost(), buffer.counts().concealed, buffer.counts().silence), (0, 0, 10));
     assert_eq!(buffer.counts().longest_gap, FRAME);
 }
@@ -87,8 +86,7 @@ fn a_lost_packet_is_concealed_in_its_place() {
 
 #[test]
 fn lost_silence_frames_cost_nothing() {
-    let buffer = check("vvvvssxxs.......vvs......", "---ppppss-----------pps--"
-        .replace("pps", "pps").as_str());
+    let buffer = check("vvvvssxxs.......vvs......", "---ppppss--s-------pps---");
     assert_eq!((buffer.lost(), buffer.counts().concealed), (2, 0));
 }
 
@@ -149,9 +147,10 @@ fn a_burst_of_held_up_packets_is_caught_up_with() {
         bench.packet(seq, 60 + i, &VOICE);
         seq += 1;
     }
-    let played = bench.run(&mut seq, &"v".repeat(120));
-    assert!(played.contains('b'), "{played}");
-    assert!(!played[60..].contains('b'), "and then it is over: {played}");
-    let lag = bench.buffer.packets.len();
-    assert!(lag <= 8, "{lag} packets wait");
+    // The target stays long while the hold-up is remembered, then the playout shortens bit by bit.
+    let played = bench.run(&mut seq, &"v".repeat(300));
+    let first = played.find('b').expect("frames are blended");
+    assert!(first > 150 && !played[first + 80..].contains('b'), "{played}");
+    let waiting = bench.buffer.packets.len();
+    assert!(waiting <= 5, "{waiting} packets wait");
 }
