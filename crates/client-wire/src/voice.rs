@@ -1,1 +1,729 @@
 //! The voice gateway, versions 4 to 9: frames, opcodes, close codes.
+//!
+//! Both directions can be read and written: a server reads [`ClientFrame`] and writes [`ServerFrame`], our native client does the
+//! opposite. The version of a connection governs framing, so every writer is told it: before version 8 a frame has the keys
+//! `op` and `d` and no other, and heartbeats are bare integers.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use model::{ChannelId, GuildId, UserId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{json, Number, Value};
+
+/// What HELLO asks for. Libraries count missed beats against exactly this value.
+pub const HEARTBEAT_INTERVAL_MS: u64 = 13_750;
+
+/// The encryption modes, in the order a server offers them: clients take the first one they know.
+pub const MODES: [&str; 6] = [
+    "aead_aes256_gcm_rtpsize",
+    "aead_xchacha20_poly1305_rtpsize",
+    "xsalsa20_poly1305_lite_rtpsize",
+    "xsalsa20_poly1305_lite",
+    "xsalsa20_poly1305_suffix",
+    "xsalsa20_poly1305",
+];
+
+/// How many of [`MODES`] every client knows that has learnt end-to-end encryption: it came after the others were retired.
+pub const CURRENT_MODES: usize = 2;
+
+/// SPEAKING's bits.
+pub mod speaking {
+    pub const VOICE: u8 = 1;
+    pub const SOUNDSHARE: u8 = 2;
+    pub const PRIORITY: u8 = 4;
+}
+
+/// The version a client asked for in the query of its WebSocket request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u8);
+
+impl Version {
+    pub const V4: Self = Self(4);
+    pub const V8: Self = Self(8);
+    pub const V9: Self = Self(9);
+
+    /// `None` for a missing, unreadable or unsupported version.
+    pub fn from_query(query: &str) -> Option<Self> {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix("v="))?;
+        value.parse().ok().filter(|v| (4..=9).contains(v)).map(Self)
+    }
+
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Server messages are numbered, heartbeats are objects, and a resume replays.
+    pub fn is_numbered(self) -> bool {
+        self.0 >= 8
+    }
+}
+
+macro_rules! numbers {
+    ($(#[$doc:meta])* $name:ident: $int:ty { $($(#[$vdoc:meta])* $variant:ident = $value:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant = $value,)*
+        }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            pub fn number(self) -> $int {
+                self as $int
+            }
+
+            pub fn from_number(number: $int) -> Option<Self> {
+                match number {
+                    $($value => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+numbers! {
+    Op: u8 {
+        Identify = 0,
+        SelectProtocol = 1,
+        Ready = 2,
+        Heartbeat = 3,
+        SessionDescription = 4,
+        Speaking = 5,
+        HeartbeatAck = 6,
+        Resume = 7,
+        Hello = 8,
+        Resumed = 9,
+        ClientsConnect = 11,
+        Video = 12,
+        ClientDisconnect = 13,
+        SessionUpdate = 14,
+        MediaSinkWants = 15,
+        BackendVersion = 16,
+        ChannelOptionsUpdate = 17,
+        ClientFlags = 18,
+        SpeedTest = 19,
+        ClientPlatform = 20,
+        DavePrepareTransition = 21,
+        DaveExecuteTransition = 22,
+        DaveTransitionReady = 23,
+        DavePrepareEpoch = 24,
+        DaveExternalSender = 25,
+        DaveKeyPackage = 26,
+        DaveProposals = 27,
+        DaveCommitWelcome = 28,
+        DaveAnnounceCommit = 29,
+        DaveWelcome = 30,
+        DaveInvalidCommitWelcome = 31,
+        NoRoute = 32,
+    }
+}
+
+impl Op {
+    /// A message of this kind takes a sequence number and is replayed when the client resumes.
+    pub fn is_replayable(self) -> bool {
+        matches!(
+            self,
+            Self::SessionDescription
+                | Self::Speaking
+                | Self::ClientsConnect
+                | Self::Video
+                | Self::ClientDisconnect
+                | Self::SessionUpdate
+                | Self::MediaSinkWants
+                | Self::ClientFlags
+                | Self::ClientPlatform
+        )
+    }
+}
+
+numbers! {
+    /// Why a voice connection is closed.
+    CloseCode: u16 {
+        Normal = 1000,
+        /// A planned restart: every known client comes back by itself.
+        GoingAway = 1001,
+        UnknownOpcode = 4001,
+        DecodeError = 4002,
+        NotAuthenticated = 4003,
+        AuthenticationFailed = 4004,
+        AlreadyAuthenticated = 4005,
+        SessionInvalid = 4006,
+        SessionTimeout = 4009,
+        ServerNotFound = 4011,
+        UnknownProtocol = 4012,
+        RelayCrashed = 4013,
+        /// Kicked, moved, or the call went to another server: the main gateway says what comes next.
+        Disconnected = 4014,
+        ServerCrashed = 4015,
+        UnknownMode = 4016,
+        DaveRequired = 4017,
+        BadRequest = 4020,
+        RateLimited = 4021,
+        CallTerminated = 4022,
+    }
+}
+
+impl CloseCode {
+    /// The text of the close frame.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Normal => "Closed.",
+            Self::GoingAway => "The server is restarting.",
+            Self::UnknownOpcode => "You sent an invalid opcode.",
+            Self::DecodeError => "You sent an invalid payload.",
+            Self::NotAuthenticated => "You sent a payload before identifying.",
+            Self::AuthenticationFailed => "The token you sent is incorrect.",
+            Self::AlreadyAuthenticated => "You sent more than one identify payload.",
+            Self::SessionInvalid => "Your session is no longer valid.",
+            Self::SessionTimeout => "Your session has timed out.",
+            Self::ServerNotFound => "This is not the server you were sent to.",
+            Self::UnknownProtocol => "Unknown protocol.",
+            Self::RelayCrashed => "The media relay crashed.",
+            Self::Disconnected => "Disconnected.",
+            Self::ServerCrashed => "The server crashed.",
+            Self::UnknownMode => "Unknown encryption mode.",
+            Self::DaveRequired => "End-to-end encryption is required.",
+            Self::BadRequest => "Bad request.",
+            Self::RateLimited => "You are being rate limited.",
+            Self::CallTerminated => "The call has ended.",
+        }
+    }
+}
+
+/// Why a frame could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameError {
+    /// Not JSON, no `op`, or a `d` that does not fit it.
+    Malformed,
+    /// No opcode of ours, or one that this side never sends.
+    UnknownOp,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the frame does not decode",
+            Self::UnknownOp => "the opcode is unknown here",
+        })
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    op: i64,
+    #[serde(borrow, default)]
+    d: Option<&'a RawValue>,
+    #[serde(default)]
+    seq: Option<u16>,
+}
+
+impl<'a> Envelope<'a> {
+    fn read(text: &'a str) -> Result<(Op, Self), FrameError> {
+        let envelope: Self = serde_json::from_str(text).map_err(|_| FrameError::Malformed)?;
+        let op = u8::try_from(envelope.op).ok().and_then(Op::from_number).ok_or(FrameError::UnknownOp)?;
+        Ok((op, envelope))
+    }
+
+    fn data<T: DeserializeOwned>(&self) -> Result<T, FrameError> {
+        let data = self.d.ok_or(FrameError::Malformed)?;
+        serde_json::from_str(data.get()).map_err(|_| FrameError::Malformed)
+    }
+}
+
+/// Joins an already encoded payload to a frame of this version: `seq` only where the version has it.
+pub fn frame_text(op: Op, data: &str, version: Version, seq: Option<u16>) -> String {
+    let op = op.number();
+    match seq.filter(|_| version.is_numbered()) {
+        Some(seq) => format!("{{\"op\":{op},\"d\":{data},\"seq\":{seq}}}"),
+        None => format!("{{\"op\":{op},\"d\":{data}}}"),
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("these types hold nothing that JSON cannot")
+}
+
+/// A field that a client may leave out, send as null, or send in a form we do not read: all the same to us.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(d)?).ok())
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identify {
+    pub server_id: GuildId,
+    pub user_id: UserId,
+    pub session_id: String,
+    pub token: String,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<ChannelId>,
+    /// The newest version of end-to-end encryption the client knows; absent means none.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub max_dave_protocol_version: Option<u16>,
+}
+
+impl fmt::Debug for Identify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identify").field("server_id", &self.server_id).field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    pub server_id: GuildId,
+    pub session_id: String,
+    pub token: String,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<ChannelId>,
+    /// The last number received; absent or negative means none.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub seq_ack: Option<i64>,
+}
+
+impl fmt::Debug for Resume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resume").field("server_id", &self.server_id).field("seq_ack", &self.seq_ack).finish_non_exhaustive()
+    }
+}
+
+/// SELECT PROTOCOL. `data` is read only for `udp`: for other protocols its shape is another.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelectProtocol {
+    pub protocol: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub data: Option<UdpData>,
+    /// What the client can encode and decode. Bots leave it out: they speak Opus and know no video.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub codecs: Option<Vec<Value>>,
+}
+
+impl fmt::Debug for SelectProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SelectProtocol").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UdpData {
+    /// Where the client believes it is reached: a hint only.
+    #[serde(default)]
+    pub address: String,
+    #[serde(default)]
+    pub port: u16,
+    pub mode: String,
+}
+
+/// HEARTBEAT and its acknowledgement carry a number of the client's choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub nonce: Number,
+    pub seq_ack: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum HeartbeatForm {
+    Bare(Number),
+    Object {
+        t: Number,
+        #[serde(default, deserialize_with = "lenient")]
+        seq_ack: Option<i64>,
+    },
+}
+
+/// SPEAKING, as a client says it of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientSpeaking {
+    pub speaking: u8,
+    /// The stream it is about; clients that own one stream may leave it out.
+    pub ssrc: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct ClientSpeakingForm {
+    speaking: SpeakingForm,
+    #[serde(default, deserialize_with = "lenient")]
+    ssrc: Option<u32>,
+}
+
+/// Clients older than the bit mask say true or false.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SpeakingForm {
+    Bits(u8),
+    Flag(bool),
+}
+
+/// What a client sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientFrame {
+    Identify(Identify),
+    SelectProtocol(SelectProtocol),
+    Heartbeat(Heartbeat),
+    Speaking(ClientSpeaking),
+    Resume(Resume),
+    BackendVersion,
+    /// Understood to be legitimate, without effect here: video, sink wants, codecs, flags, platform, end-to-end encryption.
+    Other(Op),
+}
+
+impl ClientFrame {
+    pub fn read(text: &str) -> Result<Self, FrameError> {
+        let (op, envelope) = Envelope::read(text)?;
+        match op {
+            Op::Identify => envelope.data().map(Self::Identify),
+            Op::SelectProtocol => envelope.data().map(Self::SelectProtocol),
+            Op::Heartbeat => envelope.data().map(|form| {
+                Self::Heartbeat(match form {
+                    HeartbeatForm::Bare(nonce) => Heartbeat { nonce, seq_ack: None },
+                    HeartbeatForm::Object { t, seq_ack } => Heartbeat { nonce: t, seq_ack },
+                })
+            }),
+            Op::Speaking => envelope.data().map(|form: ClientSpeakingForm| {
+                let speaking = match form.speaking {
+                    SpeakingForm::Bits(bits) => bits,
+                    SpeakingForm::Flag(flag) => u8::from(flag),
+                };
+                Self::Speaking(ClientSpeaking { speaking, ssrc: form.ssrc })
+            }),
+            Op::Resume => envelope.data().map(Self::Resume),
+            Op::BackendVersion => Ok(Self::BackendVersion),
+            Op::Video
+            | Op::SessionUpdate
+            | Op::MediaSinkWants
+            | Op::ClientFlags
+            | Op::ClientPlatform
+            | Op::DavePrepareTransition
+            | Op::DaveExecuteTransition
+            | Op::DaveTransitionReady
+            | Op::DavePrepareEpoch
+            | Op::DaveKeyPackage
+            | Op::DaveCommitWelcome
+            | Op::DaveInvalidCommitWelcome
+            | Op::NoRoute => Ok(Self::Other(op)),
+            _ => Err(FrameError::UnknownOp),
+        }
+    }
+
+    pub fn op(&self) -> Op {
+        match self {
+            Self::Identify(_) => Op::Identify,
+            Self::SelectProtocol(_) => Op::SelectProtocol,
+            Self::Heartbeat(_) => Op::Heartbeat,
+            Self::Speaking(_) => Op::Speaking,
+            Self::Resume(_) => Op::Resume,
+            Self::BackendVersion => Op::BackendVersion,
+            Self::Other(op) => *op,
+        }
+    }
+
+    pub fn text(&self, version: Version) -> String {
+        let data = match self {
+            Self::Identify(d) => encode(d),
+            Self::SelectProtocol(d) => encode(d),
+            Self::Heartbeat(d) if version.is_numbered() => {
+                encode(&json!({ "t": d.nonce, "seq_ack": d.seq_ack.unwrap_or(-1) }))
+            }
+            Self::Heartbeat(d) => d.nonce.to_string(),
+            Self::Speaking(d) => encode(&json!({ "speaking": d.speaking, "delay": 0, "ssrc": d.ssrc.unwrap_or(0) })),
+            Self::Resume(d) => encode(d),
+            Self::BackendVersion | Self::Other(_) => "{}".to_owned(),
+        };
+        frame_text(self.op(), &data, version, None)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    #[serde(default)]
+    pub v: u8,
+    /// Milliseconds; some servers write a real number.
+    #[serde(deserialize_with = "whole_ms")]
+    pub heartbeat_interval: u64,
+}
+
+fn whole_ms<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+    f64::deserialize(d).map(|ms| ms as u64)
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    pub ssrc: u32,
+    /// An IPv4 literal: every library parses it as one.
+    pub ip: Ipv4Addr,
+    pub port: u16,
+    pub modes: Vec<String>,
+    #[serde(default)]
+    pub experiments: Vec<Value>,
+    #[serde(default)]
+    pub streams: Vec<Value>,
+}
+
+/// A session key. Its Debug says nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretKey(pub [u8; 32]);
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(…)")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDescription {
+    pub mode: String,
+    pub secret_key: SecretKey,
+    #[serde(default)]
+    pub audio_codec: Option<String>,
+    /// For clients that named their codecs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video_codec: Option<String>,
+    /// For clients that named their codecs: their telemetry is filed under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_session_id: Option<String>,
+    /// Always written: libraries hang without it.
+    pub dave_protocol_version: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerSpeaking {
+    pub speaking: u8,
+    pub ssrc: u32,
+    pub user_id: UserId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientsConnect {
+    pub user_ids: Vec<UserId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientDisconnect {
+    pub user_id: UserId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendVersion {
+    pub voice: String,
+    pub rtc_worker: String,
+}
+
+/// What a server sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerFrame {
+    Hello(Hello),
+    Ready(Ready),
+    SessionDescription(SessionDescription),
+    Speaking(ServerSpeaking),
+    HeartbeatAck(Number),
+    Resumed,
+    ClientsConnect(ClientsConnect),
+    ClientDisconnect(ClientDisconnect),
+    BackendVersion(BackendVersion),
+    /// Of no use to a client of ours yet.
+    Other(Op),
+}
+
+impl ServerFrame {
+    /// The frame and, from version 8 on, its number. Opcodes of later versions are [`FrameError::UnknownOp`], to be ignored.
+    pub fn read(text: &str) -> Result<(Self, Option<u16>), FrameError> {
+        let (op, envelope) = Envelope::read(text)?;
+        let frame = match op {
+            Op::Hello => Self::Hello(envelope.data()?),
+            Op::Ready => Self::Ready(envelope.data()?),
+            Op::SessionDescription => Self::SessionDescription(envelope.data()?),
+            Op::Speaking => Self::Speaking(envelope.data()?),
+            Op::HeartbeatAck => match envelope.data()? {
+                HeartbeatForm::Bare(nonce) | HeartbeatForm::Object { t: nonce, .. } => Self::HeartbeatAck(nonce),
+            },
+            Op::Resumed => Self::Resumed,
+            Op::ClientsConnect => Self::ClientsConnect(envelope.data()?),
+            Op::ClientDisconnect => Self::ClientDisconnect(envelope.data()?),
+            Op::BackendVersion => Self::BackendVersion(envelope.data()?),
+            _ => Self::Other(op),
+        };
+        Ok((frame, envelope.seq))
+    }
+
+    pub fn op(&self) -> Op {
+        match self {
+            Self::Hello(_) => Op::Hello,
+            Self::Ready(_) => Op::Ready,
+            Self::SessionDescription(_) => Op::SessionDescription,
+            Self::Speaking(_) => Op::Speaking,
+            Self::HeartbeatAck(_) => Op::HeartbeatAck,
+            Self::Resumed => Op::Resumed,
+            Self::ClientsConnect(_) => Op::ClientsConnect,
+            Self::ClientDisconnect(_) => Op::ClientDisconnect,
+            Self::BackendVersion(_) => Op::BackendVersion,
+            Self::Other(op) => *op,
+        }
+    }
+
+    /// The payload alone, so that it is encoded once however many connections it goes to.
+    pub fn data(&self, version: Version) -> String {
+        match self {
+            Self::Hello(d) => encode(d),
+            Self::Ready(d) => encode(d),
+            Self::SessionDescription(d) => encode(d),
+            Self::Speaking(d) => encode(d),
+            Self::HeartbeatAck(nonce) if version.is_numbered() => format!("{{\"t\":{nonce}}}"),
+            Self::HeartbeatAck(nonce) => nonce.to_string(),
+            Self::Resumed => "null".to_owned(),
+            Self::ClientsConnect(d) => encode(d),
+            Self::ClientDisconnect(d) => encode(d),
+            Self::BackendVersion(d) => encode(d),
+            Self::Other(_) => "{}".to_owned(),
+        }
+    }
+
+    pub fn text(&self, version: Version, seq: Option<u16>) -> String {
+        frame_text(self.op(), &self.data(version), version, seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_says_the_version() {
+        let check = |query: &str, expect: Option<u8>| {
+            assert_eq!(Version::from_query(query).map(Version::number), expect, "{query}");
+        };
+        check("v=4", Some(4));
+        check("v=8", Some(8));
+        check("encoding=json&v=9", Some(9));
+        check("v=3", None);
+        check("v=10", None);
+        check("v=", None);
+        check("v=4x", None);
+        check("", None);
+        check("ev=8", None);
+    }
+
+    #[test]
+    fn clients_frames_are_read_as_the_libraries_send_them() {
+        let check = |text: &str, expect: Result<ClientFrame, FrameError>| {
+            assert_eq!(ClientFrame::read(text), expect, "{text}");
+        };
+        let identify = Identify {
+            server_id: GuildId(1),
+            user_id: UserId(u64::MAX),
+            session_id: "s".into(),
+            token: "t".into(),
+            channel_id: None,
+            max_dave_protocol_version: Some(1),
+        };
+        // songbird: payload before opcode; browsers: video, streams and a null channel; discord.py: ids as integers.
+        check(
+            r#"{"d":{"max_dave_protocol_version":1,"server_id":"1","session_id":"s","token":"t","user_id":"18446744073709551615"},"op":0}"#,
+            Ok(ClientFrame::Identify(identify.clone())),
+        );
+        check(
+            r#"{"op":0,"d":{"server_id":1,"channel_id":null,"user_id":18446744073709551615,"session_id":"s","token":"t",
+               "video":true,"streams":[{"type":"video","rid":"100","quality":100}],"max_dave_protocol_version":1}}"#,
+            Ok(ClientFrame::Identify(identify)),
+        );
+        check(
+            r#"{"op":1,"d":{"protocol":"webrtc","data":"a=ice","sdp":"a=ice","codecs":[]}}"#,
+            Ok(ClientFrame::SelectProtocol(SelectProtocol { protocol: "webrtc".into(), data: None, codecs: Some(vec![]) })),
+        );
+        let bare = Heartbeat { nonce: 18_446_744_073_709_551_615_u64.into(), seq_ack: None };
+        check(r#"{"d":18446744073709551615,"op":3}"#, Ok(ClientFrame::Heartbeat(bare)));
+        let object = Heartbeat { nonce: 5.into(), seq_ack: Some(-1) };
+        check(r#"{"op":3,"d":{"t":5,"seq_ack":-1}}"#, Ok(ClientFrame::Heartbeat(object)));
+        let speaking = |speaking| Ok(ClientFrame::Speaking(ClientSpeaking { speaking, ssrc: Some(7) }));
+        check(r#"{"op":5,"d":{"delay":0,"speaking":5,"ssrc":7,"user_id":null}}"#, speaking(5));
+        check(r#"{"op":5,"d":{"delay":0,"speaking":true,"ssrc":7}}"#, speaking(1));
+        check(r#"{"op":16,"d":{}}"#, Ok(ClientFrame::BackendVersion));
+        check(r#"{"op":32}"#, Ok(ClientFrame::Other(Op::NoRoute)));
+        check(r#"{"op":99,"d":1}"#, Err(FrameError::UnknownOp));
+        check(r#"{"op":-1,"d":1}"#, Err(FrameError::UnknownOp));
+        check(r#"{"op":2,"d":{}}"#, Err(FrameError::UnknownOp));
+        check(r#"{"op":3,"d":{}}"#, Err(FrameError::Malformed));
+        check(r#"{"op":3,"d":null}"#, Err(FrameError::Malformed));
+        check(r#"{"op":"3","d":1}"#, Err(FrameError::Malformed));
+        check(r#"{"op":0,"d":{"server_id":"1"}}"#, Err(FrameError::Malformed));
+        check("{}", Err(FrameError::Malformed));
+        check("", Err(FrameError::Malformed));
+    }
+
+    #[test]
+    fn what_one_side_writes_the_other_reads() {
+        for version in [Version::V4, Version::V8] {
+            let udp = UdpData { address: "1.2.3.4".into(), port: 5, mode: MODES[0].into() };
+            let frames = [
+                ClientFrame::SelectProtocol(SelectProtocol { protocol: "udp".into(), data: Some(udp), codecs: None }),
+                ClientFrame::Speaking(ClientSpeaking { speaking: 1, ssrc: Some(9) }),
+                ClientFrame::Heartbeat(Heartbeat { nonce: 7.into(), seq_ack: version.is_numbered().then_some(3) }),
+            ];
+            for frame in frames {
+                assert_eq!(ClientFrame::read(&frame.text(version)), Ok(frame));
+            }
+            let frames = [
+                ServerFrame::Hello(Hello { v: version.number(), heartbeat_interval: HEARTBEAT_INTERVAL_MS }),
+                ServerFrame::HeartbeatAck(7.into()),
+                ServerFrame::Resumed,
+                ServerFrame::ClientDisconnect(ClientDisconnect { user_id: UserId(3) }),
+                ServerFrame::BackendVersion(BackendVersion { voice: "a".into(), rtc_worker: "b".into() }),
+            ];
+            for frame in frames {
+                assert_eq!(ServerFrame::read(&frame.text(version, None)), Ok((frame, None)));
+            }
+        }
+        let hello = r#"{"op":8,"d":{"heartbeat_interval":41250.0}}"#;
+        assert_eq!(
+            ServerFrame::read(hello),
+            Ok((ServerFrame::Hello(Hello { v: 0, heartbeat_interval: 41_250 }), None))
+        );
+    }
+
+    #[test]
+    fn the_version_governs_the_bytes() {
+        let check = |frame: &ServerFrame, v4: &str, v8: &str| {
+            assert_eq!(frame.text(Version::V4, Some(3)), v4);
+            assert_eq!(frame.text(Version::V8, frame.op().is_replayable().then_some(3)), v8);
+        };
+        check(&ServerFrame::Resumed, r#"{"op":9,"d":null}"#, r#"{"op":9,"d":null}"#);
+        check(&ServerFrame::HeartbeatAck(7.into()), r#"{"op":6,"d":7}"#, r#"{"op":6,"d":{"t":7}}"#);
+        check(
+            &ServerFrame::Speaking(ServerSpeaking { speaking: 1, ssrc: 2, user_id: UserId(3) }),
+            r#"{"op":5,"d":{"speaking":1,"ssrc":2,"user_id":"3"}}"#,
+            r#"{"op":5,"d":{"speaking":1,"ssrc":2,"user_id":"3"},"seq":3}"#,
+        );
+        check(
+            &ServerFrame::Ready(Ready {
+                ssrc: 1,
+                ip: Ipv4Addr::LOCALHOST,
+                port: 2,
+                modes: vec![MODES[0].into()],
+                experiments: vec![],
+                streams: vec![],
+            }),
+            r#"{"op":2,"d":{"ssrc":1,"ip":"127.0.0.1","port":2,"modes":["aead_aes256_gcm_rtpsize"],"experiments":[],"streams":[]}}"#,
+            r#"{"op":2,"d":{"ssrc":1,"ip":"127.0.0.1","port":2,"modes":["aead_aes256_gcm_rtpsize"],"experiments":[],"streams":[]}}"#,
+        );
+    }
+
+    #[test]
+    fn keys_and_tokens_do_not_reach_a_log() {
+        let text = format!("{:?}", SecretKey([77; 32]));
+        assert!(!text.contains("77"));
+        let resume = Resume {
+            server_id: GuildId(1),
+            session_id: "hidden".into(),
+            token: "hidden".into(),
+            channel_id: None,
+            seq_ack: None,
+        };
+        assert!(!format!("{resume:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,40 @@
+//! The bounds of everything that grows, and the times after which things end.
+
+use std::time::Duration;
+
+use client_wire::voice::HEARTBEAT_INTERVAL_MS;
+
+/// Bytes of one message from a client. Because: the longest legitimate one carries an SDP fragment of a few kilobytes. Longer: 4002.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Messages a client may send at once, and for good in a second. Because: a library sends a handful while joining, a heartbeat each few
+/// seconds and a SPEAKING when somebody starts to talk; and each SPEAKING may become a message to a thousand others. More: 4021.
+pub const INBOUND_BURST: u32 = 60;
+pub const INBOUND_PER_S: u32 = 10;
+
+/// Messages kept for a resume. Because: clients acknowledge with every heartbeat, and in one interval even a big channel rarely sees more
+/// changes; a message kept costs 32 bytes. Full: the oldest is dropped, and a resume that needs it is refused with 4006.
+pub const OUTBOX_MESSAGES_MAX: usize = 256;
+
+/// Because: every library identifies within its first round trip. Exceeded: 4009.
+pub const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Three missed heartbeats. Exceeded: 4009, and the session may still be resumed.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(3 * HEARTBEAT_INTERVAL_MS);
+
+/// How long media goes on while the connection is away. Because: libraries reconnect within seconds and back off up to half a minute.
+/// Exceeded: the session ends.
+pub const MEDIA_GRACE: Duration = Duration::from_secs(60);
+
+/// How long a client may be ahead of guilds' placement. Because: both leave guilds at the same moment. Exceeded: 4006.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Legs of one shard. Because: a snapshot of so many stays below the relay's longest frame, and no core forwards for more. Full: 4021.
+pub const LEGS_PER_SHARD_MAX: usize = 20_000;
+const _: () = assert!(LEGS_PER_SHARD_MAX * LEG_BYTES_MAX < sfu_wire::FRAME_BYTES_MAX);
+/// A leg's encoding: ids, a mode's name, a key, an address.
+const LEG_BYTES_MAX: usize = 160;
+
+/// Guilds whose fencing number is remembered. Because: a guild without participants costs its number only, and a server sees fewer in
+/// its life. Full: guilds without participants are forgotten.
+pub const GUILDS_MAX: usize = 1_000_000;

@@ -1,0 +1,103 @@
+//! What guilds orders.
+
+use client_wire::voice::CloseCode;
+use cluster_wire::voice::{Order, OrderKind, Participant};
+use model::{GuildId, SessionId};
+
+use crate::core::VoiceCore;
+use crate::limits::GUILDS_MAX;
+use crate::session::{Placed, Session};
+use crate::{Event, SessionKey};
+
+impl VoiceCore {
+    pub fn handle_order(&mut self, order: Order) {
+        let guild = order.guild;
+        if !self.guilds.contains_key(&guild) && self.guilds.len() >= GUILDS_MAX {
+            self.guilds.retain(|_, guild| !guild.sessions.is_empty());
+        }
+        let state = self.guilds.entry(guild).or_default();
+        if order.fencing < state.fencing {
+            return self.event(Event::StaleOrder);
+        }
+        state.fencing = order.fencing;
+        match order.kind {
+            OrderKind::Push(participants) => self.push(guild, participants),
+            OrderKind::Put(participant) => self.put(guild, participant),
+            OrderKind::Remove { session, .. } => self.remove(SessionKey { guild, session }),
+            OrderKind::Drop => {
+                for session in self.sessions_of(guild) {
+                    self.remove(SessionKey { guild, session });
+                }
+            }
+        }
+    }
+
+    /// Whoever guilds had placed and does not list any more is gone. A client that guilds has yet to place is left to its deadline:
+    /// its token may be newer than this list.
+    fn push(&mut self, guild: GuildId, participants: Vec<Participant>) {
+        let listed: std::collections::BTreeSet<SessionId> = participants.iter().map(|p| p.session).collect();
+        for session in self.sessions_of(guild) {
+            let key = SessionKey { guild, session };
+            let placed = self.session(key).is_some_and(|s| s.placed.is_some());
+            if placed && !listed.contains(&session) {
+                self.remove(key);
+            }
+        }
+        for participant in participants {
+            self.put(guild, participant);
+        }
+    }
+
+    fn put(&mut self, guild: GuildId, participant: Participant) {
+        let key = SessionKey { guild, session: participant.session };
+        let state = self.guilds.entry(guild).or_default();
+        // A user has one voice state in a guild: a second session takes the first one's place.
+        if let Some(before) = state.placed.insert(participant.user, participant.session)
+            && before != participant.session
+        {
+            self.remove(SessionKey { guild, session: before });
+        }
+        let sessions = &mut self.guilds.entry(guild).or_default().sessions;
+        let session = sessions.entry(key.session).or_insert_with(|| Session::new(participant.user));
+        let placed = Placed { channel: participant.channel, rights: participant.rights };
+        let was_confirmed = session.is_confirmed();
+        let moved = was_confirmed && session.placed.is_some_and(|before| before.channel != placed.channel);
+        if moved {
+            self.end_presence(key, Some(CloseCode::Disconnected));
+        }
+        let Some(session) = self.session_mut(key) else { return };
+        let before = session.rights();
+        session.placed = Some(placed);
+        // A client that is elsewhere with a newer token stays as it is: the order that confirms it is on its way.
+        let confirmed = session.is_confirmed();
+        if confirmed && (!was_confirmed || before != placed.rights) {
+            self.put_leg(key);
+        }
+        if confirmed && was_confirmed {
+            self.relay_speaking(key);
+        } else if confirmed {
+            self.enter_room(key);
+            self.appear(key);
+        }
+    }
+
+    fn remove(&mut self, key: SessionKey) {
+        let Some(session) = self.session(key) else { return };
+        let user = session.user;
+        // The others learn of it while it is still placed among them.
+        self.end_presence(key, Some(CloseCode::Disconnected));
+        if let Some(guild) = self.guilds.get_mut(&key.guild)
+            && guild.placed.get(&user) == Some(&key.session)
+        {
+            guild.placed.remove(&user);
+        }
+        if let Some(session) = self.session_mut(key) {
+            session.placed = None;
+        }
+        self.forget_if_idle(key);
+    }
+
+    fn sessions_of(&self, guild: GuildId) -> Vec<SessionId> {
+        self.guilds.get(&guild).map(|guild| guild.sessions.keys().copied().collect()).unwrap_or_default()
+    }
+}
