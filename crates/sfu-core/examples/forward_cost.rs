@@ -1,7 +1,7 @@
 //! What forwarding costs without sockets: CPU time a copy, for rooms of several sizes.
 //!
-//! `cargo run -p sfu-core --example forward_cost`. The least of many short rounds, because neighbours on the machine only
-//! ever add to it.
+//! `cargo run -p sfu-core --example forward_cost [MODE]`. The least of many short rounds, because neighbours
+//! on the machine only ever add to it.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../tests/net/mod.rs"]
@@ -78,7 +78,8 @@ fn main() {
         1000,
         PAYLOAD.len()
     );
-    for mode in Mode::ALL {
+    let only = std::env::args().nth(1);
+    for mode in Mode::ALL.into_iter().filter(|mode| only.as_deref().is_none_or(|name| name == mode.name())) {
         let costs = [10, 200, 1000].map(|people| measure(people, mode));
         println!("{:<34} {:>8} {:>8} {:>8}", mode.name(), costs[0], costs[1], costs[2]);
     }

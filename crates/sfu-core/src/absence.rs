@@ -1,14 +1,14 @@
 //! A listener that was away: deafened, or without an address, while others' streams went on.
 //!
-//! Owns the corrections that let it find each stream's numbers continued where it left them. Who has never been away, which is
-//! nearly everyone, has none.
+//! Owns the corrections that let it find each stream's numbers continued where it left them. Who has never
+//! been away, which is nearly everyone, has none.
 
 use rtp_wire::{SeqNo, Ssrc};
 
 #[derive(Debug, Clone, Default)]
 pub struct Absence {
-    /// In order of SSRC. At most one for each stream that its room had at some time of leaving; streams that are gone
-    /// are forgotten at every return.
+    /// In order of SSRC. At most one for each stream that its room had at some time of leaving; streams that
+    /// are gone are forgotten at every return.
     streams: Vec<Missed>,
 }
 
@@ -54,6 +54,7 @@ impl Absence {
     }
 
     /// What this listener reads for a stream's number; nothing for one that it must not see any more.
+    #[inline]
     #[must_use]
     pub fn place(&self, ssrc: Ssrc, seq: SeqNo) -> Option<SeqNo> {
         let Ok(index) = self.streams.binary_search_by_key(&ssrc, |missed| missed.ssrc) else {

@@ -18,7 +18,8 @@ use crate::shard::Shard;
 use crate::speech::Speech;
 use crate::timers::Reason;
 
-/// Why a leg is not as signalling wants it. Signalling is ours, so each is a defect or a limit, never a client's doing.
+/// Why a leg is not as signalling wants it. Signalling is ours, so each is a defect or a limit, never a
+/// client's doing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("leg {0}: the shard holds {LEGS_MAX} legs")]
@@ -30,7 +31,8 @@ pub enum Refused {
 }
 
 impl Shard {
-    /// Makes it so. Of a snapshot the good legs are taken even when others are refused; the first refusal is returned.
+    /// Makes it so. Of a snapshot the good legs are taken even when others are refused; the first refusal is
+    /// returned.
     pub fn handle_message(&mut self, now: Instant, message: ToSfu) -> Result<(), Refused> {
         match message {
             ToSfu::Start(start) => self.handle_start(&start),
@@ -78,7 +80,8 @@ impl Shard {
 
     fn add_leg(&mut self, now: Instant, wanted: &sfu_wire::Leg) -> Result<LegIndex, Refused> {
         let ssrc = Ssrc(wanted.ssrc);
-        // A stream has one sender: whoever comes back under its SSRC before the leg it left was removed, takes over.
+        // A stream has one sender: whoever comes back under its SSRC before the leg it left was removed,
+        // takes over.
         if let Some(before) = self.by_ssrc.get(&ssrc).copied() {
             self.remove_leg(now, before);
         }
@@ -139,7 +142,8 @@ impl Shard {
         let leg = self.legs.get_mut(index);
         leg.room = room;
         leg.member_at = member_at;
-        // Clients drop everybody's streams when they change rooms, and who was cut off there is not heard here.
+        // Clients drop everybody's streams when they change rooms, and who was cut off there is not heard
+        // here.
         leg.absence.clear();
         leg.silence = None;
         leg.speech.cut_off(now);

@@ -17,7 +17,8 @@ const RELAY_SSRC: Ssrc = Ssrc(1);
 impl Shard {
     /// Copies one frame to every listener of the sender's room: own header, own number, own seal.
     ///
-    /// The header is the plainest there is, because some clients misread any other: no CSRC, no extension, no padding, no marker.
+    /// The header is the plainest there is, because some clients misread any other: no CSRC, no extension, no
+    /// padding, no marker.
     pub(crate) fn fan_out(
         &mut self,
         sender: LegIndex,

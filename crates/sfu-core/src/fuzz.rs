@@ -1,5 +1,6 @@
-//! A body for fuzzers: bytes as a little programme for one shard, its network and its signalling. It may never panic, every datagram
-//! meets one fate, nobody is answered with more than they sent, and the shard's books agree with each other.
+//! A body for fuzzers: bytes as a little programme for one shard, its network and its signalling. It may
+//! never panic, every datagram meets one fate, nobody is answered with more than they sent, and the shard's
+//! books agree with each other.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

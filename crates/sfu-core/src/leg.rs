@@ -139,11 +139,13 @@ impl Legs {
         (slot.generation == key.generation && slot.leg.is_some()).then_some(key.index)
     }
 
+    #[inline]
     #[must_use]
     pub fn get(&self, index: LegIndex) -> &Leg {
         self.slots[index.0 as usize].leg.as_ref().expect("an index names a leg until it is removed")
     }
 
+    #[inline]
     pub fn get_mut(&mut self, index: LegIndex) -> &mut Leg {
         self.slots[index.0 as usize].leg.as_mut().expect("an index names a leg until it is removed")
     }

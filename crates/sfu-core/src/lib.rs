@@ -1,22 +1,22 @@
 //! One shard of the relay, as a machine without I/O.
 //!
 //! # Owns
-//! The legs and rooms of its shard; each leg's security and address; what every stream's packets are numbered; who is
-//! speaking; what became of every datagram.
+//! The legs and rooms of its shard; each leg's security and address; what every stream's packets are
+//! numbered; who is speaking; what became of every datagram.
 //!
 //! # Inputs
-//! [`Shard::handle_datagram`], [`Shard::handle_message`], [`Shard::handle_timeout`]; time comes in as an argument, and
-//! all that looks random comes from the seed in [`sfu_wire::Start`].
+//! [`Shard::handle_datagram`], [`Shard::handle_message`], [`Shard::handle_timeout`]; time comes in as an
+//! argument, and all that looks random comes from the seed in [`sfu_wire::Start`].
 //!
 //! # Outputs
-//! Datagrams, written straight into the caller's [`Sink`] while a `handle_*` runs; [`Shard::poll_event`], to be asked after each
-//! of them or whenever there is room, because events are differences of state and merge while nobody asks;
-//! [`Shard::poll_timeout`], to be asked after each of them.
+//! Datagrams, written straight into the caller's [`Sink`] while a `handle_*` runs; [`Shard::poll_event`], to
+//! be asked after each of them or whenever there is room, because events are differences of state and merge
+//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them.
 //!
 //! # Invariants
-//! received = forwarded in + consumed + dropped for one reason each. No datagram provokes a longer one before its sender
-//! has authenticated. Audio goes only to legs of the sender's room. Forwarding allocates nothing. Whatever a client
-//! sends costs that client alone.
+//! received = forwarded in + consumed + dropped for one reason each. No datagram provokes a longer one before
+//! its sender has authenticated. Audio goes only to legs of the sender's room. Forwarding allocates nothing.
+//! Whatever a client sends costs that client alone.
 //!
 //! # Absent
 //! Users, guilds, SDP, JSON; sockets, clocks, threads; decoding of audio.

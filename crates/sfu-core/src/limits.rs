@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-/// Legs of one shard. Because a snapshot of that many still fits one control frame (`sfu_wire::FRAME_BYTES_MAX`), and one
-/// thread forwards for far fewer. A leg beyond it is refused.
+/// Legs of one shard. Because a snapshot of that many still fits one control frame
+/// (`sfu_wire::FRAME_BYTES_MAX`), and one thread forwards for far fewer. A leg beyond it is refused.
 pub const LEGS_MAX: usize = 20_000;
 
-/// Bytes of one RTP payload. Because Opus never exceeds 1,275 bytes (RFC 6716 section 3.2.1) and what leaves must fit a
-/// path of 1,500 bytes with header and the longest encryption overhead. A longer one is dropped as `too_long`.
+/// Bytes of one RTP payload. Because Opus never exceeds 1,275 bytes (RFC 6716 section 3.2.1) and what leaves
+/// must fit a path of 1,500 bytes with header and the longest encryption overhead. A longer one is dropped as
+/// `too_long`.
 pub const PAYLOAD_BYTES_MAX: usize = 1_400;
 
 /// Bytes a slot of the sink must have: header, payload, overhead.
@@ -15,24 +16,27 @@ pub const DATAGRAM_BYTES_MAX: usize =
     rtp_wire::FIXED_HEADER_LEN + PAYLOAD_BYTES_MAX + transport::Mode::OVERHEAD_MAX;
 const _: () = assert!(DATAGRAM_BYTES_MAX <= 1_472, "one packet fits one Ethernet frame");
 
-/// Addresses a leg remembers having answered discovery to. Because a client has one path, rarely two, and a duplicate must
-/// not push the claimed one out. The oldest is forgotten.
+/// Addresses a leg remembers having answered discovery to. Because a client has one path, rarely two, and a
+/// duplicate must not push the claimed one out. The oldest is forgotten.
 pub const ANSWERED_MAX: usize = 4;
 
-/// How long an address stays its leg's after the last datagram from it, when another leg proves to be there. Because native
-/// keepalives come every five seconds, and a client that came back on its old port must not stay deaf.
+/// How long an address stays its leg's after the last datagram from it, when another leg proves to be there.
+/// Because native keepalives come every five seconds, and a client that came back on its old port must not
+/// stay deaf.
 pub const ADDRESS_HOLD: Duration = Duration::from_secs(10);
 
-/// A leg's address follows its newest authenticated packet at most this often. Because a client sending over two paths at
-/// once must not pull its downlink to and fro with every packet, while a changed network is followed within a second.
+/// A leg's address follows its newest authenticated packet at most this often. Because a client sending over
+/// two paths at once must not pull its downlink to and fro with every packet, while a changed network is
+/// followed within a second.
 pub const ADDRESS_CHANGE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A jump in sequence numbers beyond this many is a restarted sender, not loss. Because it is ten seconds of audio: nobody
-/// conceals that, and a receiver should not be told of it as loss.
+/// A jump in sequence numbers beyond this many is a restarted sender, not loss. Because it is ten seconds of
+/// audio: nobody conceals that, and a receiver should not be told of it as loss.
 pub const RESTART_GAP: u64 = 500;
 
-/// Numbering of streams whose leg is gone, kept for a leg that comes back with the same SSRC. Because rejoining takes
-/// seconds, and each costs less than 100 bytes. The oldest is forgotten, and its stream starts anywhere.
+/// Numbering of streams whose leg is gone, kept for a leg that comes back with the same SSRC. Because
+/// rejoining takes seconds, and each costs less than 100 bytes. The oldest is forgotten, and its stream
+/// starts anywhere.
 pub const RETIRED_STREAMS_MAX: usize = 4_096;
 /// See [`RETIRED_STREAMS_MAX`]; longer than signalling keeps a lost voice connection's media.
 pub const RETIRED_FOR: Duration = Duration::from_secs(120);
@@ -44,26 +48,28 @@ pub const FRAME_INTERVAL: Duration = Duration::from_millis(20);
 /// The same in samples of the 48 kHz RTP clock.
 pub const FRAME_SAMPLES: u32 = 960;
 
-/// Someone cut off within this time of a frame was in the middle of a word. Because frames last at most 120 ms, and a
-/// packet may be late by a few tens of milliseconds.
+/// Someone cut off within this time of a frame was in the middle of a word. Because frames last at most 120
+/// ms, and a packet may be late by a few tens of milliseconds.
 pub const MID_WORD: Duration = Duration::from_millis(200);
 /// Without a packet for this long nobody is speaking, with or without silence frames before.
 pub const SPEECH_END: Duration = Duration::from_millis(250);
 
-/// The first datagram to a leg whose keys and address are known. Because discord.py's reader otherwise sleeps on the
-/// socket of its previous connection, while nothing may come before the discovery answer has been read.
+/// The first datagram to a leg whose keys and address are known. Because discord.py's reader otherwise sleeps
+/// on the socket of its previous connection, while nothing may come before the discovery answer has been
+/// read.
 pub const PATH_KEEP_FIRST: Duration = Duration::from_millis(300);
 /// And then every so often, to keep translated paths open.
 pub const PATH_KEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Each interval is shortened by up to this much at random, to spread legs that came together.
 pub const PATH_KEEP_SPREAD: Duration = Duration::from_secs(1);
 
-/// It may go out this much early, together with others'. Because thousands of idle legs should wake the thread a few times a
-/// second, not each by itself.
+/// It may go out this much early, together with others'. Because thousands of idle legs should wake the
+/// thread a few times a second, not each by itself.
 pub const PATH_KEEP_SLACK: Duration = Duration::from_millis(50);
 
-/// Legs waiting to be told about, beyond which the ones that are gone are weeded out. Because each leg waits at most once,
-/// so that more than this can only be the remains of legs that came and went while signalling was not listening.
+/// Legs waiting to be told about, beyond which the ones that are gone are weeded out. Because each leg waits
+/// at most once, so that more than this can only be the remains of legs that came and went while signalling
+/// was not listening.
 pub const NEWS_MAX: usize = 2 * LEGS_MAX;
 
 /// Counters go up this often.
@@ -71,6 +77,6 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The cap when signalling names none: four times what 20 ms frames need.
 pub const SENDER_PACKETS_PER_S_DEFAULT: u32 = 200;
-/// Packets a sender may send at once, as parts of a second of its cap. Because a wireless path delivers a few hundred
-/// milliseconds at a time after a stall.
+/// Packets a sender may send at once, as parts of a second of its cap. Because a wireless path delivers a few
+/// hundred milliseconds at a time after a stall.
 pub const SENDER_BURST_S: u32 = 1;

@@ -17,7 +17,8 @@ use crate::shard::Shard;
 use crate::sink::Sink;
 use crate::timers::Reason;
 
-/// A packet that may be forwarded: whose, its place in the sender's stream, its payload's place in the datagram.
+/// A packet that may be forwarded: whose, its place in the sender's stream, its payload's place in the
+/// datagram.
 struct Accepted {
     leg: LegIndex,
     seq: SeqNo,
@@ -80,8 +81,8 @@ impl Shard {
         Ok(Fate::Forwarded)
     }
 
-    /// Opens an RTP packet and asks whether its sender may have it forwarded. Whatever of its own a leg may not send is kept
-    /// back without leaving a gap in its numbers.
+    /// Opens an RTP packet and asks whether its sender may have it forwarded. Whatever of its own a leg may
+    /// not send is kept back without leaving a gap in its numbers.
     fn accept(
         &mut self,
         now: Instant,
@@ -91,7 +92,8 @@ impl Shard {
         let header = RtpHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
         let index = self.find_leg(from, header.ssrc)?;
         let leg = self.legs.get_mut(index);
-        // Before opening, because both directions share one key: a packet of ours that somebody sends back authenticates.
+        // Before opening, because both directions share one key: a packet of ours that somebody sends back
+        // authenticates.
         if leg.ssrc != header.ssrc {
             return Err(DropReason::ForeignStream);
         }
@@ -107,7 +109,8 @@ impl Shard {
         Ok(Accepted { leg: index, seq: opened.seq, time: opened.header.time, payload: opened.body })
     }
 
-    /// Receivers' reports and whatever else clients say about media: authentic or not, that is all that matters yet.
+    /// Receivers' reports and whatever else clients say about media: authentic or not, that is all that
+    /// matters yet.
     fn handle_rtcp(
         &mut self,
         now: Instant,
@@ -124,8 +127,8 @@ impl Shard {
         Ok(Fate::Consumed)
     }
 
-    /// Answers every request for a leg that exists, because clients ask only once and a duplicate may be the one that
-    /// arrives. The answer is as long as the question.
+    /// Answers every request for a leg that exists, because clients ask only once and a duplicate may be the
+    /// one that arrives. The answer is as long as the question.
     fn handle_discovery(
         &mut self,
         now: Instant,
@@ -166,7 +169,8 @@ impl Shard {
         Ok(Fate::Consumed)
     }
 
-    /// By its SSRC if that is a leg's own, which also finds a client whose address has changed; else by its address.
+    /// By its SSRC if that is a leg's own, which also finds a client whose address has changed; else by its
+    /// address.
     fn find_leg(&self, from: SocketAddr, ssrc: Ssrc) -> Result<LegIndex, DropReason> {
         let at_address = self.by_address.get(&from).copied();
         match at_address {

@@ -1,9 +1,9 @@
 //! Where one leg's client is.
 //!
-//! Owns the rules by which an address becomes a leg's. It is told by the client over its voice connection and has been
-//! answered there by IP discovery, or an authenticated packet came from it; afterwards it follows the newest
-//! authenticated packet. Nothing unauthenticated ever moves it. Does not know other legs: who wins when two want one
-//! address is the shard's to say.
+//! Owns the rules by which an address becomes a leg's. It is told by the client over its voice connection and
+//! has been answered there by IP discovery, or an authenticated packet came from it; afterwards it follows
+//! the newest authenticated packet. Nothing unauthenticated ever moves it. Does not know other legs: who wins
+//! when two want one address is the shard's to say.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -26,6 +26,7 @@ struct Current {
 }
 
 impl Path {
+    #[inline]
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.current.map(|current| current.address)
@@ -52,8 +53,8 @@ impl Path {
         self.current = None;
     }
 
-    /// The client's claim, as it was told. Says where to go when it is a new one, or the leg is nowhere yet, and discovery was
-    /// answered there.
+    /// The client's claim, as it was told. Says where to go when it is a new one, or the leg is nowhere yet,
+    /// and discovery was answered there.
     pub fn claim(&mut self, claimed: Option<SocketAddr>) -> Option<SocketAddr> {
         let news = self.claimed != claimed;
         self.claimed = claimed;

@@ -1,8 +1,8 @@
 //! One stream's numbers, from what its sender wrote to what every listener reads.
 //!
-//! Owns the promise that only loss in the network looks like loss: packets that we kept back, and restarts of the
-//! sender, leave no gap; lost ones do; reordered ones keep their order. Timestamps go on across all of it.
-//! Does not know listeners: one who was away meanwhile is corrected by [`crate::absence`].
+//! Owns the promise that only loss in the network looks like loss: packets that we kept back, and restarts of
+//! the sender, leave no gap; lost ones do; reordered ones keep their order. Timestamps go on across all of
+//! it. Does not know listeners: one who was away meanwhile is corrected by [`crate::absence`].
 
 use std::time::Instant;
 
@@ -79,7 +79,8 @@ impl Rewriter {
         Some((out, out_time))
     }
 
-    /// A packet that we keep back. The numbers up to it are spent, and the next one follows what was last sent.
+    /// A packet that we keep back. The numbers up to it are spent, and the next one follows what was last
+    /// sent.
     pub fn keep_back(&mut self, seq: SeqNo) {
         if self.input == Input::Fresh || seq <= self.highest_in {
             return;
@@ -88,7 +89,8 @@ impl Rewriter {
         self.cut();
     }
 
-    /// The place of a frame of our own behind everything sent so far; nothing while the stream has sent nothing.
+    /// The place of a frame of our own behind everything sent so far; nothing while the stream has sent
+    /// nothing.
     pub fn inject(&mut self, now: Instant) -> Option<(SeqNo, RtpTime)> {
         let (time, _) = self.last?;
         self.highest_out = self.highest_out.next();

@@ -28,6 +28,7 @@ impl Room {
         &self.members
     }
 
+    #[inline]
     #[must_use]
     pub fn routes(&self) -> &[LegIndex] {
         &self.routes

@@ -1,7 +1,7 @@
 //! Numbers that look random, from the seed that signalling gave: the core itself has no randomness.
 //!
-//! xoshiro256++ (Blackman and Vigna, public domain). Good for starting points that should differ; secrets come from
-//! signalling.
+//! xoshiro256++ (Blackman and Vigna, public domain). Good for starting points that should differ; secrets
+//! come from signalling.
 
 #[derive(Clone)]
 pub struct Random {

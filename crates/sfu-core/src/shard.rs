@@ -16,7 +16,8 @@ use crate::seed::Random;
 use crate::sink::Sink;
 use crate::timers::{Due, Reason, Timers};
 
-/// One shard of the relay. The grammar: `handle_*` for what comes in, `poll_*` for what is to be done; see the crate's head.
+/// One shard of the relay. The grammar: `handle_*` for what comes in, `poll_*` for what is to be done; see
+/// the crate's head.
 pub struct Shard {
     pub(crate) random: Random,
     pub(crate) sender_packets_per_s_max: u32,

@@ -1,4 +1,5 @@
-//! What leaves: the core writes into a batch of the socket's, which goes out when it is full and after each turn.
+//! What leaves: the core writes into a batch of the socket's, which goes out when it is full and after each
+//! turn.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,12 +1,15 @@
-//! The relay's process: one thread a shard, each with its own UDP socket and its own control stream, nothing shared.
+//! The relay's process: one thread a shard, each with its own UDP socket and its own control stream, nothing
+//! shared.
 //!
-//! Owns: the loop around [`sfu_core::Shard`], the framing of the control stream, what happens when signalling is gone.
-//! Deliberately does not: decide anything about packets or legs; open sockets (signalling hands them over and keeps them
-//! open, so that packets wait in the kernel while a new process starts); configuration files, async runtimes, TLS, JSON.
+//! Owns: the loop around [`sfu_core::Shard`], the framing of the control stream, what happens when signalling
+//! is gone. Deliberately does not: decide anything about packets or legs; open sockets (signalling hands them
+//! over and keeps them open, so that packets wait in the kernel while a new process starts); configuration
+//! files, async runtimes, TLS, JSON.
 //!
-//! Exit codes: 0 when signalling is gone and its calls have had their time; 1 when the environment failed (a socket
-//! unusable, a control stream that does not parse); 2 for wrong arguments; killed by SIGABRT (134 to a shell) when an
-//! invariant broke. Whoever started the process starts it again with the same sockets and a snapshot.
+//! Exit codes: 0 when signalling is gone and its calls have had their time; 1 when the environment failed (a
+//! socket unusable, a control stream that does not parse); 2 for wrong arguments; killed by SIGABRT (134 to a
+//! shell) when an invariant broke. Whoever started the process starts it again with the same sockets and a
+//! snapshot.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -48,7 +51,8 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
         }
     }
     drop(ended);
-    // One failed shard ends the process: it is started again whole, and signalling tells each shard its state anew.
+    // One failed shard ends the process: it is started again whole, and signalling tells each shard its state
+    // anew.
     match ends.iter().find_map(Result::err) {
         None => ExitCode::SUCCESS,
         Some(failure) => {
@@ -64,8 +68,8 @@ fn serve_fds((udp, control): (RawFd, RawFd)) -> Result<(), Failure> {
     serve(udp, control, limits::ORPHAN_GRACE)
 }
 
-/// A broken invariant ends the whole process at once, before it can send anything wrong. What it knew is not worth keeping:
-/// signalling knows it too.
+/// A broken invariant ends the whole process at once, before it can send anything wrong. What it knew is not
+/// worth keeping: signalling knows it too.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

@@ -2,25 +2,27 @@
 
 use std::time::Duration;
 
-/// How long calls go on after signalling has gone. Because it restarts within seconds and clients take a new voice
-/// connection within a minute; longer would be forwarding for people that nobody can mute.
+/// How long calls go on after signalling has gone. Because it restarts within seconds and clients take a new
+/// voice connection within a minute; longer would be forwarding for people that nobody can mute.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(60);
 
-/// Batches of datagrams taken in before control and timers have their turn again. Because four full batches are a few
-/// milliseconds of forwarding to a large room. The rest waits in the kernel.
+/// Batches of datagrams taken in before control and timers have their turn again. Because four full batches
+/// are a few milliseconds of forwarding to a large room. The rest waits in the kernel.
 pub const RECEIVE_BATCHES_A_WAKE: usize = 4;
 
-/// Bytes a read from the control stream, and reads before datagrams have their turn again. Because a megabyte is a snapshot of
-/// several thousand legs, and taking it in costs a few milliseconds. The rest waits in the kernel.
+/// Bytes a read from the control stream, and reads before datagrams have their turn again. Because a megabyte
+/// is a snapshot of several thousand legs, and taking it in costs a few milliseconds. The rest waits in the
+/// kernel.
 pub const CONTROL_READ_BYTES: usize = 64 << 10;
 pub const CONTROL_READS_A_WAKE: usize = 16;
 
-/// Bytes waiting to be written to signalling, beyond which the shard is asked for no more events. Because events merge while
-/// they wait in the shard, so that nothing is lost but time. One event more may be added at the bound.
+/// Bytes waiting to be written to signalling, beyond which the shard is asked for no more events. Because
+/// events merge while they wait in the shard, so that nothing is lost but time. One event more may be added
+/// at the bound.
 pub const CONTROL_WRITE_BYTES: usize = 256 << 10;
 
-/// The socket's buffers, as far as the system allows. Because while a new process starts, for half a second say, the packets of
-/// a hundred speakers wait there, a kilobyte of kernel memory each.
+/// The socket's buffers, as far as the system allows. Because while a new process starts, for half a second
+/// say, the packets of a hundred speakers wait there, a kilobyte of kernel memory each.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 const _: () =

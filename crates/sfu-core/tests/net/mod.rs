@@ -1,4 +1,5 @@
-//! A network in memory: clients with the transport's own keys on one side, one shard on the other, virtual time.
+//! A network in memory: clients with the transport's own keys on one side, one shard on the other, virtual
+//! time.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::{HashMap, HashSet};
