@@ -18,6 +18,7 @@
 
 mod cipher;
 pub mod fuzz;
+mod guard;
 mod key;
 mod mode;
 mod nonce;

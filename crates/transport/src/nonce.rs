@@ -66,6 +66,11 @@ impl NonceCounter {
         self.left.min(to_us).min(to_early)
     }
 
+    /// Whether this is a server's counter.
+    pub(crate) fn moves(&self) -> bool {
+        self.moves
+    }
+
     /// Takes the next nonce; none is left when all others have been used.
     pub(crate) fn take(&mut self) -> Option<u32> {
         self.left = self.left.checked_sub(1)?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use rtp_wire::{Packet, RtpError, RtpHeader, SeqNo};
 
 use crate::cipher::{Cipher, Forged};
+use crate::guard::{CounterGuard, Place};
 use crate::mode::{COUNTER_LEN, LONG_NONCE_LEN, NonceSource, RTCP_CLEAR_LEN, TAG_LEN};
 use crate::{Key, Mode, NonceCounter, ReplayWindow, Replayed};
 
@@ -65,7 +66,7 @@ pub struct Session {
     long_nonces: LongNonces,
     /// The peer's counters, where nothing else protects against replays: of RTCP, which has no number of its
     /// own, and of RTP in the modes where the header with its number is not authenticated.
-    counters_seen: ReplayWindow,
+    counters_seen: CounterGuard,
 }
 
 /// Nonces of 24 bytes that never repeat: 16 random ones for the session, then a count.
@@ -91,9 +92,10 @@ impl Session {
         Self {
             mode,
             cipher: Cipher::new(mode.algorithm(), key),
+            // A counter that does not move is a client's, whose peer is a server.
+            counters_seen: CounterGuard::new(!nonces.moves()),
             nonces,
             long_nonces: LongNonces { salt, used: 0 },
-            counters_seen: ReplayWindow::new(),
         }
     }
 
@@ -194,30 +196,31 @@ impl Session {
         match self.mode.nonce_source() {
             NonceSource::Counter => {
                 let bytes = *suffix.first_chunk::<COUNTER_LEN>().ok_or(OpenError::TooShort)?;
-                counter = Some(self.check_counter(u32::from_be_bytes(bytes), guard)?);
+                let value = u32::from_be_bytes(bytes);
+                counter = Some((value, self.check_counter(value, guard)?));
                 nonce[..COUNTER_LEN].copy_from_slice(&bytes);
             }
             NonceSource::Long => nonce.copy_from_slice(suffix),
             NonceSource::Header => nonce[..clear_len].copy_from_slice(header),
         }
         self.cipher.open(&nonce, header, text).map_err(|Forged| OpenError::Auth)?;
-        if let Some(counter) = counter {
-            self.nonces.observe(counter);
-            if guard {
-                self.counters_seen.commit(self.counters_seen.extend_counter(counter));
+        let counter = counter.map(|(value, place)| {
+            self.nonces.observe(value);
+            if let Some(place) = place {
+                self.counters_seen.commit(value, place);
             }
-        }
+            value
+        });
         Ok((plain_len, counter))
     }
 
-    fn check_counter(&self, counter: u32, guard: bool) -> Result<u32, OpenError> {
+    fn check_counter(&self, counter: u32, guard: bool) -> Result<Option<Place>, OpenError> {
         if self.nonces.is_ours(counter) {
             return Err(OpenError::Reflected);
         }
-        if guard {
-            let seq = self.counters_seen.extend_counter(counter);
-            self.counters_seen.check(seq).map_err(|Replayed| OpenError::Replay)?;
+        match guard {
+            true => self.counters_seen.check(counter).map(Some).map_err(|Replayed| OpenError::Replay),
+            false => Ok(None),
         }
-        Ok(counter)
     }
 }
