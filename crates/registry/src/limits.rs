@@ -1,0 +1,15 @@
+//! Every bound of this crate, each with its reason.
+
+use std::time::Duration;
+
+/// How long a record outlives its server's last word, unless told otherwise. Because voice servers speak every two
+/// seconds, and a pause of their host for a few seconds should not move every call away from them.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(10);
+
+/// Voice servers known at once; more are refused. Because every watcher holds all records, and a fleet of this size
+/// would have been split by region long before.
+pub const MAX_SERVERS: usize = 10_000;
+
+/// Changes a watch may lag behind before it ends with [`crate::RegistryError::Lagged`] and its holder begins another.
+/// Because a watcher that reads nothing for this long gains nothing from the changes in between.
+pub const MAX_WATCH_BACKLOG: usize = 4_096;

@@ -1,0 +1,114 @@
+//! A private PostgreSQL server for the tests: made from nothing, reached by a Unix socket only, gone afterwards.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+const INSTALL: &str = "the tests need PostgreSQL's server: apt-get install -y postgresql";
+const READY: &str = "database system is ready to accept connections";
+
+pub struct Server {
+    process: Child,
+    bin: PathBuf,
+    dir: TempDir,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let bin = find_binaries();
+        let dir = tempfile::tempdir().unwrap();
+        if is_root() {
+            run(Command::new("chown").arg("postgres").arg(dir.path()));
+        }
+        let data = dir.path().join("data");
+        let locale = ["--encoding=UTF8", "--locale=C", "--username=postgres", "--auth=trust", "--no-sync"];
+        run(as_server_user(bin.join("initdb")).args(locale).arg("-D").arg(&data));
+
+        let mut command = as_server_user(bin.join("postgres"));
+        command.arg("-D").arg(&data).arg("-k").arg(dir.path());
+        for setting in [
+            "listen_addresses=",
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "autovacuum=off",
+            "shared_buffers=32MB",
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("setpriv is there");
+        let log = BufReader::new(process.stderr.take().expect("stderr is piped"));
+        let server = Self { process, bin, dir };
+        wait_until_ready(log);
+        server
+    }
+
+    /// Makes an empty database and returns its URL.
+    pub fn create_database(&self, name: &str) -> String {
+        let mut command = Command::new(self.bin.join("createdb"));
+        run(command.args(["--username=postgres", "--host"]).arg(self.dir.path()).arg(name));
+        self.url(name)
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres:secret@localhost/{database}?host={}", self.dir.path().display())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGQUIT is PostgreSQL's immediate shutdown; unlike SIGKILL it lets the server end its own children.
+        let asked = Command::new("kill").arg("-QUIT").arg(self.process.id().to_string()).status();
+        if asked.is_ok_and(|status| status.success()) {
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// Reads the log to the line that says so; then goes on reading, so that the server never waits for its log.
+fn wait_until_ready(log: BufReader<std::process::ChildStderr>) {
+    let mut lines = log.lines();
+    let mut seen = String::new();
+    loop {
+        let Some(Ok(line)) = lines.next() else { panic!("PostgreSQL did not start:\n{seen}") };
+        if line.contains(READY) {
+            break;
+        }
+        seen += &line;
+        seen.push('\n');
+    }
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
+/// The newest of Debian's versions, or what PATH has.
+fn find_binaries() -> PathBuf {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let version = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(|v| v.parse::<u32>().ok());
+    let newest = debian.map(|entry| entry.path()).max_by_key(version).map(|path| path.join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let complete = |dir: &PathBuf| dir.join("initdb").exists() && dir.join("postgres").exists();
+    newest.into_iter().chain(std::env::split_paths(&path)).find(complete).expect(INSTALL)
+}
+
+/// PostgreSQL refuses to run as root. The signal ends the server when a test is killed before it can clean up.
+fn as_server_user(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.arg("--pdeathsig=QUIT").arg("--").arg(program.as_ref()).current_dir("/");
+    command
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").expect("Linux has /proc").uid() == 0
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+}
