@@ -42,9 +42,9 @@ impl GuildCore {
         body: MessageBody,
     ) -> CallResult {
         let author = who.require_user()?;
+        let found = self.require_in(who, channel, SEND, turn.now)?;
         // An operator may do everything, but the author of a message is a member.
         self.known_member(author)?;
-        let found = self.require_in(who, channel, SEND, turn.now)?;
         if found.kind == ChannelKind::Category {
             return Err(ApiError::new(400, code::WRONG_CHANNEL_TYPE, "Cannot execute action on this channel type"));
         }

@@ -1,1 +1,388 @@
-//! Scenarios.
+//! Scenarios: a guild with an owner (1), members 2 to 5, text and voice channels, and voice servers that come and go.
+//!
+//! Outcomes are read as traces, one short line an effect, so that order and receivers are compared as a whole.
+
+mod members;
+mod messages;
+mod placement;
+mod property;
+mod rules;
+mod sessions;
+mod voice;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use client_wire::error::ApiError;
+use client_wire::rest;
+use cluster_wire::guilds::{Audience, Call, Dispatch, Op, Reply};
+use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::token::{TokenKey, VoiceToken};
+use cluster_wire::voice::{Order, OrderKind, Participant, Report};
+use model::{
+    Channel, ChannelId, ChannelKind, Guild, GuildId, Member, Overwrite, OverwriteTarget, Permissions, RegionId, Role,
+    RoleId, ServerId, SessionId, UnixMs, User, UserId, VoiceFlags, Write,
+};
+
+use crate::{Effect, Facts, GuildCore, Moment, Outcome, Servers};
+
+pub const GUILD: GuildId = GuildId(100);
+pub const EVERYONE: RoleId = RoleId(100);
+pub const OWNER: UserId = UserId(1);
+pub const ANN: UserId = UserId(2);
+pub const BOB: UserId = UserId(3);
+pub const CARL: UserId = UserId(4);
+/// A bot.
+pub const DOT: UserId = UserId(5);
+
+pub const TEXT: ChannelId = ChannelId(201);
+pub const LOBBY: ChannelId = ChannelId(202);
+pub const ROOM: ChannelId = ChannelId(203);
+pub const STAGE: ChannelId = ChannelId(204);
+
+pub const LOW: RoleId = RoleId(301);
+pub const HIGH: RoleId = RoleId(302);
+
+pub const ALL_INTENTS: u64 = u64::MAX;
+pub const START: UnixMs = UnixMs(1_800_000_000_000);
+
+pub struct World {
+    pub core: GuildCore,
+    pub now: UnixMs,
+    pub servers: Servers,
+    /// What voice servers would hold, had they obeyed every order.
+    pub obeyed: BTreeMap<ServerId, BTreeMap<UserId, Participant>>,
+    pub key: TokenKey,
+    next_id: u64,
+}
+
+pub fn user(id: UserId) -> User {
+    User { id, name: format!("user{}", id.0), display_name: None, bot: id == DOT }
+}
+
+pub fn guild() -> Guild {
+    let mut guild = Guild::new(GUILD, "guild", OWNER);
+    for (position, id) in [(1, LOW), (2, HIGH)] {
+        guild.roles.push(Role { position, ..Role::new(id, "role", Permissions::empty()) });
+    }
+    let kinds = [(TEXT, ChannelKind::Text), (LOBBY, ChannelKind::Voice), (ROOM, ChannelKind::Voice)];
+    for (id, kind) in kinds.into_iter().chain([(STAGE, ChannelKind::Stage)]) {
+        guild.channels.push(Channel::new(id, kind, "channel"));
+    }
+    for id in [OWNER, ANN, BOB, CARL, DOT] {
+        guild.members.insert(id, Member::new(id, START));
+    }
+    guild
+}
+
+pub fn server(id: &str) -> ServerRecord {
+    ServerRecord {
+        id: ServerId(id.to_owned()),
+        region: RegionId("local".to_owned()),
+        endpoint: format!("{id}:443"),
+        health: Health::Ok,
+        load: ServerLoad::default(),
+        capacity: 100,
+        version: String::new(),
+        draining: false,
+    }
+}
+
+/// The session of a user in these tests: its first.
+pub fn session(user: UserId) -> SessionId {
+    SessionId(u128::from(user.0))
+}
+
+impl World {
+    /// Nobody attached, one voice server.
+    pub fn new(guild: Guild) -> Self {
+        let users = guild.members.keys().map(|id| user(*id)).collect();
+        let key = TokenKey::new(b"secret");
+        let mut world = Self {
+            core: GuildCore::new(guild, users, 7, key.clone()),
+            now: START,
+            servers: Servers::new(),
+            obeyed: BTreeMap::new(),
+            key,
+            next_id: 10_000,
+        };
+        world.add_server(server("a"));
+        world
+    }
+
+    /// Everyone attached, one voice server.
+    pub fn attached() -> Self {
+        Self::attached_to(guild())
+    }
+
+    pub fn attached_to(guild: Guild) -> Self {
+        let mut world = Self::new(guild);
+        let members: Vec<UserId> = world.core.guild.members.keys().copied().collect();
+        for user in members {
+            world.attach(user, session(user), ALL_INTENTS);
+        }
+        world
+    }
+
+    pub fn attach(&mut self, user: UserId, session: SessionId, intents: u64) -> Outcome {
+        self.call(Call::Attach { guild: GUILD, user, session, intents })
+    }
+
+    pub fn call(&mut self, call: Call) -> Outcome {
+        self.call_knowing(Facts::default(), call)
+    }
+
+    pub fn call_knowing(&mut self, facts: Facts, call: Call) -> Outcome {
+        self.input(|core, moment| core.handle_call(moment, facts, call))
+    }
+
+    pub fn rest(&mut self, actor: UserId, op: Op) -> Outcome {
+        self.call(rest_call(actor, op))
+    }
+
+    pub fn join(&mut self, user: UserId, channel: ChannelId) -> Outcome {
+        self.update(user, session(user), Some(channel), VoiceFlags::default())
+    }
+
+    pub fn leave(&mut self, user: UserId) -> Outcome {
+        self.update(user, session(user), None, VoiceFlags::default())
+    }
+
+    pub fn update(
+        &mut self,
+        user: UserId,
+        session: SessionId,
+        channel: Option<ChannelId>,
+        flags: VoiceFlags,
+    ) -> Outcome {
+        self.call(Call::UpdateVoice { guild: GUILD, user, session, channel, flags })
+    }
+
+    pub fn modify(&mut self, actor: UserId, target: UserId, body: rest::ModifyMember) -> Outcome {
+        self.rest(actor, Op::ModifyMember(GUILD, target, body))
+    }
+
+    /// Gives everyone, or a role, permissions: quietly, as if it had always been so.
+    pub fn grant(&mut self, role: RoleId, permissions: Permissions) {
+        let role = self.core.guild.roles.iter_mut().find(|found| found.id == role).unwrap();
+        role.permissions |= permissions;
+        self.core.hidden.clear();
+    }
+
+    pub fn give_role(&mut self, user: UserId, role: RoleId) {
+        self.core.guild.members.get_mut(&user).unwrap().roles.push(role);
+        self.core.hidden.clear();
+    }
+
+    /// An overwrite that was always there.
+    pub fn deny(&mut self, channel: ChannelId, target: OverwriteTarget, deny: Permissions) {
+        let channel = self.core.guild.channels.iter_mut().find(|found| found.id == channel).unwrap();
+        channel.overwrites.push(Overwrite { target, allow: Permissions::empty(), deny });
+        self.core.hidden.clear();
+    }
+
+    pub fn channel(&mut self, id: ChannelId) -> &mut Channel {
+        self.core.guild.channels.iter_mut().find(|found| found.id == id).unwrap()
+    }
+
+    pub fn live(&mut self, user: UserId) {
+        self.report(user, |server, guild, user, session| Report::Live { server, guild, user, session });
+    }
+
+    pub fn gone(&mut self, user: UserId) {
+        self.report(user, |server, guild, user, session| Report::Gone { server, guild, user, session });
+    }
+
+    fn report(&mut self, user: UserId, report: impl Fn(ServerId, GuildId, UserId, SessionId) -> Report) {
+        let server = self.core.placement.server().unwrap().clone();
+        let held_by = self.core.voice[&user].state.session;
+        self.core.handle_report(&report(server, GUILD, user, held_by));
+    }
+
+    pub fn add_server(&mut self, record: ServerRecord) -> Outcome {
+        self.servers.insert(record.id.clone(), record);
+        self.input(|core, moment| core.handle_servers(moment, None))
+    }
+
+    pub fn lose_server(&mut self, id: &str) -> Outcome {
+        let id = ServerId(id.to_owned());
+        self.servers.remove(&id);
+        self.obeyed.remove(&id);
+        self.input(|core, moment| core.handle_servers(moment, Some(&id)))
+    }
+
+    pub fn input(&mut self, input: impl FnOnce(&mut GuildCore, Moment<'_>) -> Outcome) -> Outcome {
+        let next_id = &mut self.next_id;
+        let mut next_id = || {
+            *next_id += 1;
+            *next_id
+        };
+        let moment = Moment { now: self.now, next_id: &mut next_id, random: 42, servers: &self.servers };
+        let outcome = input(&mut self.core, moment);
+        for effect in &outcome.effects {
+            if let Effect::Order { server, order } = effect {
+                self.obey(server.clone(), order.clone());
+            }
+        }
+        outcome
+    }
+
+    fn obey(&mut self, server: ServerId, order: Order) {
+        assert_eq!((order.guild, order.fencing), (GUILD, 7));
+        let held = self.obeyed.entry(server.clone()).or_default();
+        match order.kind {
+            OrderKind::Push(participants) => *held = participants.into_iter().map(|p| (p.user, p)).collect(),
+            OrderKind::Put(participant) => drop(held.insert(participant.user, participant)),
+            OrderKind::Remove { user, session } => {
+                if held.get(&user).is_some_and(|held| held.session == session) {
+                    held.remove(&user);
+                }
+            }
+            OrderKind::Drop => drop(self.obeyed.remove(&server)),
+        }
+    }
+
+    /// Everything that must hold at any time.
+    pub fn check_invariants(&self) {
+        let core = &self.core;
+        for (user, entry) in &core.voice {
+            assert_eq!(*user, entry.state.user);
+            assert!(core.guild.member(*user).is_some(), "{user:?} is in voice and no member");
+            let channel = core.guild.channel(entry.state.channel).expect("in a channel that is there");
+            assert!(channel.kind.is_voice());
+            assert!(core.sessions.contains_key(&entry.state.session), "{user:?} is in voice with no session");
+        }
+        assert_eq!(core.voice.is_empty(), core.placement == crate::placement::Placement::Idle);
+        let told: BTreeSet<_> = self.obeyed.iter().filter(|(_, held)| !held.is_empty()).map(|(id, _)| id).collect();
+        let right = core.placement.server().into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(told, right, "participants are on the guild's server and nowhere else");
+        if let Some(server) = core.placement.server() {
+            let truth: BTreeMap<UserId, Participant> = core
+                .voice
+                .values()
+                .map(|entry| {
+                    let (user, session, channel) = (entry.state.user, entry.state.session, entry.state.channel);
+                    (user, Participant { user, session, channel, rights: entry.rights })
+                })
+                .collect();
+            assert_eq!(self.obeyed[server], truth, "orders add up to the guild's own voice states");
+        }
+        for (user, sessions) in &core.attached {
+            assert!(!sessions.is_empty() && core.guild.member(*user).is_some());
+            assert!(sessions.iter().all(|session| core.sessions[session].user == *user));
+        }
+        assert_eq!(core.attached.values().map(BTreeSet::len).sum::<usize>(), core.sessions.len());
+        for (channel, hidden) in &core.hidden {
+            let found = core.guild.channel(*channel).expect("nothing is kept of deleted channels");
+            for user in core.attached.keys() {
+                assert_eq!(hidden.contains(user), !core.can_see(*user, found, self.now), "{user:?} in {channel:?}");
+            }
+        }
+    }
+}
+
+pub fn rest_call(actor: UserId, op: Op) -> Call {
+    Call::Rest { actor: Some(actor), operator: false, reason: None, op }
+}
+
+/// One line an effect.
+pub fn trace(outcome: &Outcome) -> Vec<String> {
+    outcome.effects.iter().map(line).collect()
+}
+
+fn line(effect: &Effect) -> String {
+    match effect {
+        Effect::Dispatch(dispatch) => dispatch_line(dispatch),
+        Effect::Joined(user) => format!("joined {}", user.0),
+        Effect::Left(user) => format!("left {}", user.0),
+        Effect::Order { server, order } => format!("order {server}: {}", order_line(&order.kind)),
+        Effect::Placed(server) => format!("placed {server}"),
+        Effect::EnteredVoice { user, .. } => format!("entered {}", user.0),
+        Effect::LeftVoice(user) => format!("left voice {}", user.0),
+        Effect::Deleted => "deleted".to_owned(),
+    }
+}
+
+fn order_line(kind: &OrderKind) -> String {
+    match kind {
+        OrderKind::Push(participants) => {
+            let users: Vec<u64> = participants.iter().map(|participant| participant.user.0).collect();
+            format!("push {users:?}")
+        }
+        OrderKind::Put(p) => {
+            let rights = [(p.rights.speak, 's'), (p.rights.hear, 'h'), (p.rights.video, 'v'), (p.rights.priority, 'p')];
+            let rights: String = rights.iter().filter(|(has, _)| *has).map(|(_, letter)| letter).collect();
+            format!("put {} in {} may {rights}", p.user.0, p.channel.0)
+        }
+        OrderKind::Remove { user, session } => format!("remove {}/{}", user.0, session.0),
+        OrderKind::Drop => "drop".to_owned(),
+    }
+}
+
+fn dispatch_line(dispatch: &Dispatch) -> String {
+    let d: serde_json::Value = serde_json::from_str(dispatch.d.get()).unwrap();
+    let what = match dispatch.t {
+        "VOICE_STATE_UPDATE" => format!("STATE {} in {}", text(&d["user_id"]), text(&d["channel_id"])),
+        "VOICE_SERVER_UPDATE" => format!("SERVER {}", text(&d["endpoint"])),
+        other => other.to_owned(),
+    };
+    let to = match &dispatch.audience {
+        Audience::Guild => String::new(),
+        Audience::GuildExcept(users) => format!(" but {:?}", numbers(users.iter())),
+        Audience::Users(users) => format!(" to {:?}", numbers(users.iter())),
+        Audience::Session(session) => format!(" to session {}", session.0),
+    };
+    what + &to
+}
+
+fn numbers<'a>(users: impl Iterator<Item = &'a UserId>) -> BTreeSet<u64> {
+    users.map(|user| user.0).collect()
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The effects as expected, and not refused.
+pub fn expect(outcome: &Outcome, lines: &[&str]) {
+    assert!(outcome.reply.is_ok(), "{:?}", outcome.reply);
+    assert_eq!(trace(outcome), lines);
+}
+
+pub fn refusal(outcome: &Outcome) -> Option<&'static str> {
+    assert!(outcome.effects.is_empty() && outcome.writes.is_empty());
+    match &outcome.reply {
+        Ok(Reply::Refused(why)) => Some(why),
+        _ => None,
+    }
+}
+
+pub fn error(outcome: &Outcome) -> (u16, u32) {
+    let error: &ApiError = outcome.reply.as_ref().expect_err("it is refused");
+    assert!(outcome.effects.is_empty() && outcome.writes.is_empty(), "a refused call changes nothing");
+    (error.status, error.code)
+}
+
+pub fn body(outcome: &Outcome) -> serde_json::Value {
+    match outcome.reply.as_ref().unwrap() {
+        Reply::Json(_, json) => serde_json::from_str(json.get()).unwrap(),
+        other => panic!("no body: {other:?}"),
+    }
+}
+
+/// The payloads of all dispatches of this name.
+pub fn payloads(outcome: &Outcome, t: &str) -> Vec<serde_json::Value> {
+    let dispatches = outcome.effects.iter().filter_map(|effect| match effect {
+        Effect::Dispatch(dispatch) if dispatch.t == t => Some(serde_json::from_str(dispatch.d.get()).unwrap()),
+        _ => None,
+    });
+    dispatches.collect()
+}
+
+pub fn token(world: &World, outcome: &Outcome) -> VoiceToken {
+    let payload = payloads(outcome, "VOICE_SERVER_UPDATE").pop().expect("a server update");
+    VoiceToken::verify(payload["token"].as_str().unwrap(), &world.key, world.now).unwrap()
+}
+
+pub fn writes_of(outcome: &Outcome, wanted: impl Fn(&Write) -> bool) -> usize {
+    outcome.writes.iter().filter(|write| wanted(write)).count()
+}

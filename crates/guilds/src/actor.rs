@@ -1,0 +1,298 @@
+//! One active guild: a task that feeds its inputs to the machine, makes its writes durable and carries out its effects.
+
+use std::sync::Arc;
+
+use client_wire::error::{code, ApiError};
+use client_wire::object;
+use cluster_wire::guilds::{Call, CallResult, Event};
+use cluster_wire::voice::Report;
+use guilds_core::{needs, Effect, Facts, GuildCore, Moment, Need, Outcome, Servers};
+use model::{Guild, GuildId, Permissions, User, UserId};
+use store::StoreError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::fleet::Review;
+use crate::shared::{now, storage, Reply, Shared};
+use crate::tokens::random;
+
+/// Everything that can happen to a guild.
+pub(crate) enum Input {
+    Call(Call, Reply),
+    Report(Report),
+    Fleet(Review),
+    /// The user entered voice in another guild.
+    LeaveVoice(UserId),
+    Ask(Question),
+}
+
+/// What the service itself wants to know.
+pub(crate) enum Question {
+    Permissions(UserId, oneshot::Sender<Option<Permissions>>),
+    /// The guild as an entry of the user's list.
+    Entry(UserId, oneshot::Sender<Option<object::GuildEntry>>),
+}
+
+pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::Receiver<Input>) {
+    let refusal = match Actor::load(&shared, guild).await {
+        Ok(Some(mut actor)) => {
+            metrics::gauge!("guilds_active").increment(1);
+            actor.live(&mut inputs).await;
+            metrics::gauge!("guilds_active").decrement(1);
+            actor.count();
+            unknown_guild()
+        }
+        Ok(None) => unknown_guild(),
+        Err(error) => error,
+    };
+    inputs.close();
+    shared.forget_actor(guild);
+    while let Some(input) = inputs.recv().await {
+        if let Input::Call(_, reply) = input {
+            let _ = reply.send(Err(refusal.clone()));
+        }
+    }
+}
+
+struct Actor {
+    shared: Arc<Shared>,
+    core: GuildCore,
+    /// A write failed and the database could not be read since: the machine may be ahead of it.
+    is_stale: bool,
+    is_deleted: bool,
+    /// As the gauges were told.
+    counted: Counted,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Counted {
+    voice_states: usize,
+    awaiting: usize,
+}
+
+impl Actor {
+    async fn load(shared: &Arc<Shared>, guild: GuildId) -> Result<Option<Self>, ApiError> {
+        let Some((found, users)) = fetch_guild(shared, guild).await.map_err(storage)? else { return Ok(None) };
+        let fencing = shared.registry.claim_guild(guild, &shared.config.node).await.map_err(|error| {
+            tracing::warn!(%guild, ?error, "the guild could not be claimed");
+            ApiError::internal()
+        })?;
+        let core = GuildCore::new(found, users, fencing, shared.token_key.clone());
+        Ok(Some(Self {
+            shared: Arc::clone(shared),
+            core,
+            is_stale: false,
+            is_deleted: false,
+            counted: Counted::default(),
+        }))
+    }
+
+    async fn live(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+        let shared = Arc::clone(&self.shared);
+        while !self.is_deleted {
+            let input = tokio::select! {
+                biased;
+                () = shared.stopping.cancelled() => return,
+                input = inputs.recv() => input,
+            };
+            let Some(input) = input else { return };
+            self.handle(input).await;
+            self.count();
+        }
+    }
+
+    async fn handle(&mut self, input: Input) {
+        match input {
+            Input::Call(call, reply) => {
+                let kind = call_kind(&call);
+                let result = self.call(call).await;
+                metrics::counter!("guilds_calls", "kind" => kind, "outcome" => outcome(&result)).increment(1);
+                // A caller that has gone away needs no answer.
+                let _ = reply.send(result);
+            }
+            Input::Report(report) => self.core.handle_report(&report),
+            Input::Fleet(review) => {
+                let lost = match &review {
+                    Review::Look => None,
+                    Review::Lost(server) => Some(server),
+                };
+                let outcome = self.decide(|core, moment| core.handle_servers(moment, lost));
+                self.carry_out(outcome.effects);
+            }
+            Input::LeaveVoice(user) => {
+                if !self.shared.is_in_voice_at(user, self.core.id()) {
+                    let outcome = self.decide(|core, moment| core.handle_leave_voice(moment, user));
+                    self.carry_out(outcome.effects);
+                }
+            }
+            // Whoever asked and went away needs no answer.
+            Input::Ask(Question::Permissions(user, answer)) => {
+                let _ = answer.send(self.core.permissions_of(user, now()));
+            }
+            Input::Ask(Question::Entry(user, answer)) => {
+                let _ = answer.send(self.core.entry_for(user, now()));
+            }
+        }
+    }
+
+    async fn call(&mut self, call: Call) -> CallResult {
+        if self.is_stale && matches!(call, Call::Rest { .. }) {
+            self.reload().await?;
+        }
+        let facts = self.fetch(&call).await.map_err(storage)?;
+        let outcome = self.decide(|core, moment| core.handle_call(moment, facts, call));
+        if outcome.writes.is_empty() {
+            self.carry_out(outcome.effects);
+            return outcome.reply;
+        }
+        match self.shared.store.apply(&outcome.writes).await {
+            Ok(()) => {
+                self.carry_out(outcome.effects);
+                outcome.reply
+            }
+            Err(error) => {
+                let outcome = outcome.after_failed_write();
+                self.carry_out(outcome.effects);
+                let reloaded = self.reload().await;
+                tracing::warn!(guild = %self.core.id(), is_reloaded = reloaded.is_ok(), "a write failed");
+                Err(storage(error))
+            }
+        }
+    }
+
+    /// The database's truth again; voice states stay.
+    async fn reload(&mut self) -> Result<(), ApiError> {
+        self.is_stale = true;
+        let found = fetch_guild(&self.shared, self.core.id()).await.map_err(storage)?;
+        let Some((guild, users)) = found else {
+            self.is_deleted = true;
+            return Err(unknown_guild());
+        };
+        let outcome = self.decide(|core, moment| core.handle_reload(moment, guild, users));
+        self.carry_out(outcome.effects);
+        self.is_stale = false;
+        Ok(())
+    }
+
+    fn decide(&mut self, input: impl FnOnce(&mut GuildCore, Moment<'_>) -> Outcome) -> Outcome {
+        let servers: Arc<Servers> = self.shared.fleet.servers();
+        let shared = Arc::clone(&self.shared);
+        let mut next_id = || shared.next_id();
+        let random = u64::from_le_bytes(random());
+        input(&mut self.core, Moment { now: now(), next_id: &mut next_id, random, servers: &servers })
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let (shared, guild) = (&self.shared, self.core.id());
+        for effect in effects {
+            match effect {
+                Effect::Dispatch(dispatch) => shared.gateways.tell(Event::Dispatch { guild, dispatch }),
+                Effect::Joined(user) => shared.gateways.tell(Event::Joined { guild, user }),
+                Effect::Left(user) => shared.gateways.tell(Event::Left { guild, user }),
+                Effect::Placed(server) => {
+                    tracing::debug!(%guild, %server, "placed");
+                    metrics::counter!("guilds_placements").increment(1);
+                    shared.fleet.placed(&server);
+                }
+                Effect::Order { server, order } => {
+                    if !shared.fleet.send(&server, order) {
+                        let review = shared.fleet.unlink(&server);
+                        if review.is_some() {
+                            tracing::warn!(%server, "a voice server takes no orders and is given up");
+                        }
+                        shared.spawn_review(review);
+                    }
+                }
+                Effect::EnteredVoice { user, bot: false } => shared.entered_voice(user, guild),
+                Effect::EnteredVoice { bot: true, .. } => {}
+                Effect::LeftVoice(user) => shared.left_voice(user, guild),
+                Effect::Deleted => self.is_deleted = true,
+            }
+        }
+    }
+
+    async fn fetch(&self, call: &Call) -> Result<Facts, StoreError> {
+        let (store, guild) = (&self.shared.store, self.core.id());
+        let mut facts = Facts::default();
+        let mut people: Vec<UserId> = Vec::new();
+        for need in needs(call) {
+            match need {
+                Need::Messages { channel, limit, before, after } => {
+                    facts.messages = store.messages(channel, limit, before, after).await?;
+                }
+                Need::MessagesById(ids) => {
+                    for id in ids {
+                        facts.messages.extend(store.message(id).await?);
+                    }
+                }
+                Need::Bans => facts.bans = store.bans(guild).await?,
+                Need::Ban(user) => facts.bans.extend(store.ban(guild, user).await?),
+                Need::Invites => facts.invites = store.invites(guild).await?,
+                Need::Invite(code) => facts.invites.extend(store.invite(&code).await?),
+                Need::User(user) => people.push(user),
+            }
+        }
+        people.extend(facts.messages.iter().map(|message| message.author));
+        people.extend(facts.bans.iter().map(|ban| ban.user));
+        people.extend(facts.invites.iter().map(|invite| invite.inviter));
+        people.sort_unstable();
+        people.dedup();
+        if !people.is_empty() {
+            facts.users = store.users(&people).await?;
+        }
+        Ok(facts)
+    }
+
+    /// Brings the gauges up to date; an actor that has ended counts nothing.
+    fn count(&mut self) {
+        let ended = self.is_deleted || self.shared.stopping.is_cancelled();
+        let counted = match ended {
+            true => Counted::default(),
+            false => Counted {
+                voice_states: self.core.voice_states_len(),
+                awaiting: usize::from(self.core.is_awaiting()),
+            },
+        };
+        let old = std::mem::replace(&mut self.counted, counted);
+        for (name, old, new) in [
+            ("guilds_voice_states", old.voice_states, counted.voice_states),
+            ("guilds_awaiting_endpoint", old.awaiting, counted.awaiting),
+        ] {
+            if old != new {
+                metrics::gauge!(name).increment(new as f64 - old as f64);
+            }
+        }
+    }
+}
+
+async fn fetch_guild(shared: &Shared, guild: GuildId) -> Result<Option<(Guild, Vec<User>)>, StoreError> {
+    let Some(found) = shared.store.load_guild(guild).await? else { return Ok(None) };
+    let ids: Vec<UserId> = found.members.keys().copied().collect();
+    let users = shared.store.users(&ids).await?;
+    Ok(Some((found, users)))
+}
+
+fn unknown_guild() -> ApiError {
+    ApiError::not_found(code::UNKNOWN_GUILD, "Guild")
+}
+
+fn call_kind(call: &Call) -> &'static str {
+    match call {
+        Call::Authenticate { .. } => "authenticate",
+        Call::Attach { .. } => "attach",
+        Call::Detach { .. } => "detach",
+        Call::UpdateVoice { .. } => "update_voice",
+        Call::VoiceServerPing { .. } => "voice_server_ping",
+        Call::UpdatePresence { .. } => "update_presence",
+        Call::RequestMembers { .. } => "request_members",
+        Call::Rest { .. } => "rest",
+    }
+}
+
+fn outcome(result: &CallResult) -> &'static str {
+    match result {
+        Ok(cluster_wire::guilds::Reply::Refused(_)) => "refused",
+        Ok(_) => "ok",
+        Err(error) if error.status >= 500 => "failed",
+        Err(_) => "rejected",
+    }
+}

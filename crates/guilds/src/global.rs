@@ -1,0 +1,115 @@
+//! REST operations that are no one guild's: accounts, guilds as a list, regions, the operator's view.
+
+use std::sync::Arc;
+
+use client_wire::error::{code, ApiError};
+use client_wire::{object, rest};
+use cluster_wire::guilds::{Call, CallResult, Event, Json, Op, Reply};
+use cluster_wire::record::{Health, ServerRecord};
+use guilds_core::found_guild;
+use model::{RegionId, UserId};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::accounts;
+use crate::actor::{Input, Question};
+use crate::limits::{GUILDS_PER_USER_MAX, USERS_LISTED_MAX};
+use crate::shared::{now, storage, Shared};
+
+pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: bool, op: Op) -> CallResult {
+    let user = || actor.ok_or_else(|| ApiError::new(403, code::UNAUTHORIZED, "This needs a user"));
+    let as_operator = || match operator {
+        true => Ok(()),
+        false => Err(ApiError::new(403, code::UNAUTHORIZED, "This needs the operator's key")),
+    };
+    match op {
+        Op::Register(body) => accounts::register(shared, body, operator).await,
+        Op::Login(body) => accounts::login(shared, body).await,
+        Op::GetUser(user) => accounts::get_user(shared, user).await,
+        Op::CreateBot(body) => accounts::create_bot(shared, user()?, body).await,
+        Op::ResetToken(user) => accounts::reset_token(shared, actor, operator, user).await,
+        Op::ListGuilds => list_guilds(shared, user()?).await,
+        Op::CreateGuild(body) => create_guild(shared, user()?, body).await,
+        Op::ListRegions => list_regions(shared),
+        Op::AdminCreateUser(body) => {
+            as_operator()?;
+            accounts::register(shared, body, true).await
+        }
+        Op::AdminListUsers => {
+            as_operator()?;
+            let users = shared.store.list_users(None, USERS_LISTED_MAX).await.map_err(storage)?;
+            ok(&users.iter().map(object::User::from).collect::<Vec<_>>())
+        }
+        Op::AdminServers => {
+            as_operator()?;
+            ok(&shared.fleet.records().iter().map(server_status).collect::<Vec<_>>())
+        }
+        // The router sends everything else to a guild.
+        _ => Err(ApiError::internal()),
+    }
+}
+
+async fn list_guilds(shared: &Arc<Shared>, user: UserId) -> CallResult {
+    let mut entries = Vec::new();
+    for guild in shared.store.guilds_of(user).await.map_err(storage)? {
+        let (answer, asked) = oneshot::channel();
+        // A guild that ends meanwhile drops the question and is not in the list.
+        let _ = shared.actor(guild).send(Input::Ask(Question::Entry(user, answer))).await;
+        entries.extend(asked.await.ok().flatten());
+    }
+    ok(&entries)
+}
+
+async fn create_guild(shared: &Arc<Shared>, owner: UserId, body: rest::CreateGuild) -> CallResult {
+    if let Some(region) = &body.region {
+        if !shared.fleet.regions().iter().any(|known| known.0 == *region) {
+            return Err(ApiError::field("region", "REGION_UNKNOWN", "No voice server is in this region."));
+        }
+    }
+    if shared.store.guilds_of(owner).await.map_err(storage)?.len() >= GUILDS_PER_USER_MAX {
+        return Err(ApiError::new(400, code::TOO_MANY_GUILDS, "Maximum number of guilds reached"));
+    }
+    let region = body.region.map(RegionId);
+    let (guild, writes) = found_guild(&body.name, region, owner, now(), || shared.next_id())?;
+    shared.store.apply(&writes).await.map_err(storage)?;
+    shared.gateways.tell(Event::Joined { guild: guild.id, user: owner });
+    let op = Op::GetGuild(guild.id);
+    match shared.call(guild.id, Call::Rest { actor: Some(owner), operator: false, reason: None, op }).await? {
+        Reply::Json(_, body) => Ok(Reply::Json(201, body)),
+        other => Ok(other),
+    }
+}
+
+fn list_regions(shared: &Shared) -> CallResult {
+    ok(&shared.fleet.regions().iter().map(object::Region::new).collect::<Vec<_>>())
+}
+
+fn server_status(record: &ServerRecord) -> object::VoiceServerStatus {
+    let health = match record.health {
+        Health::Ok => "ok",
+        Health::NoRelay => "no_relay",
+        Health::Flooded => "flooded",
+    };
+    object::VoiceServerStatus {
+        id: record.id.0.clone(),
+        region: record.region.0.clone(),
+        endpoint: record.endpoint.clone(),
+        health: health.to_owned(),
+        draining: record.draining,
+        version: record.version.clone(),
+        capacity: record.capacity,
+        guilds: record.load.guilds,
+        participants: record.load.participants,
+        packets_in_per_s: record.load.packets_in_per_s,
+        packets_out_per_s: record.load.packets_out_per_s,
+        busiest_shard: record.load.busiest_shard,
+    }
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Json {
+    serde_json::value::to_raw_value(value).expect("our objects have string keys and no failing serialisers").into()
+}
+
+pub(crate) fn ok(value: &impl Serialize) -> CallResult {
+    Ok(Reply::Json(200, json(value)))
+}

@@ -1,0 +1,47 @@
+//! Every bound of the service, and why it is what it is.
+
+use std::time::Duration;
+
+/// Inputs waiting for one guild. Full: calls are refused with 503, but the end of a session and what voice servers and the
+/// fleet say wait, since nobody would say them again.
+pub const ACTOR_INPUTS_MAX: usize = 4_096;
+/// Calls at work outside the guilds' actors at once. Full: refused with 503.
+pub const GLOBAL_CALLS_MAX: usize = 1_024;
+/// Channels whose guild is remembered. Full: all are forgotten; each costs one query to learn again.
+pub const CHANNELS_KNOWN_MAX: usize = 100_000;
+/// Guilds one user may be in, by the protocol.
+pub const GUILDS_PER_USER_MAX: usize = 200;
+/// Users one operator's listing shows.
+pub const USERS_LISTED_MAX: u32 = 1_000;
+
+pub const USERNAME_CHARS_MIN: usize = 2;
+pub const USERNAME_CHARS_MAX: usize = 32;
+pub const DISPLAY_NAME_CHARS_MAX: usize = 32;
+/// NIST SP 800-63B asks for at least 8; length is the only rule.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Keeps hashing from being fed megabytes.
+pub const PASSWORD_CHARS_MAX: usize = 256;
+/// No token of ours is longer; anything longer is refused unread.
+pub const TOKEN_CHARS_MAX: usize = 128;
+
+/// Passwords waiting to be hashed, each about 50 ms of one core: beyond this a login would wait more than ten seconds.
+/// Full: refused with 503.
+pub const PASSWORDS_WAITING_MAX: usize = 256;
+
+/// Wrong passwords for one name before it must wait.
+pub const LOGIN_FAILURES_FREE: u32 = 5;
+/// The first wait; it doubles with every further failure.
+pub const LOGIN_WAIT_FIRST: Duration = Duration::from_secs(2);
+pub const LOGIN_WAIT_MAX: Duration = Duration::from_secs(900);
+/// A name's failures are forgotten after this time without another.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(3_600);
+/// Names with failures that are remembered. Full: the one whose last failure is oldest is forgotten.
+pub const LOGIN_NAMES_MAX: usize = 10_000;
+
+/// How long to wait before asking an unreachable registry again.
+pub const REGISTRY_RETRY: Duration = Duration::from_secs(1);
+/// Reports of voice servers waiting to be routed. Full: the voice server waits.
+pub const REPORTS_MAX: usize = cluster_wire::link::ORDERS_MAX;
+
+const _: () = assert!(LOGIN_WAIT_FIRST.as_secs() < LOGIN_WAIT_MAX.as_secs());
+const _: () = assert!(LOGIN_WAIT_MAX.as_secs() < LOGIN_MEMORY.as_secs());

@@ -1,0 +1,195 @@
+//! What every task of the service shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cluster_wire::guilds::{Call, CallResult};
+use cluster_wire::token::TokenKey;
+use client_wire::error::ApiError;
+use model::{ChannelId, GuildId, SnowflakeGenerator, UnixMs, UserId};
+use registry::Registry;
+use store::{Store, StoreError};
+use tokio::sync::{mpsc, oneshot, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::actor::{self, Input};
+use crate::fleet::{Fleet, Review};
+use crate::gateways::Gateways;
+use crate::limits::{ACTOR_INPUTS_MAX, CHANNELS_KNOWN_MAX, GLOBAL_CALLS_MAX};
+use crate::passwords::Passwords;
+use crate::throttle::Throttle;
+use crate::GuildsConfig;
+
+pub(crate) type Reply = oneshot::Sender<CallResult>;
+
+pub(crate) struct Shared {
+    pub config: GuildsConfig,
+    pub store: Store,
+    pub registry: Registry,
+    pub token_key: TokenKey,
+    pub gateways: Gateways,
+    pub fleet: Fleet,
+    pub passwords: Passwords,
+    pub throttle: Mutex<Throttle>,
+    pub global_calls: Arc<Semaphore>,
+    pub tasks: TaskTracker,
+    pub stopping: CancellationToken,
+    ids: Mutex<SnowflakeGenerator>,
+    /// The guilds that are active, by their actors' queues.
+    actors: Mutex<HashMap<GuildId, mpsc::Sender<Input>>>,
+    /// Where a person (not a bot) is in voice.
+    voice_index: Mutex<HashMap<UserId, GuildId>>,
+    channels: Mutex<HashMap<ChannelId, GuildId>>,
+}
+
+impl Shared {
+    pub fn new(config: GuildsConfig, store: Store, registry: Registry, token_key: TokenKey) -> Arc<Self> {
+        Arc::new(Self {
+            passwords: Passwords::new(config.password_cost, config.passwords_parallel),
+            ids: Mutex::new(SnowflakeGenerator::new(config.worker, 0)),
+            config,
+            store,
+            registry,
+            token_key,
+            gateways: Gateways::default(),
+            fleet: Fleet::default(),
+            throttle: Mutex::default(),
+            global_calls: Arc::new(Semaphore::new(GLOBAL_CALLS_MAX)),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            actors: Mutex::default(),
+            voice_index: Mutex::default(),
+            channels: Mutex::default(),
+        })
+    }
+
+    pub fn next_id(&self) -> u64 {
+        lock(&self.ids).next(now())
+    }
+
+    /// The queue of a guild's actor, which begins with its first use.
+    pub fn actor(self: &Arc<Self>, guild: GuildId) -> mpsc::Sender<Input> {
+        let mut actors = lock(&self.actors);
+        if let Some(sender) = actors.get(&guild).filter(|sender| !sender.is_closed()) {
+            return sender.clone();
+        }
+        let (sender, inputs) = mpsc::channel(ACTOR_INPUTS_MAX);
+        actors.insert(guild, sender.clone());
+        self.tasks.spawn(actor::run(Arc::clone(self), guild, inputs));
+        sender
+    }
+
+    pub fn active_actor(&self, guild: GuildId) -> Option<mpsc::Sender<Input>> {
+        lock(&self.actors).get(&guild).cloned()
+    }
+
+    pub fn active_actors(&self) -> Vec<mpsc::Sender<Input>> {
+        lock(&self.actors).values().cloned().collect()
+    }
+
+    /// An actor has ended and closed its queue; a newer one of the same guild stays.
+    pub fn forget_actor(&self, guild: GuildId) {
+        let mut actors = lock(&self.actors);
+        if actors.get(&guild).is_some_and(mpsc::Sender::is_closed) {
+            actors.remove(&guild);
+        }
+    }
+
+    /// Hands a call to its guild's actor.
+    pub fn send_call(self: &Arc<Self>, guild: GuildId, call: Call, reply: Reply) {
+        let must_arrive = matches!(call, Call::Detach { .. });
+        match self.actor(guild).try_send(Input::Call(call, reply)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(input) | mpsc::error::TrySendError::Closed(input)) if must_arrive => {
+                let shared = Arc::clone(self);
+                // An actor that ended meanwhile is begun anew; it knows no session, so nothing is left to detach there.
+                self.tasks.spawn(async move { shared.actor(guild).send(input).await });
+            }
+            Err(refused) => {
+                if let Input::Call(_, reply) = refused.into_inner() {
+                    // A caller that has gone away needs no answer.
+                    let _ = reply.send(Err(ApiError::new(503, 0, "The guild is overloaded. Try again soon.")));
+                }
+            }
+        }
+    }
+
+    /// The same, awaiting the answer.
+    pub async fn call(self: &Arc<Self>, guild: GuildId, call: Call) -> CallResult {
+        let (reply, answer) = oneshot::channel();
+        self.send_call(guild, call, reply);
+        answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
+    }
+
+    /// Tells every active guild of a change of the fleet.
+    pub async fn review(&self, review: Review) {
+        for actor in self.active_actors() {
+            // An actor that has ended has nobody in voice.
+            let _ = actor.send(Input::Fleet(review.clone())).await;
+        }
+    }
+
+    /// The same from where one cannot wait.
+    pub fn spawn_review(self: &Arc<Self>, review: Option<Review>) {
+        if let Some(review) = review {
+            let shared = Arc::clone(self);
+            self.tasks.spawn(async move { shared.review(review).await });
+        }
+    }
+
+    /// A person entered voice in `guild`; it leaves wherever else it was.
+    pub fn entered_voice(self: &Arc<Self>, user: UserId, guild: GuildId) {
+        let Some(old) = lock(&self.voice_index).insert(user, guild).filter(|old| *old != guild) else { return };
+        let Some(actor) = self.active_actor(old) else { return };
+        // Two guilds that wait for room in each other's queue would wait for ever, so a task waits instead.
+        self.tasks.spawn(async move { actor.send(Input::LeaveVoice(user)).await });
+    }
+
+    pub fn left_voice(&self, user: UserId, guild: GuildId) {
+        let mut index = lock(&self.voice_index);
+        if index.get(&user) == Some(&guild) {
+            index.remove(&user);
+        }
+    }
+
+    /// Is this where the person belongs by now? Then an older order to leave is void.
+    pub fn is_in_voice_at(&self, user: UserId, guild: GuildId) -> bool {
+        lock(&self.voice_index).get(&user) == Some(&guild)
+    }
+
+    pub fn known_channel(&self, channel: ChannelId) -> Option<GuildId> {
+        lock(&self.channels).get(&channel).copied()
+    }
+
+    /// A channel never changes its guild, so what is remembered stays true until the channel is gone.
+    pub async fn channel_guild(&self, channel: ChannelId) -> Result<Option<GuildId>, StoreError> {
+        let guild = self.store.channel_guild(channel).await?;
+        if let Some(guild) = guild {
+            let mut channels = lock(&self.channels);
+            if channels.len() >= CHANNELS_KNOWN_MAX {
+                channels.clear();
+            }
+            channels.insert(channel, guild);
+        }
+        Ok(guild)
+    }
+}
+
+/// Every critical section here leaves its data whole, so a panic elsewhere does not spoil it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set later than 1970");
+    UnixMs(since.as_millis() as u64)
+}
+
+/// What the database refused or could not do, as a client sees it.
+pub(crate) fn storage(error: StoreError) -> ApiError {
+    tracing::error!(%error, "the database failed");
+    metrics::counter!("guilds_store_failures").increment(1);
+    ApiError::internal()
+}

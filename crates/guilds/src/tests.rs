@@ -1,0 +1,489 @@
+//! The service as a gateway and a voice server see it: real database, real registry, everything else played here.
+
+use std::time::Duration;
+
+use client_wire::error::ApiError;
+use client_wire::rest;
+use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, Op, Reply};
+use cluster_wire::link::{EventReceiver, GuildsLink, VoiceLink, EVENTS_MAX, ORDERS_MAX};
+use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::token::{TokenKey, VoiceToken};
+use cluster_wire::voice::{Order, OrderKind, Report};
+use model::{ChannelId, GuildId, RegionId, ServerId, SessionId, UserId, VoiceFlags};
+use registry::Registry;
+use serde_json::Value;
+use store::Store;
+use tokio::sync::mpsc;
+
+use crate::limits::LOGIN_FAILURES_FREE;
+use crate::shared::now;
+use crate::{Guilds, GuildsConfig, GuildsHandle, PasswordCost, Registration};
+
+const OPERATOR_KEY: &str = "the operator's key";
+/// Far beyond what anything here takes; reaching it means that what was awaited never happens.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct World {
+    handle: GuildsHandle,
+    link: GuildsLink,
+    events: EventReceiver,
+    store: Store,
+    registry: Registry,
+}
+
+struct Person {
+    id: UserId,
+    token: String,
+    session: SessionId,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut GuildsConfig)) -> Self {
+        let store = Store::open("sqlite::memory:").await.unwrap();
+        let registry = Registry::memory(Duration::from_secs(3_600));
+        let mut config = GuildsConfig {
+            operator_key: Some(OPERATOR_KEY.to_owned()),
+            password_cost: PasswordCost { memory_kib: 64, passes: 1 },
+            ..GuildsConfig::default()
+        };
+        change(&mut config);
+        let handle = Guilds::start(config, store.clone(), registry.clone(), TokenKey::new(b"secret"));
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        handle.add_gateway(sender);
+        Self { link: handle.link(), handle, events, store, registry }
+    }
+
+    async fn rest(&self, actor: Option<UserId>, op: Op) -> CallResult {
+        self.link.call(Call::Rest { actor, operator: false, reason: None, op }).await
+    }
+
+    async fn operate(&self, op: Op) -> CallResult {
+        self.link.call(Call::Rest { actor: None, operator: true, reason: None, op }).await
+    }
+
+    async fn register(&self, name: &str) -> Person {
+        let reply = body(self.rest(None, Op::Register(form(name))).await);
+        let id: UserId = id(&reply["user_id"]);
+        let token = reply["token"].as_str().unwrap().to_owned();
+        Person { id, token, session: SessionId(u128::from(id.0)) }
+    }
+
+    async fn account(&self, token: &str) -> Result<Account, ApiError> {
+        match self.link.call(Call::Authenticate { token: token.to_owned() }).await? {
+            Reply::Account(account) => Ok(account),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A guild of this person's: its id, its text and its voice channel.
+    async fn guild_of(&self, owner: &Person) -> (GuildId, ChannelId, ChannelId) {
+        let form = rest::CreateGuild { name: "guild".to_owned(), region: None };
+        let guild: GuildId = id(&body(self.rest(Some(owner.id), Op::CreateGuild(form)).await)["id"]);
+        let channels = body(self.rest(Some(owner.id), Op::ListChannels(guild)).await);
+        (guild, id(&channels[0]["id"]), id(&channels[1]["id"]))
+    }
+
+    async fn attach(&self, guild: GuildId, person: &Person) -> CallResult {
+        let (user, session) = (person.id, person.session);
+        self.link.call(Call::Attach { guild, user, session, intents: u64::MAX }).await
+    }
+
+    async fn join(&self, guild: GuildId, channel: Option<ChannelId>, person: &Person) -> CallResult {
+        let (user, session, flags) = (person.id, person.session, VoiceFlags::default());
+        self.link.call(Call::UpdateVoice { guild, user, session, channel, flags }).await
+    }
+
+    async fn add_member(&self, guild: GuildId, person: &Person) {
+        body(self.operate(Op::AdminAddMember(guild, person.id)).await);
+    }
+
+    /// The next event of this name, whatever comes before it.
+    async fn event(&mut self, t: &str) -> (Audience, Value) {
+        loop {
+            if let Event::Dispatch { dispatch, .. } = self.next_event().await {
+                if dispatch.t == t {
+                    return (dispatch.audience, serde_json::from_str(dispatch.d.get()).unwrap());
+                }
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        patient(self.events.recv()).await.expect("the gateway is not cut off")
+    }
+
+    /// A voice server that is registered and linked; its orders come out of the receiver.
+    async fn voice_server(&self, name: &str) -> (mpsc::Receiver<Order>, registry::Registration) {
+        let registration = self.registry.publish(record(name)).await.unwrap();
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
+        self.handle.add_voice(ServerId(name.to_owned()), VoiceLink::new(sender));
+        (orders, registration)
+    }
+
+    /// Until guilds has heard of the server.
+    async fn until_known(&self, name: &str) {
+        let region = async {
+            while !body(self.operate(Op::AdminServers).await).as_array().unwrap().iter().any(|s| s["id"] == name) {
+                tokio::task::yield_now().await;
+            }
+        };
+        patient(region).await;
+    }
+}
+
+fn record(name: &str) -> ServerRecord {
+    ServerRecord {
+        id: ServerId(name.to_owned()),
+        region: RegionId("local".to_owned()),
+        endpoint: format!("{name}.test:443"),
+        health: Health::Ok,
+        load: ServerLoad::default(),
+        capacity: 100,
+        version: "1".to_owned(),
+        draining: false,
+    }
+}
+
+fn form(name: &str) -> rest::Register {
+    let password = format!("password of {name}");
+    rest::Register { username: name.to_owned(), password, global_name: None, invite: None }
+}
+
+fn body(result: CallResult) -> Value {
+    match result.expect("the call succeeds") {
+        Reply::Json(_, json) => serde_json::from_str(json.get()).unwrap(),
+        other => panic!("no body: {other:?}"),
+    }
+}
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
+    value.as_str().unwrap_or_else(|| panic!("no id: {value}")).parse().unwrap()
+}
+
+fn refused(result: CallResult) -> (u16, u32) {
+    let error = result.expect_err("the call is refused");
+    (error.status, error.code)
+}
+
+async fn patient<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
+}
+
+#[tokio::test]
+async fn an_account_is_made_signs_in_and_is_known_by_its_token() {
+    let world = World::new().await;
+    let ann = world.register("ann").await;
+    for prefix in ["", "Bot ", "Bearer "] {
+        let account = world.account(&format!("{prefix}{}", ann.token)).await.unwrap();
+        assert_eq!((account.user, account.bot, account.operator), (ann.id, false, false));
+        assert!(account.json.get().contains("\"mfa_enabled\":false"));
+    }
+    assert_eq!(world.account("rubbish").await.unwrap_err().status, 401);
+    assert_eq!(world.account("").await.unwrap_err().status, 401);
+
+    let login = |name: &str, password: &str| {
+        Op::Login(rest::Login { login: name.to_owned(), password: password.to_owned() })
+    };
+    let signed_in = body(world.rest(None, login("ANN", "password of ann")).await);
+    assert_ne!(signed_in["token"], ann.token.as_str());
+    assert_eq!(world.account(signed_in["token"].as_str().unwrap()).await.unwrap().user, ann.id);
+    let user = body(world.rest(Some(ann.id), Op::GetUser(ann.id)).await);
+    assert_eq!((&user["username"], &user["discriminator"]), (&"ann".into(), &"0".into()));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetUser(UserId(1))).await), (404, 10013));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn forms_of_accounts_are_checked() {
+    let world = World::new().await;
+    world.register("ann").await;
+    let check = async |change: &dyn Fn(&mut rest::Register), field: &str| {
+        let mut form = form("bob");
+        change(&mut form);
+        let error = world.rest(None, Op::Register(form)).await.expect_err(field);
+        assert_eq!((error.status, error.code), (400, 50035));
+        assert!(error.errors.contains_key(field), "{error:?}");
+    };
+    check(&|form| form.username = "ANN".to_owned(), "username").await;
+    check(&|form| form.username = "a".to_owned(), "username").await;
+    check(&|form| form.username = "a b".to_owned(), "username").await;
+    check(&|form| form.username = "x".repeat(33), "username").await;
+    check(&|form| form.password = "short".to_owned(), "password").await;
+    check(&|form| form.password = "x".repeat(257), "password").await;
+    check(&|form| form.global_name = Some("x".repeat(33)), "global_name").await;
+    let mut invited = form("bob");
+    invited.invite = Some("nothing".to_owned());
+    assert_eq!(refused(world.rest(None, Op::Register(invited)).await), (404, 10006));
+    world.register("bob").await;
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn guessing_a_password_is_slowed_down() {
+    let world = World::new().await;
+    world.register("ann").await;
+    let login = |name: &str, password: &str| {
+        Op::Login(rest::Login { login: name.to_owned(), password: password.to_owned() })
+    };
+    for _ in 0..LOGIN_FAILURES_FREE {
+        assert_eq!(refused(world.rest(None, login("ann", "wrong password")).await), (400, 50035));
+    }
+    assert_eq!(refused(world.rest(None, login("ann", "password of ann")).await).0, 429);
+    assert_eq!(refused(world.rest(None, login("nobody", "wrong password")).await), (400, 50035));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn registration_can_be_closed_or_by_invite() {
+    let world = World::with(|config| config.registration = Registration::Closed).await;
+    assert_eq!(refused(world.rest(None, Op::Register(form("ann"))).await), (403, 40001));
+    assert_eq!(refused(world.rest(None, Op::AdminCreateUser(form("ann"))).await), (403, 40001));
+    let ann: UserId = id(&body(world.operate(Op::AdminCreateUser(form("ann"))).await)["user_id"]);
+    let listed = body(world.operate(Op::AdminListUsers).await);
+    assert_eq!(listed[0]["id"], ann.to_string());
+    world.handle.shutdown().await;
+
+    let mut world = World::with(|config| config.registration = Registration::Invited).await;
+    assert_eq!(refused(world.rest(None, Op::Register(form("ann"))).await), (403, 40001));
+    let made = body(world.operate(Op::AdminCreateUser(form("ann"))).await);
+    let ann = Person { id: id(&made["user_id"]), token: String::new(), session: SessionId(1) };
+    let (guild, text, _) = world.guild_of(&ann).await;
+    let invite = body(world.rest(Some(ann.id), Op::CreateInvite(text, rest::InviteBody::default())).await);
+    let invited = rest::Register { invite: Some(invite["code"].as_str().unwrap().to_owned()), ..form("bob") };
+    let bob = body(world.rest(None, Op::Register(invited)).await);
+    let account = world.account(bob["token"].as_str().unwrap()).await.unwrap();
+    assert_eq!(account.guilds, [guild]);
+    loop {
+        if let Event::Joined { guild: of, user } = world.next_event().await {
+            if user == account.user {
+                assert_eq!(of, guild);
+                break;
+            }
+        }
+    }
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_operators_key_is_an_operator_and_no_user() {
+    let world = World::new().await;
+    let operator = world.account(&format!("Bot {OPERATOR_KEY}")).await.unwrap();
+    assert!(operator.operator && operator.guilds.is_empty());
+    // Whoever is nobody cannot own anything.
+    let create = Op::CreateGuild(rest::CreateGuild { name: "guild".to_owned(), region: None });
+    let call = Call::Rest { actor: Some(operator.user), operator: true, reason: None, op: create };
+    assert_eq!(refused(world.link.call(call).await), (403, 40001));
+    for op in [Op::AdminServers, Op::AdminListUsers] {
+        assert_eq!(refused(world.rest(Some(UserId(5)), op).await), (403, 40001));
+    }
+    world.handle.shutdown().await;
+
+    let keyless = World::with(|config| config.operator_key = Some(String::new())).await;
+    assert!(keyless.account("").await.is_err(), "an empty key opens nothing");
+    keyless.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn bots_have_owners_and_tokens_that_can_be_replaced() {
+    let mut world = World::new().await;
+    let (ann, bob) = (world.register("ann").await, world.register("bob").await);
+    let (guild, ..) = world.guild_of(&ann).await;
+    let bot = |guild_id| Op::CreateBot(rest::CreateBot { name: "robot".to_owned(), guild_id });
+    assert_eq!(refused(world.rest(Some(bob.id), bot(Some(guild))).await), (403, 50001));
+    let made = body(world.rest(Some(ann.id), bot(Some(guild))).await);
+    let token = made["token"].as_str().unwrap();
+    let account = world.account(token).await.unwrap();
+    assert!(account.bot);
+    assert_eq!(account.guilds, [guild]);
+    assert_eq!(refused(world.rest(Some(bob.id), Op::ResetToken(account.user)).await), (403, 50013));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::ResetToken(ann.id)).await), (403, 50013));
+    let reset = body(world.rest(Some(ann.id), Op::ResetToken(account.user)).await);
+    assert_eq!(world.account(token).await.unwrap_err().status, 401);
+    assert!(world.account(reset["token"].as_str().unwrap()).await.is_ok());
+    loop {
+        if let Event::TokensRevoked { user } = world.next_event().await {
+            assert_eq!(user, account.user);
+            break;
+        }
+    }
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn from_registration_to_a_voice_channel() {
+    let mut world = World::new().await;
+    let (mut orders, _registration) = world.voice_server("v1").await;
+    world.until_known("v1").await;
+    let ann = world.register("ann").await;
+    let (guild, _, voice) = world.guild_of(&ann).await;
+    assert!(matches!(world.attach(guild, &ann).await, Ok(Reply::Done)));
+    let (audience, create) = world.event("GUILD_CREATE").await;
+    assert!(matches!(audience, Audience::Session(session) if session == ann.session));
+    assert_eq!(create["channels"].as_array().unwrap().len(), 2);
+
+    assert!(matches!(world.join(guild, Some(voice), &ann).await, Ok(Reply::Done)));
+    let (_, state) = world.event("VOICE_STATE_UPDATE").await;
+    assert_eq!(state["channel_id"], voice.to_string());
+    let (_, server) = world.event("VOICE_SERVER_UPDATE").await;
+    assert_eq!(server["endpoint"], "v1.test:443");
+    let token = VoiceToken::verify(server["token"].as_str().unwrap(), &TokenKey::new(b"secret"), now()).unwrap();
+    assert_eq!((token.user, token.channel, token.server.0.as_str()), (ann.id, voice, "v1"));
+    let order = patient(orders.recv()).await.unwrap();
+    assert_eq!((order.guild, order.fencing > 0), (guild, true));
+    assert!(matches!(order.kind, OrderKind::Push(participants) if participants.len() == 1));
+
+    // Once live, naming the channel again says nothing; once gone, it is told anew.
+    let report = |live: bool| {
+        let (server, user, session) = (ServerId("v1".to_owned()), ann.id, ann.session);
+        match live {
+            true => Report::Live { server, guild, user, session },
+            false => Report::Gone { server, guild, user, session },
+        }
+    };
+    let reports = world.handle.reports();
+    reports.send(report(true)).await.unwrap();
+    reports.send(report(false)).await.unwrap();
+    world.join(guild, None, &ann).await.unwrap();
+    let (_, state) = world.event("VOICE_STATE_UPDATE").await;
+    assert_eq!(state["channel_id"], Value::Null);
+    assert!(matches!(patient(orders.recv()).await.unwrap().kind, OrderKind::Remove { .. }));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_dead_voice_server_is_replaced_and_none_is_awaited() {
+    let mut world = World::new().await;
+    let ann = world.register("ann").await;
+    let (guild, _, voice) = world.guild_of(&ann).await;
+    world.attach(guild, &ann).await.unwrap();
+    world.join(guild, Some(voice), &ann).await.unwrap();
+    assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], Value::Null);
+
+    let (mut first, _first) = world.voice_server("v1").await;
+    assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v1.test:443");
+    assert!(matches!(patient(first.recv()).await.unwrap().kind, OrderKind::Push(_)));
+
+    // Its registration lapses.
+    let (mut second, second_registration) = world.voice_server("v2").await;
+    world.until_known("v2").await;
+    drop(_first);
+    assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v2.test:443");
+    assert!(matches!(patient(second.recv()).await.unwrap().kind, OrderKind::Push(_)));
+
+    // Its link breaks: found out by whoever sends the next order.
+    drop(second);
+    let bob = world.register("bob").await;
+    world.add_member(guild, &bob).await;
+    world.attach(guild, &bob).await.unwrap();
+    world.join(guild, Some(voice), &bob).await.unwrap();
+    loop {
+        if world.event("VOICE_SERVER_UPDATE").await.1["endpoint"].is_null() {
+            break;
+        }
+    }
+    drop(second_registration);
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_person_is_in_one_channel_overall_and_a_bot_in_one_a_guild() {
+    let mut world = World::new().await;
+    let ann = world.register("ann").await;
+    let made = body(world.rest(Some(ann.id), Op::CreateBot(rest::CreateBot { name: "robot".to_owned(), guild_id: None })).await);
+    let bot = Person { id: id(&made["user_id"]), token: String::new(), session: SessionId(7) };
+    let (one, _, voice_one) = world.guild_of(&ann).await;
+    let (two, _, voice_two) = world.guild_of(&ann).await;
+    for guild in [one, two] {
+        world.add_member(guild, &bot).await;
+        world.attach(guild, &ann).await.unwrap();
+        world.attach(guild, &bot).await.unwrap();
+    }
+    for person in [&bot, &ann] {
+        world.join(one, Some(voice_one), person).await.unwrap();
+        world.join(two, Some(voice_two), person).await.unwrap();
+    }
+    loop {
+        let (_, state) = world.event("VOICE_STATE_UPDATE").await;
+        if state["channel_id"].is_null() {
+            assert_eq!((&state["user_id"], &state["guild_id"]), (&ann.id.to_string().into(), &one.to_string().into()));
+            break;
+        }
+    }
+    let state = |guild, user| world.rest(Some(ann.id), Op::GetVoiceState(guild, user));
+    assert_eq!(refused(state(one, ann.id).await), (404, 10065));
+    assert_eq!(body(state(two, ann.id).await)["channel_id"], voice_two.to_string());
+    assert_eq!(body(state(one, bot.id).await)["channel_id"], voice_one.to_string());
+    assert_eq!(body(state(two, bot.id).await)["channel_id"], voice_two.to_string());
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn channels_and_invites_find_their_guild() {
+    let world = World::new().await;
+    let (ann, bob) = (world.register("ann").await, world.register("bob").await);
+    let (guild, text, _) = world.guild_of(&ann).await;
+    let say = |content: &str| {
+        Op::CreateMessage(text, rest::MessageBody { content: Some(content.to_owned()), nonce: None })
+    };
+    let sent = body(world.rest(Some(ann.id), say("hello")).await);
+    assert_eq!(refused(world.rest(Some(bob.id), say("hello")).await), (403, 50001));
+    let list = Op::ListMessages { channel: text, limit: 50, before: None, after: None };
+    let listed = body(world.rest(Some(ann.id), list.clone()).await);
+    assert_eq!(listed[0]["id"], sent["id"]);
+    assert_eq!(listed[0]["author"]["username"], "ann");
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetChannel(ChannelId(1))).await), (404, 10003));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(GuildId(1))).await), (404, 10004));
+
+    let invite = body(world.rest(Some(ann.id), Op::CreateInvite(text, rest::InviteBody::default())).await);
+    let code = invite["code"].as_str().unwrap().to_owned();
+    assert_eq!(body(world.rest(Some(bob.id), Op::GetInvite(code.clone())).await)["guild"]["id"], guild.to_string());
+    body(world.rest(Some(bob.id), Op::AcceptInvite(code)).await);
+    assert_eq!(body(world.rest(Some(bob.id), list).await)[0]["content"], "hello");
+    let guilds = body(world.rest(Some(bob.id), Op::ListGuilds).await);
+    assert_eq!((&guilds[0]["id"], &guilds[0]["owner"]), (&guild.to_string().into(), &false.into()));
+    assert_eq!(refused(world.rest(Some(bob.id), Op::AcceptInvite("nothing".to_owned())).await), (404, 10006));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_failed_write_is_an_error_and_changes_nothing() {
+    let world = World::new().await;
+    let ann = world.register("ann").await;
+    let (guild, ..) = world.guild_of(&ann).await;
+    // Behind the service's back the guild is gone, so that the next write has nothing to belong to.
+    world.store.apply(&[model::Write::DeleteGuild(guild)]).await.unwrap();
+    let channel = rest::ChannelBody { name: Some("c".to_owned()), ..rest::ChannelBody::default() };
+    assert_eq!(refused(world.rest(Some(ann.id), Op::CreateChannel(guild, channel)).await), (500, 0));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(guild)).await), (404, 10004));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_deleted_guild_is_gone_for_everyone() {
+    let mut world = World::new().await;
+    let ann = world.register("ann").await;
+    let (guild, text, _) = world.guild_of(&ann).await;
+    world.attach(guild, &ann).await.unwrap();
+    assert!(matches!(world.rest(Some(ann.id), Op::DeleteGuild(guild)).await, Ok(Reply::Empty)));
+    loop {
+        if let Event::Left { guild: of, user } = world.next_event().await {
+            assert_eq!((of, user), (guild, ann.id));
+            break;
+        }
+    }
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(guild)).await), (404, 10004));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetChannel(text)).await), (404, 10003));
+    assert_eq!(refused(world.attach(guild, &ann).await), (404, 10004));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_shutdown_calls_are_refused() {
+    let world = World::new().await;
+    world.handle.shutdown().await;
+    assert!(world.rest(None, Op::ListRegions).await.is_err());
+}
