@@ -1,0 +1,101 @@
+//! What guilds tells the node, and who of its sessions is told in turn.
+
+use std::time::Instant;
+
+use client_wire::gateway::CloseCode;
+use cluster_wire::guilds::{Audience, Dispatch};
+use model::{GuildId, SessionId, UserId};
+use serde_json::value::RawValue;
+
+use crate::fanout::{wants, Key, Variant};
+use crate::limits::GUILDS_PER_SESSION_MAX;
+use crate::node::{Node, SessionEnd};
+use crate::session::Follow;
+
+impl Node {
+    pub(crate) fn dispatched(&mut self, guild: GuildId, dispatch: Dispatch) {
+        let mut receivers = std::mem::take(&mut self.receivers);
+        match dispatch.audience {
+            Audience::Session(session) => receivers.extend(self.addressed(guild, session, &dispatch)),
+            _ => self.fanout.select(guild, &dispatch, &mut receivers),
+        }
+        for (key, variant) in receivers.drain(..) {
+            let d = match (variant, &dispatch.without_content) {
+                (Variant::WithoutContent, Some(d)) => d,
+                _ => &dispatch.d,
+            };
+            if !self.deliver(key, dispatch.t, d.clone()) {
+                self.end_session(key, SessionEnd::Forgotten);
+            }
+        }
+        self.receivers = receivers;
+    }
+
+    /// The one session an event is addressed to, if it is here, may have it and wants it.
+    fn addressed(&mut self, guild: GuildId, id: SessionId, dispatch: &Dispatch) -> Option<(Key, Variant)> {
+        let key = *self.by_id.get(&id)?;
+        let session = &mut self.sessions[key];
+        let variant = wants(dispatch, session.user, session.intents);
+        let (user, intents) = (session.user, session.intents);
+        let follow = session.guilds.get_mut(&guild)?;
+        match (*follow, dispatch.t) {
+            (Follow::Attaching, "GUILD_CREATE") => {
+                *follow = Follow::Following;
+                self.fanout.follow(guild, key, user, intents);
+                if variant.is_none() || session.conn().is_none() {
+                    // It will not be written to a socket now, so the next must not wait for that.
+                    self.guild_arrived(key);
+                }
+            }
+            (Follow::Following, _) => {}
+            // Of a guild it has not been shown, a session is told nothing.
+            _ => return None,
+        }
+        variant.map(|variant| (key, variant))
+    }
+
+    pub(crate) fn joined(&mut self, guild: GuildId, user: UserId) {
+        self.changes.record(guild, user, true);
+        for key in self.by_user.get(&user).cloned().unwrap_or_default() {
+            let session = &mut self.sessions[key];
+            let is_new = session.shard.holds(guild) && !session.guilds.contains_key(&guild);
+            if is_new && session.guilds.len() < GUILDS_PER_SESSION_MAX {
+                session.guilds.insert(guild, Follow::Waiting);
+                self.attach_more(key);
+            }
+        }
+    }
+
+    pub(crate) fn left(&mut self, guild: GuildId, user: UserId) {
+        self.changes.record(guild, user, false);
+        for key in self.by_user.get(&user).cloned().unwrap_or_default() {
+            let session = &mut self.sessions[key];
+            let Some(follow) = session.guilds.remove(&guild) else { continue };
+            session.voice_guilds.remove(&guild);
+            if follow == Follow::Following {
+                self.fanout.unfollow(guild, key);
+            }
+            if follow == Follow::Attaching {
+                self.guild_arrived(key);
+            }
+            self.guild_removed(key, guild);
+        }
+    }
+
+    /// Tells a session that a guild is none of its any more. Without `unavailable`, which would mean an outage.
+    pub(crate) fn guild_removed(&mut self, key: Key, guild: GuildId) {
+        let d = RawValue::from_string(format!(r#"{{"id":"{guild}"}}"#)).expect("the text is JSON");
+        if !self.deliver(key, "GUILD_DELETE", d.into()) {
+            self.end_session(key, SessionEnd::Forgotten);
+        }
+    }
+
+    pub(crate) fn tokens_revoked(&mut self, now: Instant, user: UserId) {
+        for key in self.by_user.get(&user).cloned().unwrap_or_default() {
+            if let Some(conn) = self.sessions[key].conn() {
+                self.close(now, conn, CloseCode::AuthenticationFailed);
+            }
+            self.end_session(key, SessionEnd::TokensRevoked);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a session has been sent, kept for a while in case it was lost on the way.
+
+use std::collections::VecDeque;
+
+use cluster_wire::guilds::Json;
+
+use crate::limits::{REPLAY_BYTES_MAX, REPLAY_DISPATCHES_MAX};
+
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub seq: u64,
+    pub t: &'static str,
+    pub d: Json,
+}
+
+#[derive(Debug, Default)]
+pub struct Replay {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    /// The number of the newest dispatch; 0 before the first.
+    last: u64,
+}
+
+/// Why a resume cannot be served from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayError {
+    /// The client says it has seen what was never sent.
+    Ahead,
+    /// What the client has missed is not kept any more.
+    Forgotten,
+}
+
+impl Replay {
+    /// Numbers a dispatch and keeps it; the oldest go when there are too many or too large ones.
+    pub fn push(&mut self, t: &'static str, d: Json) -> Kept {
+        self.last += 1;
+        let kept = Kept { seq: self.last, t, d };
+        self.bytes += kept.d.get().len();
+        self.kept.push_back(kept.clone());
+        while self.kept.len() > REPLAY_DISPATCHES_MAX || self.bytes > REPLAY_BYTES_MAX {
+            let oldest = self.kept.pop_front().expect("a buffer over its bound is not empty");
+            self.bytes -= oldest.d.get().len();
+        }
+        kept
+    }
+
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// What follows `seq`, which the client has seen.
+    pub fn after(&self, seq: u64) -> Result<impl Iterator<Item = &Kept>, ReplayError> {
+        if seq > self.last {
+            return Err(ReplayError::Ahead);
+        }
+        let missed = usize::try_from(self.last - seq).map_err(|_| ReplayError::Forgotten)?;
+        let skip = self.kept.len().checked_sub(missed).ok_or(ReplayError::Forgotten)?;
+        Ok(self.kept.iter().skip(skip))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    fn json(bytes: usize) -> Json {
+        RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap().into()
+    }
+
+    fn numbers(replay: &Replay, seq: u64) -> Result<Vec<u64>, ReplayError> {
+        replay.after(seq).map(|kept| kept.map(|k| k.seq).collect())
+    }
+
+    #[test]
+    fn what_follows_a_number_is_replayed_under_its_own_numbers() {
+        let mut replay = Replay::default();
+        assert_eq!(numbers(&replay, 0), Ok(vec![]));
+        assert_eq!(numbers(&replay, 1), Err(ReplayError::Ahead));
+        for _ in 0..5 {
+            replay.push("X", json(2));
+        }
+        assert_eq!(numbers(&replay, 0), Ok(vec![1, 2, 3, 4, 5]));
+        assert_eq!(numbers(&replay, 3), Ok(vec![4, 5]));
+        assert_eq!(numbers(&replay, 5), Ok(vec![]));
+        assert_eq!(numbers(&replay, 6), Err(ReplayError::Ahead));
+    }
+
+    #[test]
+    fn too_many_dispatches_push_out_the_oldest() {
+        let mut replay = Replay::default();
+        for _ in 0..REPLAY_DISPATCHES_MAX + 3 {
+            replay.push("X", json(2));
+        }
+        assert_eq!(numbers(&replay, 2), Err(ReplayError::Forgotten));
+        assert_eq!(numbers(&replay, 3).map(|n| n.len()), Ok(REPLAY_DISPATCHES_MAX));
+    }
+
+    #[test]
+    fn too_large_dispatches_push_out_the_oldest() {
+        let mut replay = Replay::default();
+        for _ in 0..3 {
+            replay.push("X", json(REPLAY_BYTES_MAX / 2));
+        }
+        assert_eq!(numbers(&replay, 0), Err(ReplayError::Forgotten));
+        assert_eq!(numbers(&replay, 1), Ok(vec![2, 3]));
+        // One that is larger than the whole buffer is sent but cannot be kept.
+        replay.push("X", json(REPLAY_BYTES_MAX + 1));
+        assert_eq!(numbers(&replay, 3), Err(ReplayError::Forgotten));
+        assert_eq!(numbers(&replay, 4), Ok(vec![]));
+        assert_eq!(replay.bytes, 0);
+    }
+}

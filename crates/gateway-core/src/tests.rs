@@ -1,0 +1,7 @@
+//! The node through whole conversations, in virtual time.
+
+mod events;
+mod identify;
+mod lifetime;
+mod resume;
+mod world;
