@@ -1,1 +1,369 @@
+//! The voice server: TLS WebSockets around [`voice_core`], the media relay's process, and a record in the registry.
 //!
+//! Owns: the voice listener and its certificates, the media sockets, the relay process and its restarts, this server's record.
+//! Deliberately does not: decide anything about sessions or rooms (the core does), touch media (the relay does), know permissions.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod certificates;
+mod connection;
+mod gate;
+mod hub;
+pub mod limits;
+mod measure;
+mod relay;
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use client_wire::voice::MODES;
+use cluster_wire::link::ReportSender;
+use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::token::TokenKey;
+use cluster_wire::voice::Order;
+use model::{RegionId, ServerId};
+use registry::{Registration, Registry, RegistryError};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch, Notify};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use voice_core::{ConnId, VoiceCore};
+
+use crate::gate::Gate;
+use crate::hub::{Hub, Input, Ways};
+use crate::limits::{
+    INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT, UNAUTHENTICATED_MAX,
+    UNAUTHENTICATED_PER_ADDRESS_MAX,
+};
+use crate::relay::Relay;
+
+#[derive(Debug, Clone)]
+pub struct VoiceConfig {
+    pub id: ServerId,
+    pub region: RegionId,
+    /// Where the voice WebSocket listens, with TLS. Port 0 takes any.
+    pub listen: SocketAddr,
+    /// The name or address by which clients reach the voice WebSocket.
+    pub host: String,
+    /// The address to which clients send media.
+    pub media_ip: Ipv4Addr,
+    /// Where media is received: the first shard's port, further shards on the ports after it. Port 0 takes any.
+    pub media: SocketAddr,
+    pub shards: u16,
+    /// The encryption modes on offer; all if not given. Offered in the protocol's order, whatever the order here.
+    pub modes: Option<Vec<String>>,
+    /// The PEM files of the TLS certificate's chain and key; made under `data` if not given.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Where certificates are made and kept; clients trust `ca.pem` in it.
+    pub data: PathBuf,
+    /// Participants this server is willing to hold.
+    pub capacity: u32,
+    /// The relay's program and first arguments; this program's own `sfu` if not given.
+    pub relay: Option<Vec<OsString>>,
+}
+
+impl Default for VoiceConfig {
+    fn default() -> Self {
+        Self {
+            id: ServerId("voice-0".to_owned()),
+            region: RegionId("local".to_owned()),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            host: "127.0.0.1".to_owned(),
+            media_ip: Ipv4Addr::LOCALHOST,
+            media: SocketAddr::from(([127, 0, 0, 1], 0)),
+            shards: 1,
+            modes: None,
+            certificate: None,
+            data: PathBuf::from("."),
+            capacity: 10_000,
+            relay: None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VoiceError {
+    #[error("modes: {0:?} is no encryption mode; there are {all}", all = MODES.join(", "))]
+    UnknownMode(String),
+    #[error("modes: at least one encryption mode must be on offer")]
+    NoModes,
+    #[error("shards: a voice server has at least one")]
+    NoShards,
+    #[error("certificate {path}: {error}", path = .path.display())]
+    Certificate { path: PathBuf, error: String },
+    #[error("{what} cannot be bound to {address}: {error}")]
+    Bind { what: &'static str, address: SocketAddr, error: io::Error },
+    #[error("the media relay {program:?} cannot be started: {error}")]
+    Relay { program: OsString, error: io::Error },
+    #[error("the registry refuses this server: {0}")]
+    Registry(#[from] RegistryError),
+}
+
+/// A voice server, to be started.
+pub struct Voice;
+
+/// A running voice server. Dropping it ends it, less politely than [`VoiceHandle::shutdown`].
+#[derive(Debug)]
+pub struct VoiceHandle {
+    id: ServerId,
+    endpoint: String,
+    ca: PathBuf,
+    inputs: mpsc::Sender<Input>,
+    pid: watch::Receiver<Option<u32>>,
+    health: watch::Receiver<ServerRecord>,
+    connections: TaskTracker,
+    hub: JoinHandle<()>,
+    relay: JoinHandle<()>,
+    stop: CancellationToken,
+    stop_relay: CancellationToken,
+}
+
+impl Voice {
+    /// Starts a voice server. Everything that can be wrong with the configuration is said here, before anything is served.
+    pub async fn start(
+        config: VoiceConfig,
+        registry: Registry,
+        token_key: TokenKey,
+        orders: mpsc::Receiver<Order>,
+        reports: ReportSender,
+    ) -> Result<VoiceHandle, VoiceError> {
+        let modes = offered_modes(config.modes.as_deref())?;
+        if config.shards == 0 {
+            return Err(VoiceError::NoShards);
+        }
+        let files = match &config.certificate {
+            Some((chain, key)) => certificates::Files { chain: chain.clone(), key: key.clone() },
+            None => certificates::ensure(&config.data, &config.id.0, &config.host, SystemTime::now())?,
+        };
+        let tls = TlsAcceptor::from(certificates::server_config(&files)?);
+        let bind = |error| VoiceError::Bind { what: "the voice WebSocket", address: config.listen, error };
+        let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+        let port = listener.local_addr().map_err(bind)?.port();
+        let sockets = bind_media(config.media, config.shards)?;
+        let media_ports = sockets.iter().map(|s| s.local_addr().map(|a| a.port())).collect::<io::Result<Vec<_>>>();
+        let media_ports =
+            media_ports.map_err(|error| VoiceError::Bind { what: "media", address: config.media, error })?;
+
+        let (inputs, received) = mpsc::channel(INPUTS_MAX);
+        let (pid, pid_watch) = watch::channel(None);
+        let (stop, stop_relay) = (CancellationToken::new(), CancellationToken::new());
+        let replace = Arc::new(Notify::new());
+        let relay = Relay {
+            command: relay_command(config.relay.clone())?,
+            sockets,
+            inputs: inputs.clone(),
+            pid,
+            replace: replace.clone(),
+            stop: stop_relay.clone(),
+        };
+        let first = relay
+            .spawn()
+            .map_err(|error| VoiceError::Relay { program: relay.command[0].clone(), error })?;
+
+        let endpoint = format!("{}:{port}", config.host);
+        let record = first_record(&config, &endpoint);
+        let registration = registry.publish(record.clone()).await?;
+        let (record, records) = watch::channel(record);
+        let core_config = voice_core::Config {
+            server: config.id.clone(),
+            token_key,
+            media_ip: config.media_ip,
+            media_ports,
+            modes,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let core = VoiceCore::new(core_config, Box::new(hub::fill_random));
+        let ways = Ways { reports, record, replace_relay: replace };
+        let hub = Hub::new(core, usize::from(config.shards), received, orders, ways);
+
+        let connections = TaskTracker::new();
+        tokio::spawn(accept(listener, tls, inputs.clone(), connections.clone(), stop.clone()));
+        tokio::spawn(publish(registry, registration, records.clone(), stop.clone()));
+        let relay = tokio::spawn(relay.run(first));
+        let hub = tokio::spawn(hub.run());
+        tracing::info!(id = %config.id, %endpoint, shards = config.shards, "the voice server is up");
+        Ok(VoiceHandle {
+            id: config.id,
+            endpoint,
+            ca: config.data.join("ca.pem"),
+            inputs,
+            pid: pid_watch,
+            health: records,
+            connections,
+            hub,
+            relay,
+            stop,
+            stop_relay,
+        })
+    }
+}
+
+impl VoiceHandle {
+    pub fn id(&self) -> &ServerId {
+        &self.id
+    }
+
+    /// `host:port` of the voice WebSocket, as clients are told.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// What clients must trust where the certificate is our own.
+    pub fn ca(&self) -> &std::path::Path {
+        &self.ca
+    }
+
+    /// The relay processes that run now.
+    pub fn relay_pids(&self) -> Vec<u32> {
+        self.pid.borrow().iter().copied().collect()
+    }
+
+    /// What this server says of itself now.
+    pub fn record(&self) -> ServerRecord {
+        self.health.borrow().clone()
+    }
+
+    /// Waits until every shard of the relay runs.
+    pub async fn ready(&self) {
+        let mut health = self.health.clone();
+        // The sender lives as long as the hub; without it there is nothing to wait for.
+        let _ = health.wait_for(|record| record.health == Health::Ok).await;
+    }
+
+    /// A draining server takes no new guilds.
+    pub async fn set_draining(&self, draining: bool) {
+        let _ = self.inputs.send(Input::SetDraining(draining)).await;
+    }
+
+    /// Asks every client to come back elsewhere, then ends the relay.
+    pub async fn shutdown(mut self) {
+        let end = async {
+            self.stop.cancel();
+            let _ = self.inputs.send(Input::Shutdown).await;
+            let _ = (&mut self.hub).await;
+            self.connections.close();
+            self.connections.wait().await;
+            self.stop_relay.cancel();
+            let _ = (&mut self.relay).await;
+        };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, end).await.is_err() {
+            tracing::warn!(id = %self.id, "the voice server did not end in time and is cut off");
+        }
+    }
+}
+
+impl Drop for VoiceHandle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.stop_relay.cancel();
+        self.hub.abort();
+    }
+}
+
+/// In the protocol's order: clients take the first mode they know.
+fn offered_modes(wanted: Option<&[String]>) -> Result<Vec<String>, VoiceError> {
+    let Some(wanted) = wanted else { return Ok(MODES.map(str::to_owned).to_vec()) };
+    if let Some(unknown) = wanted.iter().find(|mode| !MODES.contains(&mode.as_str())) {
+        return Err(VoiceError::UnknownMode(unknown.clone()));
+    }
+    let modes: Vec<String> = MODES.iter().filter(|mode| wanted.iter().any(|w| w == *mode)).map(ToString::to_string).collect();
+    if modes.is_empty() { Err(VoiceError::NoModes) } else { Ok(modes) }
+}
+
+fn bind_media(first: SocketAddr, shards: u16) -> Result<Vec<UdpSocket>, VoiceError> {
+    (0..shards)
+        .map(|shard| {
+            let port = if first.port() == 0 { 0 } else { first.port().saturating_add(shard) };
+            let address = SocketAddr::new(first.ip(), port);
+            let error = |error| VoiceError::Bind { what: "media", address, error };
+            let socket = udp_io::bind(address).map_err(error)?;
+            udp_io::set_buffers(&socket, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES).map_err(error)?;
+            Ok(socket)
+        })
+        .collect()
+}
+
+fn relay_command(given: Option<Vec<OsString>>) -> Result<Vec<OsString>, VoiceError> {
+    if let Some(command) = given.filter(|command| !command.is_empty()) {
+        return Ok(command);
+    }
+    let program = std::env::current_exe().map_err(|error| VoiceError::Relay { program: "sfu".into(), error })?;
+    Ok(vec![program.into(), "sfu".into()])
+}
+
+fn first_record(config: &VoiceConfig, endpoint: &str) -> ServerRecord {
+    ServerRecord {
+        id: config.id.clone(),
+        region: config.region.clone(),
+        endpoint: endpoint.to_owned(),
+        health: Health::NoRelay,
+        load: ServerLoad::default(),
+        capacity: config.capacity,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        draining: false,
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    inputs: mpsc::Sender<Input>,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
+    let gate = Gate::new(UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_ADDRESS_MAX);
+    for number in 1.. {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((tcp, from)) => match gate.enter(from.ip()) {
+                Some(pass) => {
+                    let serve = connection::serve(tcp, tls.clone(), ConnId(number), inputs.clone(), pass);
+                    connections.spawn(serve);
+                }
+                None => metrics::counter!("guildhall_voice_refused_connections_total").increment(1),
+            },
+            Err(error) => {
+                // Out of descriptors, most likely: others must end before more can come.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Keeps this server's record in the registry true and alive.
+async fn publish(
+    registry: Registry,
+    registration: Registration,
+    mut records: watch::Receiver<ServerRecord>,
+    stop: CancellationToken,
+) {
+    let mut registration = Some(registration);
+    loop {
+        tokio::select! {
+            changed = records.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PUBLISH_INTERVAL) => {}
+            () = stop.cancelled() => return,
+        }
+        let record = records.borrow_and_update().clone();
+        let outcome = match &mut registration {
+            Some(registration) => registration.update(record).await,
+            None => registry.publish(record).await.map(|made| registration = Some(made)),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "the registry was not told of this server");
+            registration = None;
+            // It is tried again at the next interval, not in a tight loop.
+            tokio::time::sleep(PUBLISH_INTERVAL).await;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! One client's connection: TLS, WebSocket, and the way between it and the hub.
+
+use client_wire::voice::{CloseCode, Version};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WsCloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+use tokio_tungstenite::{accept_hdr_async_with_config, WebSocketStream};
+use voice_core::limits::MESSAGE_BYTES_MAX;
+use voice_core::ConnId;
+
+use crate::gate::Pass;
+use crate::hub::Input;
+use crate::limits::{
+    CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX, WRITE_TIMEOUT,
+};
+
+type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+/// What the hub has for one client.
+#[derive(Debug)]
+pub enum Outgoing {
+    Text(String),
+    /// The client has shown who it is: it no longer counts as a stranger.
+    Authenticated,
+    Close(CloseCode),
+}
+
+/// Serves a connection from its first byte to its last.
+pub async fn serve(tcp: TcpStream, tls: TlsAcceptor, conn: ConnId, inputs: mpsc::Sender<Input>, pass: Pass) {
+    let (mut socket, version) = match timeout(HANDSHAKE_TIMEOUT, handshake(tcp, tls)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(?conn, %error, "a handshake failed"),
+        Err(_) => return tracing::debug!(?conn, "a handshake took too long"),
+    };
+    let (out, queue) = mpsc::channel(WRITE_QUEUE_MAX);
+    if inputs.send(Input::Opened { conn, version, out }).await.is_err() {
+        return;
+    }
+    let code = exchange(&mut socket, conn, &inputs, queue, pass).await;
+    // The hub may be gone already; then so is everything that this would tell it.
+    let _ = inputs.send(Input::Closed { conn, code }).await;
+}
+
+async fn handshake(tcp: TcpStream, tls: TlsAcceptor) -> Result<(Socket, Option<Version>), WsError> {
+    tcp.set_nodelay(true)?;
+    let stream = tls.accept(tcp).await?;
+    let mut version = None;
+    // The type of the refusal is the library's.
+    #[allow(clippy::result_large_err)]
+    let read_query = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        version = request.uri().query().and_then(Version::from_query);
+        Ok(response)
+    };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let socket = accept_hdr_async_with_config(stream, read_query, Some(config)).await?;
+    Ok((socket, version))
+}
+
+/// Carries messages both ways until one side ends; returns the close code of the client's, if it sent one.
+async fn exchange(
+    socket: &mut Socket,
+    conn: ConnId,
+    inputs: &mpsc::Sender<Input>,
+    mut queue: mpsc::Receiver<Outgoing>,
+    pass: Pass,
+) -> Option<u16> {
+    let mut pass = Some(pass);
+    loop {
+        tokio::select! {
+            received = socket.next() => {
+                let input = match received {
+                    Some(Ok(Message::Text(text))) => Input::Text { conn, text },
+                    Some(Ok(Message::Binary(bytes))) => Input::Binary { conn, bytes },
+                    Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                    // Pings are answered by the library.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                    Some(Err(WsError::Capacity(_))) => {
+                        let _ = inputs.send(Input::Oversize { conn }).await;
+                        // Nothing after it can be read, but the reason can still be told.
+                        say_goodbye(socket, &mut queue).await;
+                        return None;
+                    }
+                    Some(Err(WsError::Utf8(_))) | None | Some(Err(_)) => return None,
+                };
+                if inputs.send(input).await.is_err() {
+                    return None;
+                }
+            }
+            out = queue.recv() => match out {
+                Some(Outgoing::Text(text)) => {
+                    if !write(socket, Message::Text(text.into())).await {
+                        return None;
+                    }
+                }
+                Some(Outgoing::Authenticated) => drop(pass.take()),
+                Some(Outgoing::Close(code)) => {
+                    close(socket, code).await;
+                    return None;
+                }
+                // The hub dropped a client that does not read.
+                None => return None,
+            },
+        }
+    }
+}
+
+/// Waits for the close that the hub answers with, and sends it.
+async fn say_goodbye(socket: &mut Socket, queue: &mut mpsc::Receiver<Outgoing>) {
+    while let Ok(Some(out)) = timeout(CLOSE_TIMEOUT, queue.recv()).await {
+        if let Outgoing::Close(code) = out {
+            return close(socket, code).await;
+        }
+    }
+}
+
+async fn write(socket: &mut Socket, message: Message) -> bool {
+    matches!(timeout(WRITE_TIMEOUT, socket.send(message)).await, Ok(Ok(())))
+}
+
+/// Sends our close and reads on until the client's comes, for otherwise the kernel would cut off what is still on its way.
+async fn close(socket: &mut Socket, code: CloseCode) {
+    let frame = CloseFrame { code: WsCloseCode::from(code.number()), reason: Utf8Bytes::from_static(code.reason()) };
+    let farewell = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    let _: Result<(), _> = timeout(CLOSE_TIMEOUT, farewell).await;
+}
+

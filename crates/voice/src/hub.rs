@@ -1,0 +1,309 @@
+//! The loop around the core: everything that happens to a voice server comes in here, in order, and what the core answers goes out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use client_wire::voice::{CloseCode, Version};
+use cluster_wire::link::ReportSender;
+use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::voice::Order;
+use model::UnixMs;
+use sfu_wire::{FromSfu, Start, ToSfu, PROTOCOL};
+use tokio::sync::{mpsc, watch, Notify};
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
+use voice_core::{ConnId, Event, Now, Output, VoiceCore};
+
+use crate::connection::Outgoing;
+use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
+use crate::measure::Meter;
+
+/// Everything that can happen.
+#[derive(Debug)]
+pub enum Input {
+    Opened { conn: ConnId, version: Option<Version>, out: mpsc::Sender<Outgoing> },
+    Text { conn: ConnId, text: Utf8Bytes },
+    Binary { conn: ConnId, bytes: Bytes },
+    /// A message longer than any legitimate one began.
+    Oversize { conn: ConnId },
+    Closed { conn: ConnId, code: Option<u16> },
+    RelayUp { generation: u64, links: Vec<mpsc::Sender<ToSfu>> },
+    RelayDown { generation: u64 },
+    Relay { generation: u64, shard: u32, message: FromSfu },
+    SetDraining(bool),
+    Shutdown,
+}
+
+pub struct Hub {
+    core: VoiceCore,
+    inputs: mpsc::Receiver<Input>,
+    orders: mpsc::Receiver<Order>,
+    has_orders: bool,
+    ways: Ways,
+    meters: Vec<Meter>,
+    relay: Option<RelayLink>,
+    conns: HashMap<ConnId, mpsc::Sender<Outgoing>>,
+}
+
+/// Where the hub's word goes besides clients and relay.
+pub struct Ways {
+    pub reports: ReportSender,
+    /// What the registry is told of this server.
+    pub record: watch::Sender<ServerRecord>,
+    pub replace_relay: Arc<Notify>,
+}
+
+/// The running relay process.
+struct RelayLink {
+    generation: u64,
+    links: Vec<mpsc::Sender<ToSfu>>,
+    /// Which shards have answered.
+    started: Vec<bool>,
+}
+
+impl Hub {
+    pub fn new(
+        core: VoiceCore,
+        shards: usize,
+        inputs: mpsc::Receiver<Input>,
+        orders: mpsc::Receiver<Order>,
+        ways: Ways,
+    ) -> Self {
+        let meters = (0..shards).map(|_| Meter::default()).collect();
+        Self { core, inputs, orders, has_orders: true, ways, meters, relay: None, conns: HashMap::new() }
+    }
+
+    pub async fn run(mut self) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.core.poll_timeout().map(|(at, _)| at);
+            tokio::select! {
+                input = self.inputs.recv() => {
+                    let Some(input) = input else { return };
+                    if !self.handle_burst(input) {
+                        return;
+                    }
+                }
+                order = self.orders.recv(), if self.has_orders => match order {
+                    Some(order) => self.handle_orders(order),
+                    None => {
+                        self.has_orders = false;
+                        tracing::warn!("guilds is gone; calls go on without it");
+                    }
+                },
+                () = sleep_until(wake) => self.core.handle_timeout(now()),
+                _ = second.tick() => {
+                    self.measure();
+                    continue;
+                }
+            }
+            self.flush();
+        }
+    }
+
+    fn handle_orders(&mut self, first: Order) {
+        self.core.handle_order(first);
+        for _ in 0..INPUTS_PER_WAKE {
+            match self.orders.try_recv() {
+                Ok(order) => self.core.handle_order(order),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// One input and those waiting behind it. False when the server is to end.
+    fn handle_burst(&mut self, first: Input) -> bool {
+        let now = now();
+        let mut input = first;
+        for _ in 0..INPUTS_PER_WAKE {
+            if matches!(input, Input::Shutdown) {
+                self.core.handle_shutdown();
+                self.flush();
+                return false;
+            }
+            self.handle(now, input);
+            match self.inputs.try_recv() {
+                Ok(next) => input = next,
+                Err(_) => break,
+            }
+        }
+        true
+    }
+
+    fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Opened { conn, version, out } => {
+                self.conns.insert(conn, out);
+                self.core.handle_open(now, conn, version);
+            }
+            Input::Text { conn, text } => self.core.handle_text(now, conn, &text),
+            Input::Binary { conn, bytes } => self.core.handle_binary(now, conn, &bytes),
+            Input::Oversize { conn } => self.core.handle_oversize(conn),
+            Input::Closed { conn, code } => {
+                self.conns.remove(&conn);
+                self.core.handle_close(now, conn, code);
+            }
+            Input::RelayUp { generation, links } => self.relay_up(generation, links),
+            Input::RelayDown { generation } => {
+                if self.relay.as_ref().is_some_and(|relay| relay.generation == generation) {
+                    self.relay = None;
+                    self.publish();
+                }
+            }
+            Input::Relay { generation, shard, message } => self.relay_says(now, generation, shard, message),
+            Input::SetDraining(draining) => {
+                self.ways.record.send_if_modified(|record| std::mem::replace(&mut record.draining, draining) != draining);
+            }
+            Input::Shutdown => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// A new relay process is told everything before anything else.
+    fn relay_up(&mut self, generation: u64, links: Vec<mpsc::Sender<ToSfu>>) {
+        // What came of earlier inputs is in the snapshot already; sent after it, it would be said twice.
+        self.flush();
+        self.meters.iter_mut().for_each(Meter::restart);
+        let started = vec![false; links.len()];
+        for (shard, link) in links.iter().enumerate() {
+            let shard = u32::try_from(shard).expect("shards are few");
+            let start = Start {
+                protocol: PROTOCOL,
+                shard,
+                seed: random_bytes::<32>().to_vec(),
+                sender_packets_per_s_max: SENDER_PACKETS_PER_S_MAX,
+            };
+            for message in [ToSfu::Start(start), ToSfu::Snapshot(self.core.snapshot(shard))] {
+                // A fresh queue has room; a process that died meanwhile is noticed by whoever waits for it.
+                let _ = link.try_send(message);
+            }
+        }
+        self.relay = Some(RelayLink { generation, links, started });
+    }
+
+    fn relay_says(&mut self, now: Now, generation: u64, shard: u32, message: FromSfu) {
+        let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == generation) else { return };
+        match message {
+            FromSfu::Started(_) => {
+                if let Some(started) = relay.started.get_mut(shard as usize) {
+                    *started = true;
+                }
+                self.publish();
+            }
+            FromSfu::Report(report) => {
+                if let Some(meter) = self.meters.get_mut(shard as usize) {
+                    meter.take(shard, report);
+                }
+            }
+            message => self.core.handle_sfu(now, shard, &message),
+        }
+    }
+
+    fn flush(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { conn, text } => self.send(conn, Outgoing::Text(text)),
+                Output::Authenticated { conn } => self.send(conn, Outgoing::Authenticated),
+                Output::Close { conn, code } => {
+                    count_close(code);
+                    self.send(conn, Outgoing::Close(code));
+                    self.conns.remove(&conn);
+                }
+                Output::ToSfu { shard, message } => self.tell_relay(shard, message),
+                Output::Report(report) => {
+                    if self.ways.reports.try_send(report).is_err() {
+                        tracing::warn!("guilds does not take reports: one is lost");
+                    }
+                }
+                Output::Event(event) => count(event),
+            }
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, out: Outgoing) {
+        let Some(sender) = self.conns.get(&conn) else { return };
+        if sender.try_send(out).is_err() {
+            // The client reads too slowly, or is gone. It may resume.
+            metrics::counter!("guildhall_voice_slow_clients_total").increment(1);
+            self.conns.remove(&conn);
+            self.core.handle_close(now(), conn, None);
+        }
+    }
+
+    /// Without a relay nothing is lost: its successor is told all of it.
+    fn tell_relay(&mut self, shard: u32, message: ToSfu) {
+        let Some(link) = self.relay.as_ref().and_then(|relay| relay.links.get(shard as usize)) else { return };
+        if let Err(mpsc::error::TrySendError::Full(_)) = link.try_send(message) {
+            self.relay = None;
+            self.ways.replace_relay.notify_one();
+        }
+    }
+
+    fn measure(&mut self) {
+        let stats = self.core.stats();
+        let set = |name: &'static str, n: usize| metrics::gauge!(name).set(n as f64);
+        set("guildhall_voice_connections", stats.connections);
+        set("guildhall_voice_sessions", stats.sessions);
+        set("guildhall_voice_participants", stats.participants);
+        set("guildhall_voice_guilds", stats.guilds);
+        set("guildhall_voice_rooms", stats.rooms);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let stats = self.core.stats();
+        let whole = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let load = ServerLoad {
+            guilds: whole(stats.guilds),
+            participants: whole(stats.participants),
+            packets_in_per_s: self.meters.iter().map(|m| m.packets_in_per_s).sum(),
+            packets_out_per_s: self.meters.iter().map(|m| m.packets_out_per_s).sum(),
+            busiest_shard: self.meters.iter().map(|m| m.busy).fold(0.0, f32::max),
+        };
+        let running = self.relay.as_ref().is_some_and(|relay| relay.started.iter().all(|started| *started));
+        let health = if running { Health::Ok } else { Health::NoRelay };
+        self.ways.record.send_if_modified(|record| {
+            let changed = record.load != load || record.health != health;
+            (record.load, record.health) = (load, health);
+            changed
+        });
+    }
+
+}
+
+fn count(event: Event) {
+    match event {
+        Event::Described { after } => metrics::histogram!("guildhall_voice_join_described_seconds").record(after),
+        Event::Connected { after } => metrics::histogram!("guildhall_voice_join_connected_seconds").record(after),
+        Event::Resumed => metrics::counter!("guildhall_voice_resumes_total").increment(1),
+        Event::ResumeRefused => metrics::counter!("guildhall_voice_resumes_refused_total").increment(1),
+        Event::StaleOrder => metrics::counter!("guildhall_voice_stale_orders_total").increment(1),
+        Event::Unconfirmed => metrics::counter!("guildhall_voice_unconfirmed_total").increment(1),
+    }
+}
+
+fn count_close(code: CloseCode) {
+    metrics::counter!("guildhall_voice_closes_total", "code" => code.number().to_string()).increment(1);
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub fn now() -> Now {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+    Now { instant: Instant::now(), wall: UnixMs(wall) }
+}
+
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill_random(&mut bytes);
+    bytes
+}
+
+pub fn fill_random(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the system has randomness, or nothing is safe");
+}

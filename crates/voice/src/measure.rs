@@ -1,0 +1,78 @@
+//! What the shards report, as rates for the registry and counters for whoever scrapes them.
+
+use std::collections::BTreeMap;
+
+use sfu_wire::Report;
+
+/// The newest report of one shard, and what changed since the one before.
+#[derive(Debug, Default)]
+pub struct Meter {
+    last: Option<Report>,
+    pub packets_in_per_s: u64,
+    pub packets_out_per_s: u64,
+    /// Share of one core.
+    pub busy: f32,
+}
+
+impl Meter {
+    /// The shard is a new process: it counts from nothing.
+    pub fn restart(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn take(&mut self, shard: u32, report: Report) {
+        let before = self.last.take().unwrap_or_default();
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        let wall_ns = since(report.uptime_ns, before.uptime_ns).max(1);
+        let per_s = |packets: u64| (u128::from(packets) * 1_000_000_000 / u128::from(wall_ns)) as u64;
+        let (received, sent) = (since(report.received, before.received), since(report.sent, before.sent));
+        self.packets_in_per_s = per_s(received);
+        self.packets_out_per_s = per_s(sent);
+        self.busy = since(report.cpu_ns, before.cpu_ns) as f32 / wall_ns as f32;
+
+        let shard = shard.to_string();
+        let count = |name: &'static str, n: u64| metrics::counter!(name, "shard" => shard.clone()).increment(n);
+        count("guildhall_sfu_packets_received_total", received);
+        count("guildhall_sfu_packets_sent_total", sent);
+        count("guildhall_sfu_packets_forwarded_in_total", since(report.forwarded_in, before.forwarded_in));
+        count("guildhall_sfu_packets_consumed_total", since(report.consumed, before.consumed));
+        count("guildhall_sfu_send_failed_total", since(report.send_failed, before.send_failed));
+        count("guildhall_sfu_receive_overflow_total", since(report.receive_overflow, before.receive_overflow));
+        let dropped_before: BTreeMap<&str, u64> = before.drops.iter().map(|d| (d.reason.as_str(), d.packets)).collect();
+        for drop in &report.drops {
+            let n = since(drop.packets, dropped_before.get(drop.reason.as_str()).copied().unwrap_or(0));
+            let labels = [("shard", shard.clone()), ("reason", drop.reason.clone())];
+            metrics::counter!("guildhall_sfu_packets_dropped_total", &labels).increment(n);
+        }
+        metrics::gauge!("guildhall_sfu_legs", "shard" => shard.clone()).set(report.legs);
+        metrics::gauge!("guildhall_sfu_rooms", "shard" => shard.clone()).set(report.rooms);
+        metrics::gauge!("guildhall_sfu_busy", "shard" => shard).set(self.busy);
+        self.last = Some(report);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_the_time_between_two_reports() {
+        let report = |s: u64| Report {
+            received: 100 * s,
+            sent: 900 * s,
+            cpu_ns: 250_000_000 * s,
+            uptime_ns: 1_000_000_000 * s,
+            ..Report::default()
+        };
+        let mut meter = Meter::default();
+        meter.take(0, report(1));
+        meter.take(0, report(3));
+        assert_eq!((meter.packets_in_per_s, meter.packets_out_per_s, meter.busy), (100, 900, 0.25));
+        // A successor counts from nothing; a forgotten restart must not become a huge number either.
+        meter.take(0, report(1));
+        assert_eq!(meter.packets_in_per_s, 0);
+        meter.restart();
+        meter.take(0, report(1));
+        assert_eq!(meter.packets_in_per_s, 100);
+    }
+}

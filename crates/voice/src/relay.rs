@@ -1,0 +1,213 @@
+//! The media relay's process: started with the sockets this process holds, started again whenever it ends.
+//!
+//! The UDP sockets stay open here, so packets wait in the kernel while no relay runs. Each process gets new control streams; the hub
+//! tells a new one everything before anything else.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sfu_wire::{Deframer, Framed as _, FromSfu, ToSfu};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Input;
+use crate::limits::{RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST, RELAY_QUEUE_MAX, RELAY_STABLE};
+
+/// The first descriptor a relay process is given; those below are its standard streams.
+const FIRST_FD: i32 = 3;
+
+pub struct Relay {
+    /// The program and its first arguments.
+    pub command: Vec<OsString>,
+    /// A socket a shard.
+    pub sockets: Vec<UdpSocket>,
+    pub inputs: mpsc::Sender<Input>,
+    /// The running process, for whoever asks.
+    pub pid: watch::Sender<Option<u32>>,
+    /// Told when the relay hangs and must be replaced.
+    pub replace: Arc<Notify>,
+    pub stop: CancellationToken,
+}
+
+/// A process and our ends of its control streams.
+pub struct Running {
+    child: Child,
+    streams: Vec<UnixStream>,
+    since: Instant,
+}
+
+impl Relay {
+    /// Starts a process. It dies with us when we end in order; killed outright we leave it to forward on until its own grace ends.
+    pub fn spawn(&self) -> io::Result<Running> {
+        let (program, first) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = std::process::Command::new(program);
+        command.args(first).stdin(Stdio::null()).stdout(Stdio::null());
+        // Of its own group, so that an interrupt at the terminal reaches only us, who end things in order.
+        command.process_group(0);
+        let mut fds: Vec<(OwnedFd, i32)> = Vec::new();
+        let mut streams = Vec::new();
+        let mut next = FIRST_FD;
+        for socket in &self.sockets {
+            let (ours, theirs) = StdUnixStream::pair()?;
+            theirs.set_nonblocking(true)?;
+            ours.set_nonblocking(true)?;
+            streams.push(UnixStream::from_std(ours)?);
+            command.arg("--shard").arg(format!("{next},{}", next + 1));
+            fds.push((socket.try_clone()?.into(), next));
+            fds.push((theirs.into(), next + 1));
+            next += 2;
+        }
+        udp_io::inherit_fds(&mut command, fds)?;
+        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        Ok(Running { child, streams, since: Instant::now() })
+    }
+
+    /// Keeps a relay running until told to stop.
+    pub async fn run(self, first: Running) {
+        let mut running = Some(first);
+        let mut backoff = Backoff::default();
+        for generation in 1_u64.. {
+            let lived = match running.take().map_or_else(|| self.spawn(), Ok) {
+                Ok(process) => match self.attend(process, generation).await {
+                    Some(lived) => lived,
+                    None => return,
+                },
+                Err(error) => {
+                    tracing::error!(%error, "the media relay could not be started");
+                    Duration::ZERO
+                }
+            };
+            metrics::counter!("guildhall_voice_relay_restarts_total").increment(1);
+            let wait = backoff.after(lived);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Serves one process until it ends; says how long it lived, or `None` when we are to stop.
+    async fn attend(&self, process: Running, generation: u64) -> Option<Duration> {
+        let Running { mut child, streams, since } = process;
+        self.pid.send_replace(child.id());
+        tracing::info!(pid = child.id(), generation, "the media relay was started");
+        let mut links = Vec::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        for (shard, stream) in streams.into_iter().enumerate() {
+            let (read, write) = stream.into_split();
+            let (link, queue) = mpsc::channel(RELAY_QUEUE_MAX);
+            links.push(link);
+            tasks.spawn(write_all(write, queue));
+            tasks.spawn(read_all(read, u32::try_from(shard).expect("shards are few"), generation, self.inputs.clone()));
+        }
+        let _ = self.inputs.send(Input::RelayUp { generation, links }).await;
+        let ended = tokio::select! {
+            status = child.wait() => Some(status),
+            () = self.replace.notified() => {
+                tracing::error!(generation, "the media relay takes no orders and is replaced");
+                let _ = child.kill().await;
+                Some(child.wait().await)
+            }
+            () = self.stop.cancelled() => {
+                let _ = child.kill().await;
+                None
+            }
+        };
+        self.pid.send_replace(None);
+        drop(tasks);
+        let _ = self.inputs.send(Input::RelayDown { generation }).await;
+        let status = ended?;
+        let lived = since.elapsed();
+        match status {
+            Ok(status) => tracing::warn!(%status, ?lived, "the media relay ended"),
+            Err(error) => tracing::error!(%error, "the media relay cannot be waited for"),
+        }
+        Some(lived)
+    }
+}
+
+/// How long to wait before the next start.
+#[derive(Debug, Default)]
+struct Backoff {
+    last: Duration,
+}
+
+impl Backoff {
+    fn after(&mut self, lived: Duration) -> Duration {
+        if lived >= RELAY_STABLE {
+            self.last = Duration::ZERO;
+            return Duration::ZERO;
+        }
+        let wait = self.last;
+        self.last = (self.last * 2).clamp(RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST);
+        wait
+    }
+}
+
+async fn write_all(mut stream: OwnedWriteHalf, mut queue: mpsc::Receiver<ToSfu>) {
+    let mut bytes = Vec::new();
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, 256).await > 0 {
+        bytes.clear();
+        for message in batch.drain(..) {
+            message.append_to(&mut bytes);
+        }
+        if stream.write_all(&bytes).await.is_err() {
+            // The process is dying; whoever waits for it takes over.
+            return;
+        }
+    }
+}
+
+async fn read_all(mut stream: OwnedReadHalf, shard: u32, generation: u64, inputs: mpsc::Sender<Input>) {
+    let mut deframer = Deframer::default();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => read,
+        };
+        deframer.push(&buffer[..read]);
+        loop {
+            match deframer.next::<FromSfu>() {
+                Ok(Some(message)) => {
+                    if inputs.send(Input::Relay { generation, shard, message }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(shard, %error, "the media relay speaks nonsense");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_loop_is_slowed_and_a_stable_relay_forgiven() {
+        let mut backoff = Backoff::default();
+        let short = Duration::from_secs(1);
+        let waits: Vec<u128> = (0..9).map(|_| backoff.after(short).as_millis()).collect();
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(backoff.after(RELAY_STABLE), Duration::ZERO);
+        assert_eq!(backoff.after(short), Duration::ZERO);
+        assert_eq!(backoff.after(short), RELAY_BACKOFF_FIRST);
+    }
+}
