@@ -2,8 +2,11 @@
 
 use std::cmp::Reverse;
 
-use client_wire::error::{code, ApiError};
-use model::{channel_permissions, guild_permissions, Channel, ChannelId, Member, Permissions, Role, RoleId, UnixMs, UserId};
+use client_wire::error::{ApiError, code};
+use model::{
+    Channel, ChannelId, Member, Permissions, Role, RoleId, UnixMs, UserId, channel_permissions,
+    guild_permissions,
+};
 
 use crate::GuildCore;
 
@@ -23,7 +26,9 @@ impl Who {
 
     /// For what only a user can do, such as to write a message.
     pub fn require_user(self) -> Result<UserId, ApiError> {
-        self.user.ok_or_else(|| ApiError::new(403, code::UNAUTHORIZED, "This needs a user; an operator's key has none"))
+        self.user.ok_or_else(|| {
+            ApiError::new(403, code::UNAUTHORIZED, "This needs a user; an operator's key has none")
+        })
     }
 }
 
@@ -61,7 +66,8 @@ impl GuildCore {
         if who.operator {
             return Ok(Permissions::all());
         }
-        let member = who.user.and_then(|user| self.guild.member(user)).ok_or_else(ApiError::missing_access)?;
+        let member =
+            who.user.and_then(|user| self.guild.member(user)).ok_or_else(ApiError::missing_access)?;
         Ok(guild_permissions(&self.guild, member, now))
     }
 
@@ -73,11 +79,17 @@ impl GuildCore {
     }
 
     /// What `who` may do in the channel; one it cannot see is missing access.
-    pub(crate) fn permissions_in(&self, who: Who, channel: &Channel, now: UnixMs) -> Result<Permissions, ApiError> {
+    pub(crate) fn permissions_in(
+        &self,
+        who: Who,
+        channel: &Channel,
+        now: UnixMs,
+    ) -> Result<Permissions, ApiError> {
         if who.operator {
             return Ok(Permissions::all());
         }
-        let member = who.user.and_then(|user| self.guild.member(user)).ok_or_else(ApiError::missing_access)?;
+        let member =
+            who.user.and_then(|user| self.guild.member(user)).ok_or_else(ApiError::missing_access)?;
         let permissions = channel_permissions(&self.guild, member, &channel.overwrites, now);
         match permissions.contains(Permissions::VIEW_CHANNEL) {
             true => Ok(permissions),
@@ -103,14 +115,17 @@ impl GuildCore {
     /// What a member may do in a channel, for decisions about that member rather than about who asks.
     pub(crate) fn member_permissions_in(&self, user: UserId, channel: ChannelId, now: UnixMs) -> Permissions {
         match (self.guild.member(user), self.guild.channel(channel)) {
-            (Some(member), Some(channel)) => channel_permissions(&self.guild, member, &channel.overwrites, now),
+            (Some(member), Some(channel)) => {
+                channel_permissions(&self.guild, member, &channel.overwrites, now)
+            }
             _ => Permissions::empty(),
         }
     }
 
     pub(crate) fn can_see(&self, user: UserId, channel: &Channel, now: UnixMs) -> bool {
         self.guild.member(user).is_some_and(|member| {
-            channel_permissions(&self.guild, member, &channel.overwrites, now).contains(Permissions::VIEW_CHANNEL)
+            channel_permissions(&self.guild, member, &channel.overwrites, now)
+                .contains(Permissions::VIEW_CHANNEL)
         })
     }
 

@@ -1,6 +1,6 @@
 //! Channels: listing, making, changing, deleting.
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use client_wire::rest::{ChannelBody, Patch};
 use cluster_wire::guilds::{CallResult, Dispatch};
@@ -9,11 +9,12 @@ use model::{Channel, ChannelId, ChannelKind, Permissions, RegionId, UnixMs, Writ
 use crate::access::Who;
 use crate::guild::require_region;
 use crate::limits::{
-    BITRATE_MAX, BITRATE_MIN, CHANNELS_MAX, NAME_CHARS_MAX, TOPIC_CHARS_MAX, USER_LIMIT_STAGE_MAX, USER_LIMIT_VOICE_MAX,
+    BITRATE_MAX, BITRATE_MIN, CHANNELS_MAX, NAME_CHARS_MAX, TOPIC_CHARS_MAX, USER_LIMIT_STAGE_MAX,
+    USER_LIMIT_VOICE_MAX,
 };
-use crate::turn::{created, json, ok, Turn};
+use crate::turn::{Turn, created, json, ok};
 use crate::visibility::Scope;
-use crate::{forms, intent, GuildCore};
+use crate::{GuildCore, forms, intent};
 
 impl GuildCore {
     pub(crate) fn channel_object(&self, channel: &Channel) -> object::Channel {
@@ -23,7 +24,8 @@ impl GuildCore {
     /// Those the caller may see.
     pub(crate) fn list_channels(&self, who: Who, now: UnixMs) -> CallResult {
         self.permissions(who, now)?;
-        let seen = self.guild.channels.iter().filter(|channel| self.permissions_in(who, channel, now).is_ok());
+        let seen =
+            self.guild.channels.iter().filter(|channel| self.permissions_in(who, channel, now).is_ok());
         ok(&seen.map(|channel| self.channel_object(channel)).collect::<Vec<_>>())
     }
 
@@ -34,10 +36,15 @@ impl GuildCore {
     pub(crate) fn create_channel(&mut self, turn: &mut Turn<'_>, who: Who, body: ChannelBody) -> CallResult {
         self.require(who, Permissions::MANAGE_CHANNELS, turn.now)?;
         if self.guild.channels.len() >= CHANNELS_MAX {
-            return Err(ApiError::new(400, code::TOO_MANY_CHANNELS, "Maximum number of guild channels reached"));
+            return Err(ApiError::new(
+                400,
+                code::TOO_MANY_CHANNELS,
+                "Maximum number of guild channels reached",
+            ));
         }
         let kind = ChannelKind::from_number(body.kind.unwrap_or(ChannelKind::Text as u8));
-        let kind = kind.ok_or_else(|| ApiError::field("type", "BASE_TYPE_CHOICES", "No such type of channel here."))?;
+        let kind = kind
+            .ok_or_else(|| ApiError::field("type", "BASE_TYPE_CHOICES", "No such type of channel here."))?;
         forms::required("name", body.name.as_ref())?;
         let mut channel = Channel::new(ChannelId(turn.next_id()), kind, "");
         let same_kind = self.guild.channels.iter().filter(|other| other.kind.is_voice() == kind.is_voice());
@@ -90,7 +97,8 @@ impl GuildCore {
         self.tell_channel(turn, "CHANNEL_DELETE", id);
         self.guild.channels.retain(|other| other.id != id);
         self.hidden.remove(&id);
-        let orphans: Vec<Channel> = self.guild.channels.iter().filter(|c| c.parent == Some(id)).cloned().collect();
+        let orphans: Vec<Channel> =
+            self.guild.channels.iter().filter(|c| c.parent == Some(id)).cloned().collect();
         for orphan in orphans {
             self.put_channel(turn, Channel { parent: None, ..orphan });
         }
@@ -101,7 +109,14 @@ impl GuildCore {
         let audience = self.audience_of(id, turn.now);
         let channel = self.guild.channel(id).expect("told of while it is there");
         let d = json(&self.channel_object(channel));
-        turn.dispatch(Dispatch { t, d, without_content: None, intents: intent::GUILDS, audience, always: None });
+        turn.dispatch(Dispatch {
+            t,
+            d,
+            without_content: None,
+            intents: intent::GUILDS,
+            audience,
+            always: None,
+        });
     }
 
     /// Applies a form to a channel after checking all of it.
@@ -113,7 +128,11 @@ impl GuildCore {
         body: ChannelBody,
     ) -> Result<(), ApiError> {
         if body.kind.is_some_and(|kind| kind != channel.kind as u8) {
-            return Err(ApiError::field("type", "CHANNEL_TYPE_FIXED", "The type of a channel cannot be changed."));
+            return Err(ApiError::field(
+                "type",
+                "CHANNEL_TYPE_FIXED",
+                "The type of a channel cannot be changed.",
+            ));
         }
         if let Some(name) = &body.name {
             channel.name = forms::text("name", name, 1..=NAME_CHARS_MAX)?;

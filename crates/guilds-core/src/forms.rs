@@ -4,7 +4,11 @@ use client_wire::error::ApiError;
 use client_wire::rest::Patch;
 
 /// A text of that many characters after trimming.
-pub(crate) fn text(field: &str, value: &str, chars: std::ops::RangeInclusive<usize>) -> Result<String, ApiError> {
+pub(crate) fn text(
+    field: &str,
+    value: &str,
+    chars: std::ops::RangeInclusive<usize>,
+) -> Result<String, ApiError> {
     let trimmed = value.trim();
     match chars.contains(&trimmed.chars().count()) {
         true => Ok(trimmed.to_owned()),
@@ -35,7 +39,11 @@ pub(crate) fn required<T>(field: &str, value: Option<T>) -> Result<T, ApiError> 
 }
 
 /// Checks the value a patch sets; an empty text clears.
-pub(crate) fn patch_text(field: &str, patch: Patch<String>, chars_max: usize) -> Result<Patch<String>, ApiError> {
+pub(crate) fn patch_text(
+    field: &str,
+    patch: Patch<String>,
+    chars_max: usize,
+) -> Result<Patch<String>, ApiError> {
     match patch {
         Patch::Set(value) if value.trim().is_empty() => Ok(Patch::Clear),
         Patch::Set(value) => text(field, &value, 1..=chars_max).map(Patch::Set),

@@ -3,23 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::{object, rest};
 use cluster_wire::guilds::{Audience, Call, CallResult, Op, Reply};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::{OrderKind, Report};
 use model::{
-    Channel, ChannelId, ChannelKind, Guild, GuildId, Member, Permissions, PresenceStatus, RegionId, ServerId, SessionId,
-    UnixMs, User, UserId, Write,
+    Channel, ChannelId, ChannelKind, Guild, GuildId, Member, Permissions, PresenceStatus, RegionId, ServerId,
+    SessionId, UnixMs, User, UserId, Write,
 };
 
 use crate::access::Who;
 use crate::limits::{GUILD_NAME_CHARS_MIN, MEMBERS_MAX, NAME_CHARS_MAX, VIDEO_USERS_MAX};
 use crate::placement::Placement;
-use crate::turn::{ok, Effect, Moment, Outcome, Turn};
+use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
 use crate::voice::VoiceEntry;
-use crate::{forms, intent, Facts};
+use crate::{Facts, forms, intent};
 
 /// A gateway session that follows the guild.
 #[derive(Debug, Clone, Copy)]
@@ -127,8 +127,13 @@ impl GuildCore {
         let fresh = Self::new(guild, users, self.fencing, self.token_key.clone());
         (self.guild, self.users) = (fresh.guild, fresh.users);
         self.hidden.clear();
-        let strangers: Vec<UserId> =
-            self.attached.keys().chain(self.voice.keys()).filter(|u| !self.guild.members.contains_key(u)).copied().collect();
+        let strangers: Vec<UserId> = self
+            .attached
+            .keys()
+            .chain(self.voice.keys())
+            .filter(|u| !self.guild.members.contains_key(u))
+            .copied()
+            .collect();
         for user in strangers {
             self.drop_stranger(&mut turn, user);
         }
@@ -145,7 +150,9 @@ impl GuildCore {
             }
             Call::VoiceServerPing { user, session, .. } => Ok(self.voice_server_ping(turn, user, session)),
             Call::UpdatePresence { user, status, .. } => self.update_presence(turn, user, status),
-            Call::RequestMembers { user, session, query, .. } => self.request_members(turn, user, session, query),
+            Call::RequestMembers { user, session, query, .. } => {
+                self.request_members(turn, user, session, query)
+            }
             Call::Rest { actor, operator, reason, op } => {
                 self.rest(turn, Who { user: actor, operator }, reason, op)
             }
@@ -217,7 +224,8 @@ impl GuildCore {
         if let rest::Patch::Set(region) = &body.region {
             require_region(turn, region)?;
         }
-        let region = body.region.apply(self.guild.region.as_ref().map(|region| region.0.clone())).map(RegionId);
+        let region =
+            body.region.apply(self.guild.region.as_ref().map(|region| region.0.clone())).map(RegionId);
         let owner = body.owner_id.unwrap_or(self.guild.owner);
         if owner != self.guild.owner {
             if !who.operator && who.user != Some(self.guild.owner) {

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use client_wire::rest::InviteBody;
 use cluster_wire::guilds::CallResult;
 use model::{ChannelId, Invite, Permissions, UnixMs, UserId, Write};
 
 use crate::access::Who;
-use crate::limits::{INVITES_MAX, INVITE_AGE_DEFAULT_S, INVITE_AGE_MAX_S, INVITE_USES_MAX};
-use crate::turn::{ok, Turn};
-use crate::{forms, intent, GuildCore};
+use crate::limits::{INVITE_AGE_DEFAULT_S, INVITE_AGE_MAX_S, INVITE_USES_MAX, INVITES_MAX};
+use crate::turn::{Turn, ok};
+use crate::{GuildCore, forms, intent};
 
 impl GuildCore {
     pub(crate) fn create_invite(
@@ -23,14 +23,16 @@ impl GuildCore {
     ) -> CallResult {
         let inviter = who.user.unwrap_or(self.guild.owner);
         self.require_in(who, channel, Permissions::CREATE_INSTANT_INVITE, turn.now)?;
-        let max_age = forms::number("max_age", body.max_age.unwrap_or(INVITE_AGE_DEFAULT_S), 0..=INVITE_AGE_MAX_S)?;
+        let max_age =
+            forms::number("max_age", body.max_age.unwrap_or(INVITE_AGE_DEFAULT_S), 0..=INVITE_AGE_MAX_S)?;
         let max_uses = forms::number("max_uses", body.max_uses.unwrap_or(0), 0..=INVITE_USES_MAX)?;
         let (alive, spent): (Vec<&Invite>, Vec<&Invite>) =
             turn.facts.invites.iter().partition(|invite| is_alive(invite, turn.now));
         if alive.len() >= INVITES_MAX {
             return Err(ApiError::new(400, code::TOO_MANY_INVITES, "Maximum number of invites reached"));
         }
-        let spent: Vec<Write> = spent.into_iter().map(|invite| Write::DeleteInvite(invite.code.clone())).collect();
+        let spent: Vec<Write> =
+            spent.into_iter().map(|invite| Write::DeleteInvite(invite.code.clone())).collect();
         spent.into_iter().for_each(|write| turn.write(write));
         let invite = Invite {
             code: invite_code(turn.random),
@@ -97,7 +99,8 @@ impl GuildCore {
     /// By whoever manages the channel or the guild.
     pub(crate) fn delete_invite(&mut self, turn: &mut Turn<'_>, who: Who, code: &str) -> CallResult {
         let invite = self.known_invite(turn, code)?.clone();
-        let in_channel = self.require_in(who, invite.channel, Permissions::MANAGE_CHANNELS, turn.now).map(drop);
+        let in_channel =
+            self.require_in(who, invite.channel, Permissions::MANAGE_CHANNELS, turn.now).map(drop);
         in_channel.or_else(|_| self.require(who, Permissions::MANAGE_GUILD, turn.now))?;
         let object = self.invite_object(turn, &invite)?;
         self.end_invite(turn, &invite);

@@ -52,7 +52,7 @@ mod voice;
 #[cfg(test)]
 mod tests;
 
-pub use guild::{found_guild, GuildCore};
-pub use needs::{needs, Facts, Need};
+pub use guild::{GuildCore, found_guild};
+pub use needs::{Facts, Need, needs};
 pub use placement::place;
 pub use turn::{Effect, Moment, Outcome, Servers};

@@ -1,6 +1,6 @@
 //! Members: listing, joining, leaving, and changing one.
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use client_wire::rest::{ModifyMember, Patch};
 use cluster_wire::guilds::{Audience, CallResult, Dispatch};
@@ -9,10 +9,10 @@ use model::{ChannelId, Member, Permissions, RoleId, UnixMs, User, UserId, Write}
 use crate::access::Who;
 use crate::limits::{MEMBERS_MAX, MEMBERS_PAGE_MAX, NICK_CHARS_MAX, TIME_OUT_MAX_MS};
 use crate::timestamp::parse_iso8601;
-use crate::turn::{created, json, ok, Effect, Turn};
+use crate::turn::{Effect, Turn, created, json, ok};
 use crate::visibility::Scope;
 use crate::voice::Entrance;
-use crate::{forms, intent, GuildCore};
+use crate::{GuildCore, forms, intent};
 
 impl GuildCore {
     pub(crate) fn list_members(&self, who: Who, limit: u32, after: UserId, now: UnixMs) -> CallResult {
@@ -178,7 +178,10 @@ impl GuildCore {
             return Ok(());
         }
         let needed = [(mute, Permissions::MUTE_MEMBERS), (deaf, Permissions::DEAFEN_MEMBERS)];
-        let needed = needed.into_iter().filter(|(asked, _)| asked.is_some()).fold(Permissions::empty(), |p, (_, n)| p | n);
+        let needed = needed
+            .into_iter()
+            .filter(|(asked, _)| asked.is_some())
+            .fold(Permissions::empty(), |p, (_, n)| p | n);
         let entry = self.voice.get(&member.user);
         match entry {
             Some(entry) => drop(self.require_in(who, entry.state.channel, needed, turn.now)?),
@@ -207,8 +210,9 @@ impl GuildCore {
         self.require_above(who, member.user)?;
         member.timed_out_until = match until {
             Patch::Set(text) => {
-                let until = parse_iso8601(&text)
-                    .ok_or_else(|| ApiError::field(FIELD, "DATE_TIME_TYPE_PARSE", "Must be an ISO 8601 timestamp."))?;
+                let until = parse_iso8601(&text).ok_or_else(|| {
+                    ApiError::field(FIELD, "DATE_TIME_TYPE_PARSE", "Must be an ISO 8601 timestamp.")
+                })?;
                 if until.0 > turn.now.0 + TIME_OUT_MAX_MS {
                     return Err(ApiError::field(FIELD, "DATE_TIME_TOO_FAR", "At most 28 days from now."));
                 }
@@ -221,7 +225,13 @@ impl GuildCore {
 
     /// The mover needs MOVE_MEMBERS where the member is, and must be able to connect where it sends it. A full channel takes
     /// whom such a mover sends.
-    fn check_move(&self, turn: &Turn<'_>, who: Who, user: UserId, to: Patch<ChannelId>) -> Result<(), ApiError> {
+    fn check_move(
+        &self,
+        turn: &Turn<'_>,
+        who: Who,
+        user: UserId,
+        to: Patch<ChannelId>,
+    ) -> Result<(), ApiError> {
         if to.is_keep() {
             return Ok(());
         }
@@ -234,7 +244,11 @@ impl GuildCore {
         let target = self.require_in(who, to, Permissions::CONNECT | Permissions::MOVE_MEMBERS, turn.now)?;
         match target.kind.is_voice() {
             true => Ok(()),
-            false => Err(ApiError::new(400, code::WRONG_CHANNEL_TYPE, "Cannot execute action on this channel type")),
+            false => Err(ApiError::new(
+                400,
+                code::WRONG_CHANNEL_TYPE,
+                "Cannot execute action on this channel type",
+            )),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use client_wire::rest::MessageBody;
 use cluster_wire::guilds::{Audience, CallResult, Dispatch, Reply};
@@ -11,9 +11,9 @@ use model::{ChannelId, ChannelKind, Message, MessageId, Permissions, RoleId, Use
 
 use crate::access::Who;
 use crate::limits::{BULK_DELETE_MAX, MENTIONS_MAX, MESSAGE_CHARS_MAX, MESSAGE_NONCE_BYTES_MAX};
-use crate::turn::{json, ok, Turn};
+use crate::turn::{Turn, json, ok};
 use crate::visibility::except;
-use crate::{forms, intent, GuildCore};
+use crate::{GuildCore, forms, intent};
 
 const READ: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::READ_MESSAGE_HISTORY);
 const SEND: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::SEND_MESSAGES);
@@ -29,7 +29,13 @@ impl GuildCore {
         ok(&messages.map(|message| self.message_object(turn, message)).collect::<Vec<_>>())
     }
 
-    pub(crate) fn get_message(&self, turn: &Turn<'_>, who: Who, channel: ChannelId, id: MessageId) -> CallResult {
+    pub(crate) fn get_message(
+        &self,
+        turn: &Turn<'_>,
+        who: Who,
+        channel: ChannelId,
+        id: MessageId,
+    ) -> CallResult {
         self.require_in(who, channel, READ, turn.now)?;
         ok(&self.message_object(turn, known_message(turn, channel, id)?))
     }
@@ -46,7 +52,11 @@ impl GuildCore {
         // An operator may do everything, but the author of a message is a member.
         self.known_member(author)?;
         if found.kind == ChannelKind::Category {
-            return Err(ApiError::new(400, code::WRONG_CHANNEL_TYPE, "Cannot execute action on this channel type"));
+            return Err(ApiError::new(
+                400,
+                code::WRONG_CHANNEL_TYPE,
+                "Cannot execute action on this channel type",
+            ));
         }
         let content = checked_content(body.content)?;
         let nonce = body.nonce.filter(|nonce| nonce.to_string().len() <= MESSAGE_NONCE_BYTES_MAX);
@@ -72,7 +82,11 @@ impl GuildCore {
         self.require_in(who, channel, Permissions::VIEW_CHANNEL, turn.now)?;
         let mut message = known_message(turn, channel, id)?.clone();
         if message.author != author {
-            return Err(ApiError::new(403, code::NOT_THE_AUTHOR, "Cannot edit a message authored by another user"));
+            return Err(ApiError::new(
+                403,
+                code::NOT_THE_AUTHOR,
+                "Cannot edit a message authored by another user",
+            ));
         }
         message.content = checked_content(body.content)?;
         message.edited_at = Some(turn.now);
@@ -111,8 +125,13 @@ impl GuildCore {
         if !(2..=BULK_DELETE_MAX).contains(&ids.len()) {
             return Err(forms::bad_length("messages", 2, BULK_DELETE_MAX));
         }
-        let found: Vec<MessageId> =
-            turn.facts.messages.iter().filter(|message| message.channel == channel).map(|message| message.id).collect();
+        let found: Vec<MessageId> = turn
+            .facts
+            .messages
+            .iter()
+            .filter(|message| message.channel == channel)
+            .map(|message| message.id)
+            .collect();
         if found.is_empty() {
             return Ok(Reply::Empty);
         }
@@ -176,7 +195,8 @@ impl GuildCore {
         let mentions = mentions(&message.content);
         let known = |id: &UserId| self.users.get(id).map(object::User::from);
         object.mentions = mentions.users.iter().filter_map(known).collect();
-        object.mention_roles = mentions.roles.into_iter().filter(|role| self.guild.role(*role).is_some()).collect();
+        object.mention_roles =
+            mentions.roles.into_iter().filter(|role| self.guild.role(*role).is_some()).collect();
         object.mention_everyone = mentions.everyone && {
             let permissions = self.member_permissions_in(message.author, message.channel, turn.now);
             permissions.contains(Permissions::MENTION_EVERYONE)
@@ -186,7 +206,12 @@ impl GuildCore {
 }
 
 fn known_as(user: &object::User) -> model::User {
-    model::User { id: user.id, name: user.username.clone(), display_name: user.global_name.clone(), bot: user.bot }
+    model::User {
+        id: user.id,
+        name: user.username.clone(),
+        display_name: user.global_name.clone(),
+        bot: user.bot,
+    }
 }
 
 fn known_message<'a>(turn: &'a Turn<'_>, channel: ChannelId, id: MessageId) -> Result<&'a Message, ApiError> {
@@ -214,8 +239,10 @@ struct Mentions {
 
 /// `<@1>`, `<@!1>` users, `<@&1>` roles, `@everyone` and `@here`; each once, in order.
 fn mentions(content: &str) -> Mentions {
-    let mut found =
-        Mentions { everyone: content.contains("@everyone") || content.contains("@here"), ..Mentions::default() };
+    let mut found = Mentions {
+        everyone: content.contains("@everyone") || content.contains("@here"),
+        ..Mentions::default()
+    };
     for piece in content.split("<@").skip(1) {
         let Some((inside, _)) = piece.split_once('>') else { continue };
         if let Some(role) = inside.strip_prefix('&') {

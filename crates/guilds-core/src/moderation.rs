@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use cluster_wire::guilds::{CallResult, Reply};
-use model::{guild_permissions, Ban, Permissions, UserId, Write};
+use model::{Ban, Permissions, UserId, Write, guild_permissions};
 
 use crate::access::Who;
 use crate::limits::REASON_CHARS_MAX;
-use crate::turn::{ok, Turn};
-use crate::{intent, GuildCore};
+use crate::turn::{Turn, ok};
+use crate::{GuildCore, intent};
 
 impl GuildCore {
     /// Kick, or of oneself: leave. The owner can do neither to itself: it hands the guild on first.
@@ -30,12 +30,19 @@ impl GuildCore {
 
     pub(crate) fn list_bans(&self, turn: &Turn<'_>, who: Who) -> CallResult {
         self.require(who, Permissions::BAN_MEMBERS, turn.now)?;
-        let object = |ban: &Ban| object::Ban { reason: ban.reason.clone(), user: self.user_object(turn, ban.user) };
+        let object =
+            |ban: &Ban| object::Ban { reason: ban.reason.clone(), user: self.user_object(turn, ban.user) };
         ok(&turn.facts.bans.iter().map(object).collect::<Vec<_>>())
     }
 
     /// Also of somebody who is no member (any more).
-    pub(crate) fn ban(&mut self, turn: &mut Turn<'_>, who: Who, user: UserId, reason: Option<String>) -> CallResult {
+    pub(crate) fn ban(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Who,
+        user: UserId,
+        reason: Option<String>,
+    ) -> CallResult {
         self.require(who, Permissions::BAN_MEMBERS, turn.now)?;
         let found = turn.facts.users.iter().find(|found| found.id == user);
         let found = object::User::from(found.ok_or_else(|| ApiError::not_found(code::UNKNOWN_USER, "User"))?);
@@ -72,7 +79,8 @@ impl GuildCore {
     /// Attached users with this permission in the guild at large.
     pub(crate) fn attached_with(&self, wanted: Permissions, turn: &Turn<'_>) -> HashSet<UserId> {
         let attached = self.attached.keys().filter_map(|user| self.guild.member(*user));
-        let able = attached.filter(|member| guild_permissions(&self.guild, member, turn.now).contains(wanted));
+        let able =
+            attached.filter(|member| guild_permissions(&self.guild, member, turn.now).contains(wanted));
         able.map(|member| member.user).collect()
     }
 }

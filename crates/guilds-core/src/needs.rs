@@ -8,7 +8,12 @@ use crate::limits::{BULK_DELETE_MAX, MESSAGES_PAGE_MAX};
 /// One thing to fetch. Where users are behind it (authors, inviters, the banned), they are fetched with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
-    Messages { channel: ChannelId, limit: u32, before: Option<MessageId>, after: Option<MessageId> },
+    Messages {
+        channel: ChannelId,
+        limit: u32,
+        before: Option<MessageId>,
+        after: Option<MessageId>,
+    },
     MessagesById(Vec<MessageId>),
     /// All bans of the guild.
     Bans,

@@ -1,15 +1,15 @@
 //! Permission overwrites of channels.
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::rest::{OverwriteBody, OverwriteEntry};
 use cluster_wire::guilds::{CallResult, Reply};
 use model::{Channel, ChannelId, Overwrite, OverwriteTarget, Permissions, RoleId, UserId};
 
+use crate::GuildCore;
 use crate::access::Who;
 use crate::limits::OVERWRITES_MAX;
 use crate::turn::Turn;
 use crate::visibility::Scope;
-use crate::GuildCore;
 
 impl GuildCore {
     pub(crate) fn put_overwrite(
@@ -33,7 +33,13 @@ impl GuildCore {
         self.replace_overwrites(turn, channel)
     }
 
-    pub(crate) fn delete_overwrite(&mut self, turn: &mut Turn<'_>, who: Who, id: ChannelId, target: u64) -> CallResult {
+    pub(crate) fn delete_overwrite(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Who,
+        id: ChannelId,
+        target: u64,
+    ) -> CallResult {
         let mut channel = self.require_in(who, id, Permissions::MANAGE_ROLES, turn.now)?.clone();
         let at = channel.overwrites.iter().position(|overwrite| raw_id(overwrite.target) == target);
         let at = at.ok_or_else(|| ApiError::not_found(code::UNKNOWN_OVERWRITE, "Overwrite"))?;
@@ -65,9 +71,17 @@ impl GuildCore {
         for entry in entries {
             let target = self.overwrite_target(entry.id.0, entry.kind)?;
             if overwrites.iter().any(|known| known.target == target) {
-                return Err(ApiError::field("permission_overwrites", "DUPLICATE", "One overwrite for each target."));
+                return Err(ApiError::field(
+                    "permission_overwrites",
+                    "DUPLICATE",
+                    "One overwrite for each target.",
+                ));
             }
-            overwrites.push(Overwrite { target, allow: entry.allow.difference(entry.deny), deny: entry.deny });
+            overwrites.push(Overwrite {
+                target,
+                allow: entry.allow.difference(entry.deny),
+                deny: entry.deny,
+            });
         }
         for overwrite in &overwrites {
             let old = channel.overwrites.iter().find(|old| old.target == overwrite.target);

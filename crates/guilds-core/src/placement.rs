@@ -10,7 +10,10 @@ pub(crate) enum Placement {
     Idle,
     /// There are participants but no server to put them on: they were told an endpoint of null.
     Awaiting,
-    On { server: ServerId, endpoint: String },
+    On {
+        server: ServerId,
+        endpoint: String,
+    },
 }
 
 impl Placement {
@@ -31,7 +34,9 @@ pub fn place<'a>(
     servers
         .into_iter()
         .filter(|server| server.is_eligible() && region.is_none_or(|region| server.region == *region))
-        .min_by(|a, b| utilisation(a, b).then(a.load.guilds.cmp(&b.load.guilds)).then_with(|| a.id.cmp(&b.id)))
+        .min_by(|a, b| {
+            utilisation(a, b).then(a.load.guilds.cmp(&b.load.guilds)).then_with(|| a.id.cmp(&b.id))
+        })
         .map(|server| server.id.clone())
 }
 
@@ -43,7 +48,9 @@ fn utilisation(a: &ServerRecord, b: &ServerRecord) -> std::cmp::Ordering {
 
 /// Should a guild leave this living server as soon as there is another?
 pub(crate) fn is_to_be_left(server: &ServerRecord, region: Option<&RegionId>) -> bool {
-    server.draining || server.health == Health::Flooded || region.is_some_and(|region| server.region != *region)
+    server.draining
+        || server.health == Health::Flooded
+        || region.is_some_and(|region| server.region != *region)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Roles, and who has them.
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use client_wire::rest::RoleBody;
 use cluster_wire::guilds::{Audience, CallResult, Reply};
@@ -8,9 +8,9 @@ use model::{Channel, Member, OverwriteTarget, Permissions, Role, RoleId, UnixMs,
 
 use crate::access::Who;
 use crate::limits::{NAME_CHARS_MAX, ROLES_MAX};
-use crate::turn::{ok, Turn};
+use crate::turn::{Turn, ok};
 use crate::visibility::Scope;
-use crate::{forms, intent, GuildCore};
+use crate::{GuildCore, forms, intent};
 
 const COLOR_MAX: u32 = 0xff_ffff;
 
@@ -37,7 +37,13 @@ impl GuildCore {
         ok(&event.role)
     }
 
-    pub(crate) fn modify_role(&mut self, turn: &mut Turn<'_>, who: Who, id: RoleId, body: RoleBody) -> CallResult {
+    pub(crate) fn modify_role(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Who,
+        id: RoleId,
+        body: RoleBody,
+    ) -> CallResult {
         self.require(who, Permissions::MANAGE_ROLES, turn.now)?;
         let mut role = self.known_role(id)?.clone();
         let is_everyone = id == self.guild.id.everyone();
@@ -46,7 +52,11 @@ impl GuildCore {
         }
         let old = role.permissions;
         // The name and looks of everyone's role are not for changing.
-        let body = if is_everyone { RoleBody { permissions: body.permissions, ..RoleBody::default() } } else { body };
+        let body = if is_everyone {
+            RoleBody { permissions: body.permissions, ..RoleBody::default() }
+        } else {
+            body
+        };
         self.fill_role(turn, who, &mut role, body)?;
         let before = (role.permissions != old).then(|| self.sight(Scope::Everything, turn.now));
         let slot = self.guild.roles.iter_mut().find(|slot| slot.id == id).expect("found above");
@@ -70,7 +80,8 @@ impl GuildCore {
         let before = self.sight(Scope::Everything, turn.now);
         self.guild.roles.retain(|role| role.id != id);
         let is_of_role = |overwrite: &model::Overwrite| overwrite.target == OverwriteTarget::Role(id);
-        let with_overwrite = self.guild.channels.iter().filter(|channel| channel.overwrites.iter().any(is_of_role));
+        let with_overwrite =
+            self.guild.channels.iter().filter(|channel| channel.overwrites.iter().any(is_of_role));
         for channel in with_overwrite.cloned().collect::<Vec<Channel>>() {
             let overwrites = channel.overwrites.iter().filter(|o| !is_of_role(o)).copied().collect();
             self.put_channel(turn, Channel { overwrites, ..channel });

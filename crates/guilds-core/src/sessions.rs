@@ -6,13 +6,19 @@ use cluster_wire::guilds::{Audience, CallResult, MembersQuery, Reply};
 use model::{Member, PresenceStatus, SessionId, UserId};
 
 use crate::guild::Session;
-use crate::limits::{CHUNKS_MAX, CHUNK_MEMBERS, CHUNK_USERS_MAX, NONCE_BYTES_MAX, SESSIONS_MAX};
+use crate::limits::{CHUNK_MEMBERS, CHUNK_USERS_MAX, CHUNKS_MAX, NONCE_BYTES_MAX, SESSIONS_MAX};
 use crate::turn::Turn;
-use crate::{intent, GuildCore};
+use crate::{GuildCore, intent};
 
 impl GuildCore {
     /// A session that is attached already gets the guild again.
-    pub(crate) fn attach(&mut self, turn: &mut Turn<'_>, user: UserId, session: SessionId, intents: u64) -> CallResult {
+    pub(crate) fn attach(
+        &mut self,
+        turn: &mut Turn<'_>,
+        user: UserId,
+        session: SessionId,
+        intents: u64,
+    ) -> CallResult {
         if self.guild.member(user).is_none() {
             return Err(ApiError::missing_access());
         }
@@ -62,7 +68,12 @@ impl GuildCore {
         self.presences.remove(&user);
     }
 
-    pub(crate) fn update_presence(&mut self, turn: &mut Turn<'_>, user: UserId, status: PresenceStatus) -> CallResult {
+    pub(crate) fn update_presence(
+        &mut self,
+        turn: &mut Turn<'_>,
+        user: UserId,
+        status: PresenceStatus,
+    ) -> CallResult {
         if !self.attached.contains_key(&user) {
             return Err(ApiError::missing_access());
         }
@@ -103,13 +114,16 @@ impl GuildCore {
             self.members_beginning(prefix).take(limit).collect()
         } else {
             let asked = query.users.iter().take(CHUNK_USERS_MAX);
-            asked.filter_map(|id| self.guild.member(*id).or_else(|| note_missing(&mut not_found, *id))).collect()
+            asked
+                .filter_map(|id| self.guild.member(*id).or_else(|| note_missing(&mut not_found, *id)))
+                .collect()
         };
         let nonce = query.nonce.filter(|nonce| nonce.len() <= NONCE_BYTES_MAX);
         let chunk_count = found.len().div_ceil(CHUNK_MEMBERS).clamp(1, CHUNKS_MAX);
         for index in 0..chunk_count {
             let members = found.iter().skip(index * CHUNK_MEMBERS).take(CHUNK_MEMBERS);
-            let presences = members.clone().filter(|m| query.presences && self.presences.contains_key(&m.user));
+            let presences =
+                members.clone().filter(|m| query.presences && self.presences.contains_key(&m.user));
             let chunk = object::MembersChunk {
                 guild_id: self.guild.id,
                 members: members.clone().map(|member| self.member_object(member)).collect(),
@@ -130,7 +144,8 @@ impl GuildCore {
         self.guild.members.values().filter(move |member| {
             let user = self.user(member.user);
             let names = [Some(&user.name), user.display_name.as_ref(), member.nick.as_ref()];
-            prefix.is_empty() || names.into_iter().flatten().any(|name| name.to_lowercase().starts_with(&prefix))
+            prefix.is_empty()
+                || names.into_iter().flatten().any(|name| name.to_lowercase().starts_with(&prefix))
         })
     }
 }

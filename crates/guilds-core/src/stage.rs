@@ -1,13 +1,13 @@
 //! Voice states by REST: looking one up, and the audience and speakers of stage channels.
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::rest;
 use cluster_wire::guilds::{CallResult, Reply};
 use model::{ChannelKind, Permissions, UnixMs, UserId};
 
-use crate::access::Who;
-use crate::turn::{ok, Turn};
 use crate::GuildCore;
+use crate::access::Who;
+use crate::turn::{Turn, ok};
 
 impl GuildCore {
     pub(crate) fn get_voice_state(&self, who: Who, user: UserId, now: UnixMs) -> CallResult {
@@ -34,7 +34,11 @@ impl GuildCore {
             return Err(unknown_voice_state());
         }
         if channel.kind != ChannelKind::Stage {
-            return Err(ApiError::new(400, code::WRONG_CHANNEL_TYPE, "Cannot execute action on this channel type"));
+            return Err(ApiError::new(
+                400,
+                code::WRONG_CHANNEL_TYPE,
+                "Cannot execute action on this channel type",
+            ));
         }
         let permissions = self.permissions_in(who, channel, turn.now)?;
         let is_own = who.user == Some(user);

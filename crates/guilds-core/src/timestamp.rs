@@ -66,13 +66,21 @@ mod tests {
 
     #[test]
     fn timestamps_are_read_in_every_form_clients_send() {
-        let check = |text: &str, expect: Option<u64>| assert_eq!(parse_iso8601(text).map(|t| t.0), expect, "{text}");
+        let check =
+            |text: &str, expect: Option<u64>| assert_eq!(parse_iso8601(text).map(|t| t.0), expect, "{text}");
         check("1970-01-01T00:00:00Z", Some(0));
         check("2026-11-22T21:06:47.123000+00:00", Some(1_795_381_607_123));
         check("2026-11-22T23:06:47.123+02:00", Some(1_795_381_607_123));
         check("2026-11-22T19:06:47.1-0200", Some(1_795_381_607_100));
         check("2000-02-29T00:00:00Z", Some(951_782_400_000));
-        for bad in ["", "now", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01 00:00:00Z", "1969-12-31T00:00:00Z"] {
+        for bad in [
+            "",
+            "now",
+            "2026-13-01T00:00:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01 00:00:00Z",
+            "1969-12-31T00:00:00Z",
+        ] {
             check(bad, None);
         }
     }

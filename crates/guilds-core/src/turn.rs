@@ -33,11 +33,17 @@ pub enum Effect {
     Joined(UserId),
     /// The user is no member any more.
     Left(UserId),
-    Order { server: ServerId, order: Order },
+    Order {
+        server: ServerId,
+        order: Order,
+    },
     /// The guild was placed on this server: it counts as busier until it says so itself.
     Placed(ServerId),
     /// The user has entered voice here; a person is in one channel overall, so wherever else it was it leaves.
-    EnteredVoice { user: UserId, bot: bool },
+    EnteredVoice {
+        user: UserId,
+        bot: bool,
+    },
     LeftVoice(UserId),
     /// The guild is deleted: this machine has nothing more to do.
     Deleted,
@@ -131,7 +137,9 @@ impl<'a> Turn<'a> {
 
 /// Encodes once.
 pub(crate) fn json(value: &impl Serialize) -> Json {
-    serde_json::value::to_raw_value(value).expect("our objects have string keys and no failing serialisers").into()
+    serde_json::value::to_raw_value(value)
+        .expect("our objects have string keys and no failing serialisers")
+        .into()
 }
 
 pub(crate) fn ok(value: &impl Serialize) -> CallResult {

@@ -6,7 +6,7 @@ use model::{Member, PresenceStatus, User, UserId, VoiceState};
 use crate::guild::Session;
 use crate::limits::{LARGE_GUILD_MEMBERS, ONLINE_LISTED_MAX};
 use crate::turn::Turn;
-use crate::{intent, GuildCore};
+use crate::{GuildCore, intent};
 
 impl GuildCore {
     /// The user behind a member.
@@ -47,9 +47,14 @@ impl GuildCore {
     /// GUILD_CREATE for a session. A large guild lists only oneself, those in voice, and (for sessions that follow
     /// presences) those online.
     pub(crate) fn guild_create(&self, turn: &Turn<'_>, session: Session) -> object::GuildCreate {
-        let me = self.guild.member(session.user).expect("a session is attached only while its user is a member");
-        let channels: Vec<_> =
-            self.guild.channels.iter().filter(|channel| self.can_see(session.user, channel, turn.now)).collect();
+        let me =
+            self.guild.member(session.user).expect("a session is attached only while its user is a member");
+        let channels: Vec<_> = self
+            .guild
+            .channels
+            .iter()
+            .filter(|channel| self.can_see(session.user, channel, turn.now))
+            .collect();
         let voice_states: Vec<_> = self
             .voice
             .values()

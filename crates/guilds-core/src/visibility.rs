@@ -11,7 +11,7 @@ use cluster_wire::guilds::Audience;
 use model::{Channel, ChannelId, UnixMs, UserId};
 
 use crate::turn::Turn;
-use crate::{intent, GuildCore};
+use crate::{GuildCore, intent};
 
 /// How far a change of permissions can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,13 @@ impl GuildCore {
         self.reconcile_voice(turn, scope);
     }
 
-    fn tell_sight(&self, turn: &mut Turn<'_>, channel: ChannelId, gained: HashSet<UserId>, lost: HashSet<UserId>) {
+    fn tell_sight(
+        &self,
+        turn: &mut Turn<'_>,
+        channel: ChannelId,
+        gained: HashSet<UserId>,
+        lost: HashSet<UserId>,
+    ) {
         let Some(found) = self.guild.channel(channel) else { return };
         let object = object::Channel::new(self.guild.id, found);
         turn.tell_users("CHANNEL_DELETE", intent::GUILDS, lost, &object);

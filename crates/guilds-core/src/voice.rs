@@ -15,10 +15,10 @@ use model::{
 };
 
 use crate::limits::{PENDING_GRACE_MS, VOICE_TOKEN_MS};
-use crate::placement::{is_to_be_left, place, Placement};
-use crate::turn::{json, Effect, Turn};
-use crate::visibility::{except, Scope};
-use crate::{intent, GuildCore};
+use crate::placement::{Placement, is_to_be_left, place};
+use crate::turn::{Effect, Turn, json};
+use crate::visibility::{Scope, except};
+use crate::{GuildCore, intent};
 
 #[derive(Debug, Clone)]
 pub(crate) struct VoiceEntry {
@@ -42,7 +42,9 @@ pub(crate) struct VoiceEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     /// Told where to connect, not seen there yet.
-    Pending { since: UnixMs },
+    Pending {
+        since: UnixMs,
+    },
     Live,
     Lost,
 }
@@ -113,7 +115,8 @@ impl GuildCore {
     }
 
     fn is_full(&self, channel: &Channel, but: UserId) -> bool {
-        let others = self.voice.values().filter(|entry| entry.state.channel == channel.id && entry.state.user != but);
+        let others =
+            self.voice.values().filter(|entry| entry.state.channel == channel.id && entry.state.user != but);
         channel.user_limit != 0 && others.count() >= usize::from(channel.user_limit)
     }
 
@@ -180,7 +183,8 @@ impl GuildCore {
     fn judge(&self, entry: &mut VoiceEntry, now: UnixMs) {
         let state = &mut entry.state;
         let permissions = self.member_permissions_in(state.user, state.channel, now);
-        let is_stage = self.guild.channel(state.channel).is_some_and(|channel| channel.kind == ChannelKind::Stage);
+        let is_stage =
+            self.guild.channel(state.channel).is_some_and(|channel| channel.kind == ChannelKind::Stage);
         let may_speak = permissions.contains(Permissions::SPEAK);
         state.suppress = !may_speak || (is_stage && !entry.is_speaker);
         if let Some(member) = self.guild.member(state.user) {
@@ -254,7 +258,8 @@ impl GuildCore {
             self.voice.values().filter(|entry| concerned(entry)).map(|entry| entry.state.user).collect();
         for user in users {
             let entry = &self.voice[&user];
-            let is_voice = self.guild.channel(entry.state.channel).is_some_and(|channel| channel.kind.is_voice());
+            let is_voice =
+                self.guild.channel(entry.state.channel).is_some_and(|channel| channel.kind.is_voice());
             let permissions = self.member_permissions_in(user, entry.state.channel, turn.now);
             let allowed = permissions.contains(Permissions::VIEW_CHANNEL | Permissions::CONNECT);
             if is_voice && (allowed || entry.was_moved) && self.guild.member(user).is_some() {
@@ -266,7 +271,12 @@ impl GuildCore {
     }
 
     /// Gateway op 5.
-    pub(crate) fn voice_server_ping(&mut self, turn: &mut Turn<'_>, user: UserId, session: SessionId) -> Reply {
+    pub(crate) fn voice_server_ping(
+        &mut self,
+        turn: &mut Turn<'_>,
+        user: UserId,
+        session: SessionId,
+    ) -> Reply {
         if self.voice.get(&user).is_none_or(|entry| entry.state.session != session) {
             return Reply::Refused("not in voice with this session");
         }
@@ -278,7 +288,8 @@ impl GuildCore {
     }
 
     pub(crate) fn note_report(&mut self, report: &Report) {
-        let (Report::Live { server, user, session, .. } | Report::Gone { server, user, session, .. }) = report;
+        let (Report::Live { server, user, session, .. } | Report::Gone { server, user, session, .. }) =
+            report;
         if self.placement.server() != Some(server) {
             return;
         }

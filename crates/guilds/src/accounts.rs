@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::{object, rest};
 use cluster_wire::guilds::{Account, Call, CallResult, Event, Json, Op, Reply};
 use model::{GuildId, Permissions, User, UserId};
@@ -16,7 +16,7 @@ use crate::limits::{
     DISPLAY_NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN,
 };
 use crate::service::Registration;
-use crate::shared::{lock, now, storage, Shared};
+use crate::shared::{Shared, lock, now, storage};
 use crate::tokens::{hash, new_token, sha256, strip_prefix};
 
 /// Whose token is this?

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::object;
 use cluster_wire::guilds::{Call, CallResult, Event};
 use cluster_wire::voice::Report;
-use guilds_core::{needs, Effect, Facts, GuildCore, Moment, Need, Outcome, Servers};
+use guilds_core::{Effect, Facts, GuildCore, Moment, Need, Outcome, Servers, needs};
 use model::{Guild, GuildId, Permissions, User, UserId};
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::fleet::Review;
-use crate::shared::{now, storage, Reply, Shared};
+use crate::shared::{Reply, Shared, now, storage};
 use crate::tokens::random;
 
 /// Everything that can happen to a guild.
@@ -71,7 +71,9 @@ struct Counted {
 
 impl Actor {
     async fn load(shared: &Arc<Shared>, guild: GuildId) -> Result<Option<Self>, ApiError> {
-        let Some((found, users)) = fetch_guild(shared, guild).await.map_err(storage)? else { return Ok(None) };
+        let Some((found, users)) = fetch_guild(shared, guild).await.map_err(storage)? else {
+            return Ok(None);
+        };
         let fencing = shared.registry.claim_guild(guild, &shared.config.node).await.map_err(|error| {
             tracing::warn!(%guild, ?error, "the guild could not be claimed");
             ApiError::internal()

@@ -108,7 +108,8 @@ impl Fleet {
 
 /// Load comes with every record and moves nobody; the rest may.
 fn matters(old: &ServerRecord, new: &ServerRecord) -> bool {
-    let fixed = |r: &ServerRecord| (r.region.clone(), r.endpoint.clone(), r.health, r.draining, r.is_eligible());
+    let fixed =
+        |r: &ServerRecord| (r.region.clone(), r.endpoint.clone(), r.health, r.draining, r.is_eligible());
     fixed(old) != fixed(new)
 }
 
@@ -136,9 +137,11 @@ mod tests {
         let link = || VoiceLink::new(mpsc::channel(1).0);
         assert_eq!(fleet.put(record.clone()), None, "not reachable yet");
         assert_eq!(fleet.link(id.clone(), link()), Some(Review::Look));
-        let busier = ServerRecord { load: ServerLoad { participants: 5, ..ServerLoad::default() }, ..record.clone() };
+        let busier =
+            ServerRecord { load: ServerLoad { participants: 5, ..ServerLoad::default() }, ..record.clone() };
         assert_eq!(fleet.put(busier), None);
-        let full = ServerRecord { load: ServerLoad { participants: 10, ..ServerLoad::default() }, ..record.clone() };
+        let full =
+            ServerRecord { load: ServerLoad { participants: 10, ..ServerLoad::default() }, ..record.clone() };
         assert_eq!(fleet.put(full), Some(Review::Look));
         assert_eq!(fleet.put(ServerRecord { draining: true, ..record.clone() }), Some(Review::Look));
         assert_eq!(fleet.link(id.clone(), link()), Some(Review::Lost(id.clone())));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::{object, rest};
 use cluster_wire::guilds::{Call, CallResult, Event, Json, Op, Reply};
 use cluster_wire::record::{Health, ServerRecord};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::accounts;
 use crate::actor::{Input, Question};
 use crate::limits::{GUILDS_PER_USER_MAX, USERS_LISTED_MAX};
-use crate::shared::{now, storage, Shared};
+use crate::shared::{Shared, now, storage};
 
 pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: bool, op: Op) -> CallResult {
     let user = || actor.ok_or_else(|| ApiError::new(403, code::UNAUTHORIZED, "This needs a user"));
@@ -107,7 +107,9 @@ fn server_status(record: &ServerRecord) -> object::VoiceServerStatus {
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Json {
-    serde_json::value::to_raw_value(value).expect("our objects have string keys and no failing serialisers").into()
+    serde_json::value::to_raw_value(value)
+        .expect("our objects have string keys and no failing serialisers")
+        .into()
 }
 
 pub(crate) fn ok(value: &impl Serialize) -> CallResult {

@@ -42,7 +42,8 @@ impl Passwords {
 
     pub async fn hash(&self, password: String) -> Result<String, ApiError> {
         let argon2 = self.argon2();
-        let hashed = self.run(move || argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string())).await?;
+        let hashed =
+            self.run(move || argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string())).await?;
         hashed.map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             ApiError::internal()
@@ -57,7 +58,8 @@ impl Passwords {
                 let _same_work = argon2.hash_password(password.as_bytes());
                 return false;
             };
-            PasswordHash::new(&hash).is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok())
+            PasswordHash::new(&hash)
+                .is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok())
         })
         .await
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Call, CallResult, Op};
 use cluster_wire::link::CallEnvelope;
 use model::{ChannelId, GuildId, UserId};
 use tokio::sync::mpsc;
 
-use crate::shared::{storage, Reply, Shared};
+use crate::shared::{Reply, Shared, storage};
 use crate::{accounts, global};
 
 enum Target {

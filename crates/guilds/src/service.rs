@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cluster_wire::link::{EventSender, GuildsLink, ReportReceiver, ReportSender, VoiceLink, CALLS_MAX};
+use cluster_wire::link::{CALLS_MAX, EventSender, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::Report;
 use model::ServerId;
@@ -76,7 +76,12 @@ pub struct Guilds;
 
 impl Guilds {
     /// Begins to serve. Needs a running tokio runtime.
-    pub fn start(config: GuildsConfig, store: Store, registry: Registry, token_key: TokenKey) -> GuildsHandle {
+    pub fn start(
+        config: GuildsConfig,
+        store: Store,
+        registry: Registry,
+        token_key: TokenKey,
+    ) -> GuildsHandle {
         let shared = Shared::new(config, store, registry, token_key);
         let (calls, calls_in) = mpsc::channel(CALLS_MAX);
         let (reports, reports_in) = mpsc::channel(REPORTS_MAX);
@@ -186,4 +191,3 @@ async fn review(shared: &Arc<Shared>, review: Option<Review>) {
         shared.review(review).await;
     }
 }
-

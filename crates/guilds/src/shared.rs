@@ -4,23 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use client_wire::error::ApiError;
 use cluster_wire::guilds::{Call, CallResult};
 use cluster_wire::token::TokenKey;
-use client_wire::error::ApiError;
 use model::{ChannelId, GuildId, SnowflakeGenerator, UnixMs, UserId};
 use registry::Registry;
 use store::{Store, StoreError};
-use tokio::sync::{mpsc, oneshot, Semaphore};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::GuildsConfig;
 use crate::actor::{self, Input};
 use crate::fleet::{Fleet, Review};
 use crate::gateways::Gateways;
 use crate::limits::{ACTOR_INPUTS_MAX, CHANNELS_KNOWN_MAX, GLOBAL_CALLS_MAX};
 use crate::passwords::Passwords;
 use crate::throttle::Throttle;
-use crate::GuildsConfig;
 
 pub(crate) type Reply = oneshot::Sender<CallResult>;
 
@@ -102,7 +102,9 @@ impl Shared {
         let must_arrive = matches!(call, Call::Detach { .. });
         match self.actor(guild).try_send(Input::Call(call, reply)) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(input) | mpsc::error::TrySendError::Closed(input)) if must_arrive => {
+            Err(mpsc::error::TrySendError::Full(input) | mpsc::error::TrySendError::Closed(input))
+                if must_arrive =>
+            {
                 let shared = Arc::clone(self);
                 // An actor that ended meanwhile is begun anew; it knows no session, so nothing is left to detach there.
                 self.tasks.spawn(async move { shared.actor(guild).send(input).await });
@@ -110,7 +112,8 @@ impl Shared {
             Err(refused) => {
                 if let Input::Call(_, reply) = refused.into_inner() {
                     // A caller that has gone away needs no answer.
-                    let _ = reply.send(Err(ApiError::new(503, 0, "The guild is overloaded. Try again soon.")));
+                    let _ =
+                        reply.send(Err(ApiError::new(503, 0, "The guild is overloaded. Try again soon.")));
                 }
             }
         }
@@ -141,7 +144,9 @@ impl Shared {
 
     /// A person entered voice in `guild`; it leaves wherever else it was.
     pub fn entered_voice(self: &Arc<Self>, user: UserId, guild: GuildId) {
-        let Some(old) = lock(&self.voice_index).insert(user, guild).filter(|old| *old != guild) else { return };
+        let Some(old) = lock(&self.voice_index).insert(user, guild).filter(|old| *old != guild) else {
+            return;
+        };
         let Some(actor) = self.active_actor(old) else { return };
         // Two guilds that wait for room in each other's queue would wait for ever, so a task waits instead.
         self.tasks.spawn(async move { actor.send(Input::LeaveVoice(user)).await });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use client_wire::error::ApiError;
 use client_wire::rest;
 use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, Op, Reply};
-use cluster_wire::link::{EventReceiver, GuildsLink, VoiceLink, EVENTS_MAX, ORDERS_MAX};
+use cluster_wire::link::{EVENTS_MAX, EventReceiver, GuildsLink, ORDERS_MAX, VoiceLink};
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Report};
@@ -127,7 +127,12 @@ impl World {
     /// Until guilds has heard of the server.
     async fn until_known(&self, name: &str) {
         let region = async {
-            while !body(self.operate(Op::AdminServers).await).as_array().unwrap().iter().any(|s| s["id"] == name) {
+            while !body(self.operate(Op::AdminServers).await)
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|s| s["id"] == name)
+            {
                 tokio::task::yield_now().await;
             }
         };
@@ -330,7 +335,8 @@ async fn from_registration_to_a_voice_channel() {
     assert_eq!(state["channel_id"], voice.to_string());
     let (_, server) = world.event("VOICE_SERVER_UPDATE").await;
     assert_eq!(server["endpoint"], "v1.test:443");
-    let token = VoiceToken::verify(server["token"].as_str().unwrap(), &TokenKey::new(b"secret"), now()).unwrap();
+    let token =
+        VoiceToken::verify(server["token"].as_str().unwrap(), &TokenKey::new(b"secret"), now()).unwrap();
     assert_eq!((token.user, token.channel, token.server.0.as_str()), (ann.id, voice, "v1"));
     let order = patient(orders.recv()).await.unwrap();
     assert_eq!((order.guild, order.fencing > 0), (guild, true));
@@ -393,7 +399,11 @@ async fn a_dead_voice_server_is_replaced_and_none_is_awaited() {
 async fn a_person_is_in_one_channel_overall_and_a_bot_in_one_a_guild() {
     let mut world = World::new().await;
     let ann = world.register("ann").await;
-    let made = body(world.rest(Some(ann.id), Op::CreateBot(rest::CreateBot { name: "robot".to_owned(), guild_id: None })).await);
+    let made = body(
+        world
+            .rest(Some(ann.id), Op::CreateBot(rest::CreateBot { name: "robot".to_owned(), guild_id: None }))
+            .await,
+    );
     let bot = Person { id: id(&made["user_id"]), token: String::new(), session: SessionId(7) };
     let (one, _, voice_one) = world.guild_of(&ann).await;
     let (two, _, voice_two) = world.guild_of(&ann).await;
@@ -409,7 +419,10 @@ async fn a_person_is_in_one_channel_overall_and_a_bot_in_one_a_guild() {
     loop {
         let (_, state) = world.event("VOICE_STATE_UPDATE").await;
         if state["channel_id"].is_null() {
-            assert_eq!((&state["user_id"], &state["guild_id"]), (&ann.id.to_string().into(), &one.to_string().into()));
+            assert_eq!(
+                (&state["user_id"], &state["guild_id"]),
+                (&ann.id.to_string().into(), &one.to_string().into())
+            );
             break;
         }
     }
@@ -440,7 +453,10 @@ async fn channels_and_invites_find_their_guild() {
 
     let invite = body(world.rest(Some(ann.id), Op::CreateInvite(text, rest::InviteBody::default())).await);
     let code = invite["code"].as_str().unwrap().to_owned();
-    assert_eq!(body(world.rest(Some(bob.id), Op::GetInvite(code.clone())).await)["guild"]["id"], guild.to_string());
+    assert_eq!(
+        body(world.rest(Some(bob.id), Op::GetInvite(code.clone())).await)["guild"]["id"],
+        guild.to_string()
+    );
     body(world.rest(Some(bob.id), Op::AcceptInvite(code)).await);
     assert_eq!(body(world.rest(Some(bob.id), list).await)[0]["content"], "hello");
     let guilds = body(world.rest(Some(bob.id), Op::ListGuilds).await);

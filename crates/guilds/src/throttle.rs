@@ -52,7 +52,8 @@ impl Throttle {
     fn forget(&mut self, now: Instant) {
         self.names.retain(|_, failures| now.saturating_duration_since(failures.last) <= LOGIN_MEMORY);
         if self.names.len() >= LOGIN_NAMES_MAX {
-            let oldest = self.names.iter().min_by_key(|(_, failures)| failures.last).map(|(name, _)| name.clone());
+            let oldest =
+                self.names.iter().min_by_key(|(_, failures)| failures.last).map(|(name, _)| name.clone());
             oldest.and_then(|name| self.names.remove(&name));
         }
     }
@@ -100,6 +101,8 @@ mod tests {
         assert_eq!(throttle.names.len(), LOGIN_NAMES_MAX);
         let now = start + Duration::from_millis(LOGIN_NAMES_MAX as u64 + 10);
         assert_eq!(throttle.must_wait(start, "name0"), None);
-        assert!(throttle.must_wait(now - LOGIN_WAIT_FIRST, &format!("name{}", LOGIN_NAMES_MAX + 9)).is_some());
+        assert!(
+            throttle.must_wait(now - LOGIN_WAIT_FIRST, &format!("name{}", LOGIN_NAMES_MAX + 9)).is_some()
+        );
     }
 }

@@ -3,9 +3,9 @@
 //! `<user id>.<issued at>.<32 random bytes>`, each base64url: the three parts some client libraries insist on. Only the random
 //! part is secret; the database holds the SHA-256 of the whole, so a stolen database signs nobody in.
 
-use aws_lc_rs::digest::{digest, SHA256};
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::{UnixMs, UserId};
 
 use crate::limits::TOKEN_CHARS_MAX;

@@ -35,9 +35,13 @@ fn a_message_reaches_those_who_see_the_channel() {
         Effect::Dispatch(dispatch) => dispatch.without_content.clone(),
         _ => None,
     });
-    let others: serde_json::Value = serde_json::from_str(others.expect("others may lack the intent").get()).unwrap();
+    let others: serde_json::Value =
+        serde_json::from_str(others.expect("others may lack the intent").get()).unwrap();
     assert_eq!(others["content"], "");
-    assert_eq!(world.core.guild.channel(TEXT).unwrap().last_message.unwrap().to_string(), event["id"].as_str().unwrap());
+    assert_eq!(
+        world.core.guild.channel(TEXT).unwrap().last_message.unwrap().to_string(),
+        event["id"].as_str().unwrap()
+    );
     assert_eq!(body(&sent)["guild_id"], serde_json::Value::Null);
     world.check_invariants();
 }
@@ -64,7 +68,9 @@ fn what_cannot_be_sent_is_refused() {
 #[test]
 fn mentioning_everyone_needs_its_permission() {
     let mut world = World::attached();
-    let says = |world: &mut World| body(&world.rest(ANN, Op::CreateMessage(TEXT, say("@everyone"))))["mention_everyone"].clone();
+    let says = |world: &mut World| {
+        body(&world.rest(ANN, Op::CreateMessage(TEXT, say("@everyone"))))["mention_everyone"].clone()
+    };
     assert_eq!(says(&mut world), false);
     world.grant(EVERYONE, Permissions::MENTION_EVERYONE);
     assert_eq!(says(&mut world), true);

@@ -19,8 +19,8 @@ use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Report};
 use model::{
-    Channel, ChannelId, ChannelKind, Guild, GuildId, Member, Overwrite, OverwriteTarget, Permissions, RegionId, Role,
-    RoleId, ServerId, SessionId, UnixMs, User, UserId, VoiceFlags, Write,
+    Channel, ChannelId, ChannelKind, Guild, GuildId, Member, Overwrite, OverwriteTarget, Permissions,
+    RegionId, Role, RoleId, ServerId, SessionId, UnixMs, User, UserId, VoiceFlags, Write,
 };
 
 use crate::{Effect, Facts, GuildCore, Moment, Outcome, Servers};
@@ -252,7 +252,8 @@ impl World {
             assert!(core.sessions.contains_key(&entry.state.session), "{user:?} is in voice with no session");
         }
         assert_eq!(core.voice.is_empty(), core.placement == crate::placement::Placement::Idle);
-        let told: BTreeSet<_> = self.obeyed.iter().filter(|(_, held)| !held.is_empty()).map(|(id, _)| id).collect();
+        let told: BTreeSet<_> =
+            self.obeyed.iter().filter(|(_, held)| !held.is_empty()).map(|(id, _)| id).collect();
         let right = core.placement.server().into_iter().collect::<BTreeSet<_>>();
         assert_eq!(told, right, "participants are on the guild's server and nowhere else");
         if let Some(server) = core.placement.server() {
@@ -260,7 +261,8 @@ impl World {
                 .voice
                 .values()
                 .map(|entry| {
-                    let (user, session, channel) = (entry.state.user, entry.state.session, entry.state.channel);
+                    let (user, session, channel) =
+                        (entry.state.user, entry.state.session, entry.state.channel);
                     (user, Participant { user, session, channel, rights: entry.rights })
                 })
                 .collect();
@@ -274,7 +276,11 @@ impl World {
         for (channel, hidden) in &core.hidden {
             let found = core.guild.channel(*channel).expect("nothing is kept of deleted channels");
             for user in core.attached.keys() {
-                assert_eq!(hidden.contains(user), !core.can_see(*user, found, self.now), "{user:?} in {channel:?}");
+                assert_eq!(
+                    hidden.contains(user),
+                    !core.can_see(*user, found, self.now),
+                    "{user:?} in {channel:?}"
+                );
             }
         }
     }
@@ -309,7 +315,12 @@ fn order_line(kind: &OrderKind) -> String {
             format!("push {users:?}")
         }
         OrderKind::Put(p) => {
-            let rights = [(p.rights.speak, 's'), (p.rights.hear, 'h'), (p.rights.video, 'v'), (p.rights.priority, 'p')];
+            let rights = [
+                (p.rights.speak, 's'),
+                (p.rights.hear, 'h'),
+                (p.rights.video, 'v'),
+                (p.rights.priority, 'p'),
+            ];
             let rights: String = rights.iter().filter(|(has, _)| *has).map(|(_, letter)| letter).collect();
             format!("put {} in {} may {rights}", p.user.0, p.channel.0)
         }
@@ -372,7 +383,9 @@ pub fn body(outcome: &Outcome) -> serde_json::Value {
 /// The payloads of all dispatches of this name.
 pub fn payloads(outcome: &Outcome, t: &str) -> Vec<serde_json::Value> {
     let dispatches = outcome.effects.iter().filter_map(|effect| match effect {
-        Effect::Dispatch(dispatch) if dispatch.t == t => Some(serde_json::from_str(dispatch.d.get()).unwrap()),
+        Effect::Dispatch(dispatch) if dispatch.t == t => {
+            Some(serde_json::from_str(dispatch.d.get()).unwrap())
+        }
         _ => None,
     });
     dispatches.collect()

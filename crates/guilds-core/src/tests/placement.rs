@@ -15,7 +15,10 @@ fn without_a_server_the_guild_awaits_one_and_tells_when_it_comes() {
     expect(&world.join(BOB, ROOM), &["entered 3", "STATE 3 in 203", "SERVER null to session 3"]);
     assert!(world.core.is_awaiting());
     let came = world.add_server(server("b"));
-    expect(&came, &["placed b", "order b: push [2, 3]", "SERVER b:443 to session 2", "SERVER b:443 to session 3"]);
+    expect(
+        &came,
+        &["placed b", "order b: push [2, 3]", "SERVER b:443 to session 2", "SERVER b:443 to session 3"],
+    );
     assert_eq!(token(&world, &came).server.0, "b");
     world.check_invariants();
 }
@@ -80,7 +83,10 @@ fn a_draining_or_flooded_server_is_left_and_closed_last() {
         world.join(ANN, LOBBY);
         world.add_server(ServerRecord { capacity: 1_000, ..server("b") });
         world.servers.get_mut(&ServerId("a".to_owned())).unwrap().load.participants = 1;
-        let moved = world.add_server(ServerRecord { load: ServerLoad { participants: 1, ..ServerLoad::default() }, ..bad });
+        let moved = world.add_server(ServerRecord {
+            load: ServerLoad { participants: 1, ..ServerLoad::default() },
+            ..bad
+        });
         let mut told = vec!["placed b", "order b: push [2]", "SERVER b:443 to session 2"];
         if same_endpoint {
             told.push("order a: drop");
@@ -95,7 +101,8 @@ fn a_change_of_region_is_the_same_move() {
     let far = ServerRecord { region: RegionId("far".to_owned()), ..server("f") };
     world.add_server(far);
     world.join(ANN, LOBBY);
-    let region = |region: &str| ModifyGuild { region: Patch::Set(region.to_owned()), ..ModifyGuild::default() };
+    let region =
+        |region: &str| ModifyGuild { region: Patch::Set(region.to_owned()), ..ModifyGuild::default() };
     assert_eq!(error(&world.rest(ANN, Op::ModifyGuild(GUILD, region("far")))), (403, 50013));
     assert_eq!(error(&world.rest(OWNER, Op::ModifyGuild(GUILD, region("moon")))), (400, 50035));
     let moved = world.rest(OWNER, Op::ModifyGuild(GUILD, region("far")));

@@ -116,7 +116,9 @@ fn take(world: &mut World, step: Step) -> Option<Outcome> {
         Step::Attach(user, n) => world.attach(user, nth(user, n), ALL_INTENTS),
         Step::Detach(user, n) => world.call(Call::Detach { guild: GUILD, user, session: nth(user, n) }),
         Step::Voice(user, n, channel, flags) => return Some(voice(world, user, n, channel, flags)),
-        Step::Ping(user, n) => world.call(Call::VoiceServerPing { guild: GUILD, user, session: nth(user, n) }),
+        Step::Ping(user, n) => {
+            world.call(Call::VoiceServerPing { guild: GUILD, user, session: nth(user, n) })
+        }
         Step::Live(user) | Step::Gone(user) => {
             let known = world.core.voice.contains_key(&user) && world.core.placement.server().is_some();
             match (known, step) {

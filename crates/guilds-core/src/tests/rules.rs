@@ -40,7 +40,10 @@ fn forms_of_channels_are_checked() {
     check(ChannelBody { topic: Patch::Set("t".repeat(1_025)), ..voice() }, form);
     let entry = |id| OverwriteEntry { id, kind: 0, allow: Permissions::empty(), deny: Permissions::SPEAK };
     check(ChannelBody { permission_overwrites: Some(vec![entry(EVERYONE)]), ..voice() }, Ok(()));
-    check(ChannelBody { permission_overwrites: Some(vec![entry(EVERYONE), entry(EVERYONE)]), ..voice() }, form);
+    check(
+        ChannelBody { permission_overwrites: Some(vec![entry(EVERYONE), entry(EVERYONE)]), ..voice() },
+        form,
+    );
     check(ChannelBody { permission_overwrites: Some(vec![entry(RoleId(9))]), ..voice() }, Err((404, 10011)));
 }
 
@@ -99,10 +102,12 @@ fn hidden_channels_are_not_told_of_and_appear_when_they_may_be_seen() {
     assert_eq!(list.as_array().unwrap().len(), 3);
 
     // By an overwrite of one's own, by a role, and back.
-    let allow = OverwriteBody { id: None, kind: 1, allow: Permissions::VIEW_CHANNEL, deny: Permissions::empty() };
+    let allow =
+        OverwriteBody { id: None, kind: 1, allow: Permissions::VIEW_CHANNEL, deny: Permissions::empty() };
     let allowed = world.rest(OWNER, Op::PutOverwrite { channel: TEXT, id: ANN.0, body: allow });
     expect(&allowed, &["CHANNEL_UPDATE but {3, 4, 5}", "CHANNEL_CREATE to {2}"]);
-    let role = OverwriteBody { id: None, kind: 0, allow: Permissions::VIEW_CHANNEL, deny: Permissions::empty() };
+    let role =
+        OverwriteBody { id: None, kind: 0, allow: Permissions::VIEW_CHANNEL, deny: Permissions::empty() };
     expect(
         &world.rest(OWNER, Op::PutOverwrite { channel: TEXT, id: LOW.0, body: role }),
         &["CHANNEL_UPDATE but {3, 4, 5}"],

@@ -19,7 +19,8 @@ fn a_session_gets_the_guild_before_anything_else() {
     assert_eq!(create["large"], false);
     assert_eq!(create["member_count"], 5);
     assert_eq!(create["members"].as_array().unwrap().len(), 5);
-    let channels: Vec<&str> = create["channels"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
+    let channels: Vec<&str> =
+        create["channels"].as_array().unwrap().iter().map(|c| c["id"].as_str().unwrap()).collect();
     assert_eq!(channels, ["201", "202", "204"], "the hidden channel is not there");
     assert_eq!(create["voice_states"].as_array().unwrap().len(), 0, "nor is who is in it");
     assert_eq!(create["presences"].as_array().unwrap().len(), 2);
@@ -39,7 +40,8 @@ fn strangers_cannot_attach() {
 #[test]
 fn presence_follows_the_sessions() {
     let mut world = World::attached();
-    let status = |world: &mut World, status| world.call(Call::UpdatePresence { guild: GUILD, user: ANN, status });
+    let status =
+        |world: &mut World, status| world.call(Call::UpdatePresence { guild: GUILD, user: ANN, status });
     let idle = status(&mut world, PresenceStatus::Idle);
     expect(&idle, &["PRESENCE_UPDATE"]);
     let presence = &payloads(&idle, "PRESENCE_UPDATE")[0];
@@ -90,11 +92,15 @@ fn members_come_in_chunks() {
     let ask = |world: &mut World, user, query| {
         world.call(Call::RequestMembers { guild: GUILD, user, session: session(user), query })
     };
-    let whole = MembersQuery { query: Some(String::new()), nonce: Some("n".to_owned()), ..MembersQuery::default() };
+    let whole =
+        MembersQuery { query: Some(String::new()), nonce: Some("n".to_owned()), ..MembersQuery::default() };
     let chunks = payloads(&ask(&mut world, ANN, whole.clone()), "GUILD_MEMBERS_CHUNK");
     let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk["members"].as_array().unwrap().len()).collect();
     assert_eq!(sizes, [1_000, 255]);
-    assert_eq!((&chunks[1]["chunk_index"], &chunks[1]["chunk_count"], &chunks[1]["nonce"]), (&1.into(), &2.into(), &"n".into()));
+    assert_eq!(
+        (&chunks[1]["chunk_index"], &chunks[1]["chunk_count"], &chunks[1]["nonce"]),
+        (&1.into(), &2.into(), &"n".into())
+    );
     assert!(refusal(&ask(&mut world, BOB, whole)).is_some(), "the whole list needs its intent");
 
     let named = MembersQuery { users: vec![ANN, UserId(77)], presences: true, ..MembersQuery::default() };
@@ -107,7 +113,11 @@ fn members_come_in_chunks() {
     let chunk = &payloads(&ask(&mut world, BOB, prefix), "GUILD_MEMBERS_CHUNK")[0];
     assert_eq!(chunk["members"].as_array().unwrap().len(), 3);
     let none = MembersQuery { query: Some("zzz".to_owned()), ..MembersQuery::default() };
-    assert_eq!(payloads(&ask(&mut world, BOB, none), "GUILD_MEMBERS_CHUNK").len(), 1, "an empty answer is an answer");
+    assert_eq!(
+        payloads(&ask(&mut world, BOB, none), "GUILD_MEMBERS_CHUNK").len(),
+        1,
+        "an empty answer is an answer"
+    );
 }
 
 #[test]

@@ -5,7 +5,8 @@ use client_wire::rest::{ModifyMember, ModifyVoiceState, Patch};
 use super::*;
 use crate::limits::PENDING_GRACE_MS;
 
-const MUTED: VoiceFlags = VoiceFlags { self_mute: true, self_deaf: false, self_video: false, self_stream: false };
+const MUTED: VoiceFlags =
+    VoiceFlags { self_mute: true, self_deaf: false, self_video: false, self_stream: false };
 const DEAFENED: VoiceFlags = VoiceFlags { self_deaf: true, ..MUTED };
 
 #[test]
@@ -26,7 +27,10 @@ fn the_first_to_join_gets_the_guild_placed_and_is_told_state_before_server() {
     assert_eq!(state["suppress"], false);
 
     let second = world.join(BOB, ROOM);
-    expect(&second, &["order a: put 3 in 203 may shv", "entered 3", "STATE 3 in 203", "SERVER a:443 to session 3"]);
+    expect(
+        &second,
+        &["order a: put 3 in 203 may shv", "entered 3", "STATE 3 in 203", "SERVER a:443 to session 3"],
+    );
     world.check_invariants();
 }
 
@@ -88,7 +92,12 @@ fn reports_of_another_server_or_session_change_nothing() {
     let mut world = World::attached();
     world.join(ANN, LOBBY);
     world.live(ANN);
-    let gone = |server: &str, session| Report::Gone { server: ServerId(server.to_owned()), guild: GUILD, user: ANN, session };
+    let gone = |server: &str, session| Report::Gone {
+        server: ServerId(server.to_owned()),
+        guild: GUILD,
+        user: ANN,
+        session,
+    };
     world.core.handle_report(&gone("b", session(ANN)));
     world.core.handle_report(&gone("a", SessionId(99)));
     expect(&world.join(ANN, LOBBY), &[]);
@@ -155,7 +164,12 @@ fn a_second_session_of_the_user_takes_over() {
     let taken = world.update(ANN, SessionId(20), Some(LOBBY), VoiceFlags::default());
     expect(
         &taken,
-        &["STATE 2 in 202", "SERVER a:443 to session 20", "order a: remove 2/2", "order a: put 2 in 202 may shv"],
+        &[
+            "STATE 2 in 202",
+            "SERVER a:443 to session 20",
+            "order a: remove 2/2",
+            "order a: put 2 in 202 may shv",
+        ],
     );
     // The first session neither leaves for the second nor takes it along when it ends.
     assert_eq!(refusal(&world.leave(ANN)), Some("not in voice with this session"));
@@ -172,7 +186,8 @@ fn a_second_session_of_the_user_takes_over() {
 #[test]
 fn moderators_mute_deafen_move_and_disconnect() {
     let mut world = World::attached();
-    world.grant(EVERYONE, Permissions::MUTE_MEMBERS | Permissions::DEAFEN_MEMBERS | Permissions::MOVE_MEMBERS);
+    world
+        .grant(EVERYONE, Permissions::MUTE_MEMBERS | Permissions::DEAFEN_MEMBERS | Permissions::MOVE_MEMBERS);
     let mute = || ModifyMember { mute: Some(true), ..ModifyMember::default() };
     assert_eq!(error(&world.modify(BOB, ANN, mute())), (400, 40032));
     world.join(ANN, LOBBY);
@@ -182,7 +197,10 @@ fn moderators_mute_deafen_move_and_disconnect() {
     assert_eq!(body(&muted)["mute"], true);
     expect(&world.modify(BOB, ANN, mute()), &[]);
     let deafen = ModifyMember { deaf: Some(true), ..ModifyMember::default() };
-    expect(&world.modify(BOB, ANN, deafen), &["GUILD_MEMBER_UPDATE", "order a: put 2 in 202 may v", "STATE 2 in 202"]);
+    expect(
+        &world.modify(BOB, ANN, deafen),
+        &["GUILD_MEMBER_UPDATE", "order a: put 2 in 202 may v", "STATE 2 in 202"],
+    );
 
     let move_to = |channel| ModifyMember { channel_id: Patch::Set(channel), ..ModifyMember::default() };
     let moved = world.modify(BOB, ANN, move_to(ROOM));
@@ -212,7 +230,8 @@ fn moderating_voice_needs_its_permissions() {
     let mute = || ModifyMember { mute: Some(true), ..ModifyMember::default() };
     let deafen = || ModifyMember { deaf: Some(true), ..ModifyMember::default() };
     let kick = || ModifyMember { channel_id: Patch::Clear, ..ModifyMember::default() };
-    let all = [(Permissions::MUTE_MEMBERS, 0), (Permissions::DEAFEN_MEMBERS, 1), (Permissions::MOVE_MEMBERS, 2)];
+    let all =
+        [(Permissions::MUTE_MEMBERS, 0), (Permissions::DEAFEN_MEMBERS, 1), (Permissions::MOVE_MEMBERS, 2)];
     for (granted, which) in all {
         check(granted, &mute, which == 0);
         check(granted, &deafen, which == 1);
@@ -234,7 +253,10 @@ fn a_moderator_moves_into_full_and_closed_channels_but_only_where_it_may_connect
     // Who may not connect may not speak either.
     expect(&moved, &["STATE 2 in 203", "SERVER a:443 to session 2", "order a: put 2 in 203 may h"]);
     // What changes later does not throw out whom a moderator has let in.
-    let renamed = rest::RoleBody { permissions: Some(Permissions::MOVE_MEMBERS | Permissions::SPEAK), ..Default::default() };
+    let renamed = rest::RoleBody {
+        permissions: Some(Permissions::MOVE_MEMBERS | Permissions::SPEAK),
+        ..Default::default()
+    };
     world.rest(OWNER, Op::ModifyRole(GUILD, HIGH, renamed));
     assert_eq!(world.core.voice[&ANN].state.channel, ROOM);
     world.check_invariants();
@@ -253,8 +275,10 @@ fn losing_a_permission_acts_at_once() {
         let body = rest::OverwriteBody { id: None, kind: 0, allow: Permissions::empty(), deny: denied };
         let changed = world.rest(OWNER, Op::PutOverwrite { channel: LOBBY, id: EVERYONE.0, body });
         assert!(changed.reply.is_ok());
-        let voice: Vec<String> =
-            trace(&changed).into_iter().filter(|line| line.starts_with("order") || line.starts_with("STATE")).collect();
+        let voice: Vec<String> = trace(&changed)
+            .into_iter()
+            .filter(|line| line.starts_with("order") || line.starts_with("STATE"))
+            .collect();
         assert_eq!(voice, expect_lines, "{denied:?}");
         world.check_invariants();
     };
@@ -296,7 +320,10 @@ fn a_stage_begins_in_the_audience() {
     assert_eq!(error(&world.call(modify(CARL, ANN, suppress(false)))), (403, 50013));
     let invited = world.call(modify(BOB, ANN, suppress(false)));
     expect(&invited, &["order a: put 2 in 204 may shv", "STATE 2 in 204"]);
-    assert_eq!(payloads(&invited, "VOICE_STATE_UPDATE")[0]["request_to_speak_timestamp"], serde_json::Value::Null);
+    assert_eq!(
+        payloads(&invited, "VOICE_STATE_UPDATE")[0]["request_to_speak_timestamp"],
+        serde_json::Value::Null
+    );
     let back = world.call(modify(ANN, ANN, suppress(true)));
     expect(&back, &["order a: put 2 in 204 may hv", "STATE 2 in 204"]);
     // A speaker who leaves comes back to the audience.
@@ -323,7 +350,10 @@ fn a_hidden_channel_swallows_whom_it_takes() {
             "order a: put 2 in 203 may shv",
         ],
     );
-    expect(&world.leave(ANN), &["STATE 2 in null but {4}", "left voice 2", "order a: remove 2/2", "order a: drop"]);
+    expect(
+        &world.leave(ANN),
+        &["STATE 2 in null but {4}", "left voice 2", "order a: remove 2/2", "order a: drop"],
+    );
 }
 
 #[test]
