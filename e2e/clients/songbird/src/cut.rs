@@ -26,7 +26,8 @@ async fn resolve(endpoint: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 fn descriptors() -> Result<Vec<RawFd>, String> {
-    let entries = std::fs::read_dir("/proc/self/fd").map_err(|why| format!("cannot list descriptors: {why}"))?;
+    let entries =
+        std::fs::read_dir("/proc/self/fd").map_err(|why| format!("cannot list descriptors: {why}"))?;
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 

@@ -76,7 +76,6 @@ impl BotState {
 }
 
 pub struct GatewayEvents {
-    pub state: Arc<BotState>,
     pub ready: mpsc::Sender<()>,
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use songbird::driver::CryptoMode;
 
 static MODE: Mutex<Option<CryptoMode>> = Mutex::new(None);
@@ -28,21 +28,18 @@ pub fn was_resumed() -> bool {
 struct Journal;
 
 impl Log for Journal {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let ours = ["songbird", "serenity"].iter().any(|name| metadata.target().starts_with(name));
-        // Spans are logged under targets of their own, and would drown the rest.
-        metadata.level() <= LevelFilter::Warn || ours && !metadata.target().contains("span")
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
         let message = record.args().to_string();
         if record.target() == "songbird::driver::connection" {
             observe(&message);
         }
-        if record.level() <= LevelFilter::Info || std::env::var_os("BOT_DEBUG").is_some() {
+        // serenity logs each of its spans at this level, which tells nothing and drowns the rest.
+        let telling = record.level() <= Level::Info && record.target().starts_with("songbird");
+        if record.level() <= Level::Warn || telling || std::env::var_os("BOT_DEBUG").is_some() {
             eprintln!("{} {}: {message}", record.level(), record.target());
         }
     }

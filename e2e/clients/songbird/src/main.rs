@@ -15,7 +15,7 @@ mod tone;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serenity::all::{Client, GatewayIntents, GuildId};
+use serenity::all::{ClientBuilder, GatewayIntents, GuildId};
 use serenity::http::{Http, HttpBuilder};
 use songbird::tracks::TrackHandle;
 use songbird::{Config, SerenityInit, Songbird, driver::DecodeMode};
@@ -30,9 +30,7 @@ use options::Options;
 #[tokio::main(worker_threads = 2)]
 async fn main() -> std::process::ExitCode {
     journal::install();
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .expect("nothing else installs a provider");
+    rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a provider");
     let options = match Options::from_arguments(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(why) => {
@@ -50,18 +48,17 @@ async fn main() -> std::process::ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), String> {
-    let http = HttpBuilder::new(&options.token)
-        .proxy(options.origin())
-        .ratelimiter_disabled(true)
-        .build();
+    let http = HttpBuilder::new(&options.token).proxy(options.origin()).ratelimiter_disabled(true).build();
     let state = Arc::new(BotState::default());
-    let voice = Songbird::serenity_from_config(Config::default().decode_mode(DecodeMode::Decode(Default::default())));
+    let voice =
+        Songbird::serenity_from_config(Config::default().decode_mode(DecodeMode::Decode(Default::default())));
     let (ready, on_ready) = mpsc::channel(1);
-    let mut client = Client::builder_with_http(http, GatewayIntents::GUILDS | GatewayIntents::GUILD_VOICE_STATES)
-        .event_handler(GatewayEvents { state: state.clone(), ready })
-        .register_songbird_with(voice.clone())
-        .await
-        .map_err(|why| format!("cannot build the client: {why}"))?;
+    let mut client =
+        ClientBuilder::new_with_http(http, GatewayIntents::GUILDS | GatewayIntents::GUILD_VOICE_STATES)
+            .event_handler(GatewayEvents { ready })
+            .register_songbird_with(voice.clone())
+            .await
+            .map_err(|why| format!("cannot build the client: {why}"))?;
     let bot = Bot {
         http: client.http.clone(),
         voice,
@@ -115,11 +112,9 @@ impl Bot {
     async fn carry_out(&mut self, command: Command) -> Result<(), String> {
         match command {
             Command::Join { channel } => self.join(channel.0),
-            Command::Leave => self
-                .voice
-                .leave(self.guild)
-                .await
-                .map_err(|why| format!("cannot leave: {why}"))?,
+            Command::Leave => {
+                self.voice.leave(self.guild).await.map_err(|why| format!("cannot leave: {why}"))?
+            }
             Command::Tone { hz, on } => self.tone(hz, on).await,
             Command::Hear { seconds } => self.hear(Duration::from_secs_f64(seconds)),
             Command::CutVoiceWs => cut::streams_to(&self.voice_endpoint().await?).await?,
@@ -169,10 +164,11 @@ impl Bot {
     async fn report_state(&self) {
         let call = self.voice.get_or_insert(self.guild);
         let call = call.lock().await;
+        let connected = self.state.is_connected();
         emit(&Event::State {
             channel: call.current_channel().map(|id| id.to_string()),
-            connected: self.state.is_connected(),
-            mode: journal::mode(),
+            connected,
+            mode: journal::mode().filter(|_| connected),
         });
     }
 
