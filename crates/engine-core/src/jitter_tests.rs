@@ -32,7 +32,10 @@ impl Bench {
         match self.buffer.pull(now) {
             Pull::Nothing => '-',
             Pull::Play(packet) => if packet.silence { 's' } else { 'p' },
-            Pull::Blend(_) => 'b',
+            Pull::Blend(_) => {
+                assert!(matches!(self.buffer.pull(now), Pull::Play(_)), "what is blended has a follower");
+                'b'
+            }
             Pull::Recover { .. } => 'r',
             Pull::Conceal { .. } => 'c',
         }

@@ -30,6 +30,8 @@ mod gate;
 mod jitter;
 pub mod limits;
 mod mixer;
+#[cfg(test)]
+mod network_tests;
 mod receiver;
 mod sender;
 mod session;

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use transport::{Key, Mode};
 
-use crate::limits::{COMMANDS_MAX, EVENTS_MAX, JOIN_TIMEOUT, MOVE_TIMEOUT};
+use crate::limits::{COMMANDS_MAX, EVENTS_MAX, MOVE_TIMEOUT};
 use crate::media::{Command as MediaCommand, Media, MediaEvent};
 use crate::retry::Retry;
 use crate::{
@@ -40,8 +40,8 @@ pub enum ConnectionState {
 pub enum ClientError {
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    #[error("the channel does not exist or you may not join it (no answer in {} s)", JOIN_TIMEOUT.as_secs())]
-    NoAnswer,
+    #[error("the channel does not exist or you may not join it (no answer in {} s)", .0.as_secs())]
+    NoAnswer(Duration),
     #[error("you were disconnected from the channel")]
     Kicked,
     #[error("the server does not offer the encryption {wanted}; it offers {offered}")]
@@ -60,6 +60,8 @@ pub struct ClientConfig {
     pub encryption: Option<Mode>,
     pub self_mute: bool,
     pub self_deaf: bool,
+    /// How long an answer may take: the gateway's to the wish to join, and the voice server's until there is sound.
+    pub patience: Duration,
     pub media: MediaConfig,
 }
 
@@ -112,6 +114,7 @@ impl Client {
             encryption: config.encryption,
             self_mute: config.self_mute,
             self_deaf: config.self_deaf,
+            patience: config.patience,
             gateway_config: config.gateway,
             gateway,
             media,
@@ -169,6 +172,7 @@ struct Driver {
     encryption: Option<Mode>,
     self_mute: bool,
     self_deaf: bool,
+    patience: Duration,
     gateway_config: GatewayConfig,
     gateway: Gateway,
     media: Media,
@@ -293,7 +297,7 @@ impl Driver {
             token,
             trust: self.gateway_config.trust.clone(),
         };
-        self.deadline = Some(Instant::now() + JOIN_TIMEOUT);
+        self.deadline = Some(Instant::now() + self.patience);
         self.voice = Some(VoiceSignalling::connect(config));
     }
 
@@ -382,7 +386,7 @@ impl Driver {
 
     async fn handle_deadline(&mut self) -> Next {
         if !self.joined && !self.admitted && self.voice.is_none() {
-            return Next::Fail(ClientError::NoAnswer);
+            return Next::Fail(ClientError::NoAnswer(self.patience));
         }
         self.voice = None;
         self.ask().await;
@@ -411,7 +415,7 @@ impl Driver {
     async fn ask(&mut self) {
         let now = Instant::now();
         self.asked_at.get_or_insert(now);
-        self.deadline = Some(now + JOIN_TIMEOUT);
+        self.deadline = Some(now + self.patience);
         self.gateway.set_voice_state(self.guild, Some(self.channel), self.self_mute, self.self_deaf).await;
     }
 

@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use transport::Mode;
 
 use crate::audio::{self, AudioError, Recorder};
+use crate::limits::JOIN_TIMEOUT;
 use crate::{
-    Client, ClientConfig, ClientError, ClientEvent, GatewayConfig, MediaConfig, Play, RestError, Stay, Token, Trust,
+    Client, ClientConfig, ClientError, ClientEvent, ConnectionState, GatewayConfig, MediaConfig, Play, RestError, Stay, Token, Trust,
     TrustError,
 };
 
@@ -52,6 +53,8 @@ pub struct TalkOptions {
     /// Whose certificates to believe instead of the system's authorities.
     pub ca: Option<PathBuf>,
     pub bits_per_second: u32,
+    /// How long an answer may take before it counts as a refusal.
+    pub patience: Duration,
 }
 
 impl TalkOptions {
@@ -71,6 +74,7 @@ impl TalkOptions {
             encryption: None,
             ca: None,
             bits_per_second: 64_000,
+            patience: JOIN_TIMEOUT,
         }
     }
 }
@@ -151,6 +155,7 @@ pub async fn run(options: TalkOptions, stop: impl Future<Output = ()>) -> Result
         encryption: options.encryption,
         self_mute: false,
         self_deaf: false,
+        patience: options.patience,
         media,
     };
     let (client, events) = Client::join(config)?;
@@ -204,7 +209,13 @@ impl Progress {
                     end_at = length.map(|length| Instant::now() + length);
                 }
                 Some(ClientEvent::SourceEnded) if ends_with_file => return Ok(()),
-                Some(ClientEvent::State(state)) => tracing::info!(?state, "connection"),
+                Some(ClientEvent::State(state)) => {
+                    tracing::info!(?state, "connection");
+                    if let Some(states) = &options.states {
+                        // Nobody has to listen.
+                        let _ = states.send(state);
+                    }
+                }
                 Some(ClientEvent::Moved(channel)) => tracing::info!(%channel, "moved"),
                 Some(ClientEvent::Speaking { user, flags }) => tracing::debug!(%user, flags, "speaking"),
                 Some(ClientEvent::SourceEnded) => {}
