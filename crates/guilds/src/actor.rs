@@ -267,7 +267,12 @@ impl Actor {
 }
 
 async fn fetch_guild(shared: &Shared, guild: GuildId) -> Result<Option<(Guild, Vec<User>)>, StoreError> {
-    let Some(found) = shared.store.load_guild(guild).await? else { return Ok(None) };
+    let Some(mut found) = shared.store.load_guild(guild).await? else { return Ok(None) };
+    // A channel's newest message is not written with every message: it follows from them.
+    for channel in &mut found.channels {
+        let newest = shared.store.messages(channel.id, 1, None, None).await?;
+        channel.last_message = newest.first().map(|message| message.id).or(channel.last_message);
+    }
     let ids: Vec<UserId> = found.members.keys().copied().collect();
     let users = shared.store.users(&ids).await?;
     Ok(Some((found, users)))
