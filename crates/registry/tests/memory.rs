@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use model::{GuildId, RegionId, ServerId};
-use registry::{limits, Change, Registry, RegistryError};
-use tokio::time::{timeout, Instant};
+use registry::{Change, Registry, RegistryError, limits};
+use tokio::time::{Instant, timeout};
 
 const TTL: Duration = Duration::from_secs(10);
 

@@ -5,7 +5,7 @@ use sqlx::QueryBuilder;
 
 use crate::backend::{execute, on, row, rows};
 use crate::limits::{MAX_BINDS, MAX_PAGE_ROWS};
-use crate::rows::{bits, clean, name_key, IdRow, PasswordRow, TextRow, UserRow};
+use crate::rows::{IdRow, PasswordRow, TextRow, UserRow, bits, clean, name_key};
 use crate::{CreateUserError, Result, Store, StoreError};
 
 impl Store {
@@ -70,14 +70,17 @@ impl Store {
         match inserted {
             Ok(0) => Err(CreateUserError::NameTaken),
             Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Err(CreateUserError::IdTaken(user.id)),
+            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
+                Err(CreateUserError::IdTaken(user.id))
+            }
             Err(error) => Err(StoreError::from(error).into()),
         }
     }
 
     /// Of the account of that name in any letter case; None if there is none or it has no password.
     pub async fn password_hash(&self, name: &str) -> Result<Option<(UserId, String)>> {
-        const SQL: &str = "SELECT id, password_hash FROM users WHERE name_key = $1 AND password_hash IS NOT NULL";
+        const SQL: &str =
+            "SELECT id, password_hash FROM users WHERE name_key = $1 AND password_hash IS NOT NULL";
         let found = row!(self.backend.read(), PasswordRow, SQL, name_key(name))?;
         Ok(found.map(|row| (row.user(), row.password_hash)))
     }
@@ -89,8 +92,7 @@ impl Store {
 
     /// `hash` is the SHA-256 of the token; the token itself is never stored. Putting it again changes nothing.
     pub async fn put_token(&self, hash: [u8; 32], user: UserId, created_at: UnixMs) -> Result<()> {
-        const SQL: &str =
-            "INSERT INTO tokens (hash, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING";
+        const SQL: &str = "INSERT INTO tokens (hash, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING";
         execute!(self.backend.write(), SQL, hex::encode(hash), bits(user.0), bits(created_at.0))?;
         Ok(())
     }

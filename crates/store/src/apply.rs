@@ -6,7 +6,7 @@ use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use crate::backend::on;
 use crate::limits::MAX_BINDS;
-use crate::plan::{plan, Statement, Table, Value};
+use crate::plan::{Statement, Table, Value, plan};
 use crate::{Result, Store};
 
 impl Store {
@@ -60,7 +60,8 @@ where
     let (keys, rest) = (table.keys.join(", "), table.rest.join(", "));
     let mut query = QueryBuilder::new(format!("INSERT INTO {} ({keys}, {rest}) ", table.name));
     query.push_values(rows, |mut to, row| row.iter().for_each(|value| bind(&mut to, value)));
-    let assignments: Vec<_> = table.rest.iter().map(|column| format!("{column} = excluded.{column}")).collect();
+    let assignments: Vec<_> =
+        table.rest.iter().map(|column| format!("{column} = excluded.{column}")).collect();
     query.push(format!(" ON CONFLICT ({keys}) DO UPDATE SET {}", assignments.join(", ")));
     query
 }

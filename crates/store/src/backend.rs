@@ -4,7 +4,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 
 use crate::limits::{PATIENCE, POSTGRES_CONNECTIONS, SQLITE_READERS};
 use crate::{Result, StoreError};
@@ -15,7 +17,10 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 pub enum Backend {
     /// SQLite takes one writer at a time. Writers queue for the only connection that writes, in order of arrival,
     /// instead of spinning on the file's lock. In memory both are the same connection.
-    Sqlite { read: SqlitePool, write: SqlitePool },
+    Sqlite {
+        read: SqlitePool,
+        write: SqlitePool,
+    },
     Postgres(PgPool),
 }
 
@@ -154,17 +159,9 @@ fn without_password(url: &str) -> String {
 }
 
 async fn open_sqlite_memory() -> Result<Backend, String> {
-    let options = SqliteConnectOptions::from_str("sqlite::memory:").map_err(|e| e.to_string())?.foreign_keys(true);
-    // The database lives as long as its only connection, so that one is never given up.
-    let only = SqlitePoolOptions::new()
-        .min_connections(1)
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .acquire_timeout(PATIENCE)
-        .connect_with(options)
-        .await
-        .map_err(|e| e.to_string())?;
+    let options =
+        SqliteConnectOptions::from_str("sqlite::memory:").map_err(|e| e.to_string())?.foreign_keys(true);
+    let only = sqlite_pool(1).connect_with(options).await.map_err(|e| e.to_string())?;
     MIGRATIONS.run(&only).await.map_err(|e| e.to_string())?;
     Ok(Backend::Sqlite { read: only.clone(), write: only })
 }
@@ -181,11 +178,19 @@ async fn open_sqlite_file(path: &Path) -> Result<Backend, String> {
         // What was answered with success survives a power cut, as it does with PostgreSQL.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE);
-    let pool = |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
-    let write = pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
+    let write = sqlite_pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
     MIGRATIONS.run(&write).await.map_err(|e| e.to_string())?;
-    let read = pool(SQLITE_READERS).connect_with(options.read_only(true)).await.map_err(|e| e.to_string())?;
-    Ok(Backend::Sqlite { read, write })
+    let readers = sqlite_pool(SQLITE_READERS).connect_with(options.read_only(true));
+    Ok(Backend::Sqlite { read: readers.await.map_err(|e| e.to_string())?, write })
+}
+
+/// Connections are never given up: one in memory is the database itself, and one to a file costs nothing while idle.
+fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(PATIENCE)
 }
 
 /// Makes the file readable by its owner alone: it holds password hashes. SQLite's log takes over the file's mode.

@@ -6,7 +6,8 @@ use model::{Ban, Channel, ChannelId, Guild, GuildId, Invite, Member, Role, UserI
 
 use crate::backend::{on, row, rows};
 use crate::rows::{
-    bits, clean, BanRow, ChannelRow, GuildRow, IdRow, InviteRow, MemberRoleRow, MemberRow, OverwriteRow, RoleRow,
+    BanRow, ChannelRow, GuildRow, IdRow, InviteRow, MemberRoleRow, MemberRow, OverwriteRow, RoleRow, bits,
+    clean,
 };
 use crate::{Result, Store};
 
@@ -17,7 +18,8 @@ const CHANNELS: &str = "SELECT id, kind, name, topic, position, parent_id, bitra
     FROM channels WHERE guild_id = $1 ORDER BY id";
 const OVERWRITES: &str = "SELECT o.channel_id, o.target_kind, o.target_id, o.allow_bits, o.deny_bits \
     FROM overwrites o JOIN channels c ON c.id = o.channel_id WHERE c.guild_id = $1 ORDER BY o.channel_id, o.ordinal";
-const MEMBERS: &str = "SELECT user_id, nick, joined_at, mute, deaf, timed_out_until FROM members WHERE guild_id = $1";
+const MEMBERS: &str =
+    "SELECT user_id, nick, joined_at, mute, deaf, timed_out_until FROM members WHERE guild_id = $1";
 const MEMBER_ROLES: &str =
     "SELECT user_id, role_id FROM member_roles WHERE guild_id = $1 ORDER BY user_id, ordinal";
 
@@ -87,7 +89,9 @@ impl Store {
     pub async fn invite(&self, code: &str) -> Result<Option<Invite>> {
         const SQL: &str = "SELECT code, guild_id, channel_id, inviter_id, created_at, expires_at, uses, max_uses \
             FROM invites WHERE code = $1";
-        row!(self.backend.read(), InviteRow, SQL, clean(code).into_owned())?.map(InviteRow::invite).transpose()
+        row!(self.backend.read(), InviteRow, SQL, clean(code).into_owned())?
+            .map(InviteRow::invite)
+            .transpose()
     }
 
     /// Newest first.

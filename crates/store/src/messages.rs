@@ -4,7 +4,7 @@ use model::{ChannelId, Message, MessageId};
 
 use crate::backend::{row, rows};
 use crate::limits::MAX_PAGE_ROWS;
-use crate::rows::{bits, MessageRow};
+use crate::rows::{MessageRow, bits};
 use crate::{Result, Store};
 
 const FOLLOWING: &str = "SELECT id, channel_id, author_id, content, edited_at FROM messages \

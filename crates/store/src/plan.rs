@@ -31,8 +31,15 @@ pub struct Table {
 #[derive(Debug)]
 pub enum Statement {
     /// No two rows have the same key: PostgreSQL refuses to touch a row twice in one statement.
-    Upsert { table: &'static Table, rows: Vec<Vec<Value>> },
-    Delete { table: &'static str, by: &'static [&'static str], keys: Vec<Vec<Value>> },
+    Upsert {
+        table: &'static Table,
+        rows: Vec<Vec<Value>>,
+    },
+    Delete {
+        table: &'static str,
+        by: &'static [&'static str],
+        keys: Vec<Vec<Value>>,
+    },
 }
 
 static GUILDS: Table = Table { name: "guilds", keys: &["id"], rest: &["name", "owner_id", "region"] };
@@ -162,13 +169,10 @@ impl Batch {
             Write::DeleteMessage(_) => self.delete("messages", &["id"], key),
             Write::PutInvite(i) => {
                 let [guild, channel, inviter] = [i.guild.0, i.channel.0, i.inviter.0].map(int);
-                let [created_at, uses, max_uses] = [i.created_at.0, i.uses.into(), i.max_uses.into()].map(int);
+                let [created_at, uses, max_uses] =
+                    [i.created_at.0, i.uses.into(), i.max_uses.into()].map(int);
                 let expires_at = opt_int(i.expires_at.map(|t| t.0));
-                self.upsert(
-                    &INVITES,
-                    key,
-                    [guild, channel, inviter, created_at, expires_at, uses, max_uses],
-                );
+                self.upsert(&INVITES, key, [guild, channel, inviter, created_at, expires_at, uses, max_uses]);
             }
             Write::DeleteInvite(_) => self.delete("invites", &["code"], key),
             Write::PutBan(_, ban) => self.upsert(&BANS, key, [opt_text(ban.reason.as_deref())]),
@@ -290,7 +294,10 @@ mod tests {
         check(&[delete(1), delete(2), delete(3)], "messages-3");
         check(&[member(1, &[]), member(2, &[])], "members+2 member_roles-2");
         check(&[member(1, &[]), member(2, &[8, 9])], "members+2 member_roles-2 member_roles+2");
-        check(&[member(1, &[]), delete(1), member(2, &[])], "members+1 member_roles-1 messages-1 members+1 member_roles-1");
+        check(
+            &[member(1, &[]), delete(1), member(2, &[])],
+            "members+1 member_roles-1 messages-1 members+1 member_roles-1",
+        );
         check(&[Write::DeleteRole(RoleId(8)), Write::DeleteRole(RoleId(9))], "overwrites-2 roles-2");
     }
 
@@ -310,7 +317,8 @@ mod tests {
 
     #[test]
     fn no_table_is_wider_than_the_bound_on_values_assumes() {
-        let tables = [&GUILDS, &ROLES, &CHANNELS, &OVERWRITES, &MEMBERS, &MEMBER_ROLES, &MESSAGES, &INVITES, &BANS];
+        let tables =
+            [&GUILDS, &ROLES, &CHANNELS, &OVERWRITES, &MEMBERS, &MEMBER_ROLES, &MESSAGES, &INVITES, &BANS];
         let widest = tables.iter().map(|t| t.keys.len() + t.rest.len()).max();
         assert_eq!(widest, Some(MAX_COLUMNS));
     }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use model::{
-    Ban, Channel, ChannelId, ChannelKind, GuildId, Invite, Member, Message, MessageId, Overwrite, OverwriteTarget,
-    Permissions, RegionId, Role, RoleId, UnixMs, User, UserId,
+    Ban, Channel, ChannelId, ChannelKind, GuildId, Invite, Member, Message, MessageId, Overwrite,
+    OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId,
 };
 use sqlx::FromRow;
 
@@ -178,7 +178,8 @@ impl OverwriteRow {
             TARGET_MEMBER => OverwriteTarget::Member(UserId(id)),
             other => return Err(StoreError::Unreadable(format!("an overwrite's kind of target is {other}"))),
         };
-        let [allow, deny] = [self.allow_bits, self.deny_bits].map(|n| Permissions::from_bits_retain(unbits(n)));
+        let [allow, deny] =
+            [self.allow_bits, self.deny_bits].map(|n| Permissions::from_bits_retain(unbits(n)));
         Ok(Overwrite { target, allow, deny })
     }
 }

@@ -39,7 +39,8 @@ impl Server {
         ] {
             command.arg("-c").arg(setting);
         }
-        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("setpriv is there");
+        let mut process =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("setpriv is there");
         let log = BufReader::new(process.stderr.take().expect("stderr is piped"));
         let server = Self { process, bin, dir };
         wait_until_ready(log);
@@ -86,7 +87,8 @@ fn wait_until_ready(log: BufReader<std::process::ChildStderr>) {
 /// The newest of Debian's versions, or what PATH has.
 fn find_binaries() -> PathBuf {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let version = |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(|v| v.parse::<u32>().ok());
+    let version =
+        |path: &PathBuf| path.file_name().and_then(OsStr::to_str).and_then(|v| v.parse::<u32>().ok());
     let newest = debian.map(|entry| entry.path()).max_by_key(version).map(|path| path.join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let complete = |dir: &PathBuf| dir.join("initdb").exists() && dir.join("postgres").exists();

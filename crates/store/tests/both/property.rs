@@ -52,7 +52,8 @@ fn region() -> impl Strategy<Value = Option<RegionId>> {
 }
 
 fn overwrite() -> impl Strategy<Value = Overwrite> {
-    let target = prop_oneof![role().prop_map(OverwriteTarget::Role), user().prop_map(OverwriteTarget::Member)];
+    let target =
+        prop_oneof![role().prop_map(OverwriteTarget::Role), user().prop_map(OverwriteTarget::Member)];
     (target, permissions(), permissions()).prop_map(|(target, allow, deny)| Overwrite { target, allow, deny })
 }
 
@@ -81,7 +82,15 @@ fn put_role() -> impl Strategy<Value = Write> {
 }
 
 fn put_member() -> impl Strategy<Value = Write> {
-    (guild(), user(), option::of(text()), vec(role(), 0..3), time(), any::<(bool, bool)>(), option::of(time()))
+    (
+        guild(),
+        user(),
+        option::of(text()),
+        vec(role(), 0..3),
+        time(),
+        any::<(bool, bool)>(),
+        option::of(time()),
+    )
         .prop_map(|(guild, user, nick, roles, joined_at, (mute, deaf), timed_out_until)| {
             Write::PutMember(guild, Member { user, nick, roles, joined_at, mute, deaf, timed_out_until })
         })
@@ -142,7 +151,9 @@ struct Reference {
 impl Reference {
     fn apply(&mut self, write: &Write) {
         match write.clone() {
-            Write::PutGuild { id, name, owner, region } => drop(self.guilds.insert(id, (name, owner, region))),
+            Write::PutGuild { id, name, owner, region } => {
+                drop(self.guilds.insert(id, (name, owner, region)))
+            }
             Write::DeleteGuild(id) => self.delete_guild(id),
             Write::PutChannel(guild, channel) => drop(self.channels.insert(channel.id, (guild, channel))),
             Write::DeleteChannel(id) => self.delete_channel(id),
@@ -163,10 +174,12 @@ impl Reference {
         if self.guilds.remove(&id).is_none() {
             return;
         }
-        let channels: Vec<_> = self.channels.values().filter(|(guild, _)| *guild == id).map(|(_, c)| c.id).collect();
+        let channels: Vec<_> =
+            self.channels.values().filter(|(guild, _)| *guild == id).map(|(_, c)| c.id).collect();
         channels.into_iter().for_each(|channel| self.delete_channel(channel));
         // Overwrites for a role name it without referring to it, so they outlive a role that goes with its guild.
-        let roles: Vec<_> = self.roles.values().filter(|(guild, _)| *guild == id).map(|(_, r)| r.id).collect();
+        let roles: Vec<_> =
+            self.roles.values().filter(|(guild, _)| *guild == id).map(|(_, r)| r.id).collect();
         roles.into_iter().for_each(|role| self.remove_role(role));
         self.members.retain(|(guild, _), _| *guild != id);
         self.invites.retain(|_, invite| invite.guild != id);
@@ -214,7 +227,8 @@ impl Reference {
 
     fn guild(&self, id: GuildId) -> Option<Guild> {
         let (name, owner, region) = self.guilds.get(&id)?.clone();
-        let mut roles: Vec<_> = self.roles.values().filter(|(of, _)| *of == id).map(|(_, r)| r.clone()).collect();
+        let mut roles: Vec<_> =
+            self.roles.values().filter(|(of, _)| *of == id).map(|(_, r)| r.clone()).collect();
         roles.sort_by_key(|role| role.id != id.everyone());
         let channels = self.channels.values().filter(|(of, _)| *of == id).map(|(_, c)| c.clone()).collect();
         let members = self.members.iter().filter(|((of, _), _)| *of == id);
@@ -231,11 +245,13 @@ async fn check(store: &Store, reference: &Reference) -> store::Result<()> {
         let mut invites: Vec<_> = reference.invites.values().filter(|i| i.guild == id).cloned().collect();
         invites.sort_by_key(|invite| std::cmp::Reverse(invite.created_at));
         assert_eq!(store.invites(id).await?, invites);
-        let bans: Vec<_> = reference.bans.iter().filter(|((of, _), _)| *of == id).map(|(_, b)| b.clone()).collect();
+        let bans: Vec<_> =
+            reference.bans.iter().filter(|((of, _), _)| *of == id).map(|(_, b)| b.clone()).collect();
         assert_eq!(store.bans(id).await?, bans);
     }
     for id in (20..=23).map(ChannelId) {
-        let messages = reference.messages.values().rev().filter(|m| m.channel == id).cloned().collect::<Vec<_>>();
+        let messages =
+            reference.messages.values().rev().filter(|m| m.channel == id).cloned().collect::<Vec<_>>();
         assert_eq!(store.messages(id, 100, None, None).await?, messages);
     }
     Ok(())
@@ -257,7 +273,9 @@ pub async fn random_writes_equal_the_reference(store: &Store) {
         match (next.is_consistent(), &result) {
             (true, Ok(())) => (reference, accepted) = (next, accepted + 1),
             (false, Err(StoreError::Refused(_))) => refused += 1,
-            (consistent, _) => panic!("batch {n}: {result:?} where consistency is {consistent}\n{batch:#?}\n{reference:#?}"),
+            (consistent, _) => {
+                panic!("batch {n}: {result:?} where consistency is {consistent}\n{batch:#?}\n{reference:#?}")
+            }
         }
         check(store, &reference).await.unwrap();
     }

@@ -45,7 +45,12 @@ async fn two_processes_may_open_one_file() {
 
 #[tokio::test]
 async fn what_cannot_be_opened_is_named_with_the_reason() {
-    check_refused("mysql://ann:secret@db.example/g", "mysql://ann:…@db.example/g", "neither sqlite: nor postgres:").await;
+    check_refused(
+        "mysql://ann:secret@db.example/g",
+        "mysql://ann:…@db.example/g",
+        "neither sqlite: nor postgres:",
+    )
+    .await;
     check_refused("", "", "neither sqlite: nor postgres:").await;
     check_refused("sqlite:", "sqlite:", "names no file").await;
     check_refused("sqlite:/no/such/folder/g.db", "sqlite:/no/such/folder/g.db", "No such file").await;
@@ -62,7 +67,9 @@ async fn a_file_of_a_newer_version_is_left_alone() {
     let path = dir.path().join("store.db");
     let url = format!("sqlite:{}", path.display());
     Store::open(&url).await.unwrap().close().await;
-    let pool = sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&path)).await.unwrap();
+    let pool = sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&path))
+        .await
+        .unwrap();
     sqlx::query(FROM_THE_FUTURE).execute(&pool).await.unwrap();
     pool.close().await;
     check_refused(&url, &url, "9999").await;

@@ -30,11 +30,13 @@ fn guild() -> Guild {
     let mut guild = Guild::new(GUILD, "Café ☕", ANN);
     guild.region = Some(RegionId("eu-west".to_owned()));
     let mut moderator = Role::new(MODERATOR, "mod", Permissions::MUTE_MEMBERS | Permissions::MOVE_MEMBERS);
-    (moderator.position, moderator.color, moderator.hoist, moderator.mentionable) = (7, 0xff_8800, true, true);
+    (moderator.position, moderator.color, moderator.hoist, moderator.mentionable) =
+        (7, 0xff_8800, true, true);
     guild.roles.extend([moderator, Role::new(GUEST, "guest", Permissions::empty())]);
 
     let mut text = Channel::new(TEXT, ChannelKind::Text, "general");
-    (text.topic, text.parent, text.last_message) = (Some("all of it".to_owned()), Some(CATEGORY), Some(MessageId(9)));
+    (text.topic, text.parent, text.last_message) =
+        (Some("all of it".to_owned()), Some(CATEGORY), Some(MessageId(9)));
     let mut voice = Channel::new(VOICE, ChannelKind::Voice, "lounge");
     (voice.position, voice.bitrate, voice.user_limit) = (3, 96_000, 5);
     voice.region = Some(RegionId("local".to_owned()));
@@ -64,7 +66,13 @@ pub fn writes_of(guild: &Guild) -> Vec<Write> {
 }
 
 fn message(id: u64) -> Message {
-    Message { id: MessageId(id), channel: TEXT, author: BOB, content: format!("message {id}"), edited_at: None }
+    Message {
+        id: MessageId(id),
+        channel: TEXT,
+        author: BOB,
+        content: format!("message {id}"),
+        edited_at: None,
+    }
 }
 
 fn invite(code: &str, created_at: u64) -> Invite {
@@ -247,7 +255,8 @@ pub async fn members_know_their_guilds_and_channels_theirs(store: &Store) {
 pub async fn pages_of_messages(store: &Store) {
     add_guild(store).await;
     let elsewhere = Message { channel: VOICE, ..message(13) };
-    let mut writes: Vec<_> = (10..20).filter(|id| *id != 13).map(|id| Write::PutMessage(message(id))).collect();
+    let mut writes: Vec<_> =
+        (10..20).filter(|id| *id != 13).map(|id| Write::PutMessage(message(id))).collect();
     writes.push(Write::PutMessage(elsewhere));
     store.apply(&writes).await.unwrap();
     let check = async |limit, before: Option<u64>, after: Option<u64>, expect: &[u64]| {
@@ -336,7 +345,8 @@ pub async fn pages_of_users(store: &Store) {
         store.create_user(&person(UserId(id), &format!("user {id}")), None, None).await.unwrap();
     }
     let check = async |after: Option<u64>, limit, expect: &[u64]| {
-        let ids: Vec<_> = store.list_users(after.map(UserId), limit).await.unwrap().iter().map(|u| u.id.0).collect();
+        let ids: Vec<_> =
+            store.list_users(after.map(UserId), limit).await.unwrap().iter().map(|u| u.id.0).collect();
         assert_eq!(ids, expect, "after {after:?}, limit {limit}");
     };
     check(None, 10, &[1, 2, 3, 5]).await;
@@ -381,7 +391,11 @@ pub async fn calls_may_run_at_once(store: &Store) {
     add_guild(store).await;
     let calls = (10..110).map(async |id| {
         store.apply(&[Write::PutMessage(message(id))]).await?;
-        assert_eq!(store.message(MessageId(id)).await?, Some(message(id)), "a call sees what the one before it did");
+        assert_eq!(
+            store.message(MessageId(id)).await?,
+            Some(message(id)),
+            "a call sees what the one before it did"
+        );
         assert!(store.load_guild(GUILD).await?.is_some());
         store.put_token([id as u8; 32], ANN, NOW).await
     });
