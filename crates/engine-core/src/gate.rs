@@ -7,6 +7,8 @@ use crate::limits::{CLOSING_FRAMES, HANGOVER_FRAMES};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     Voice,
+    /// Something, perhaps the beginning of a voice.
+    Sound,
     /// A pause, which may still be within a sentence.
     Pause,
     /// Muted, the key was released, or the source has ended: no waiting.
@@ -32,25 +34,34 @@ pub(crate) enum Gate {
     Shut,
     Open,
     /// Within a pause; frames are still sent.
-    Hanging { left: u32 },
+    Hanging {
+        left: u32,
+    },
     /// Sending the silence frames that end a burst.
-    Closing { left: u32 },
+    Closing {
+        left: u32,
+    },
 }
 
 impl Gate {
     pub(crate) fn handle(&mut self, heard: Heard) -> Do {
         let (next, action) = match (*self, heard) {
             (Self::Shut, Heard::Voice) => (Self::Open, Do::Begin),
-            (Self::Shut, Heard::Pause | Heard::Stop) => (Self::Shut, Do::Nothing),
+            (Self::Shut, Heard::Sound | Heard::Pause | Heard::Stop) => (Self::Shut, Do::Nothing),
 
             (Self::Open | Self::Hanging { .. }, Heard::Voice) => (Self::Open, Do::Send),
-            (Self::Open, Heard::Pause) => (Self::Hanging { left: HANGOVER_FRAMES - 1 }, Do::Send),
-            (Self::Hanging { left: 0 }, Heard::Pause) => Self::close(CLOSING_FRAMES),
-            (Self::Hanging { left }, Heard::Pause) => (Self::Hanging { left: left - 1 }, Do::Send),
+            (Self::Open, Heard::Sound | Heard::Pause) => {
+                (Self::Hanging { left: HANGOVER_FRAMES - 1 }, Do::Send)
+            }
+            (Self::Hanging { left: 0 }, Heard::Sound | Heard::Pause) => Self::close(CLOSING_FRAMES),
+            (Self::Hanging { left }, Heard::Sound | Heard::Pause) => {
+                (Self::Hanging { left: left - 1 }, Do::Send)
+            }
             (Self::Open | Self::Hanging { .. }, Heard::Stop) => Self::close(CLOSING_FRAMES),
 
-            // Receivers have not yet been told that it ended, so it simply goes on.
-            (Self::Closing { .. }, Heard::Voice) => (Self::Open, Do::Send),
+            // Receivers have not yet been told that it ended, so it simply goes on. At the first sound already: what the
+            // silence frames have replaced cannot be sent later.
+            (Self::Closing { .. }, Heard::Voice | Heard::Sound) => (Self::Open, Do::Send),
             (Self::Closing { left }, Heard::Pause | Heard::Stop) => Self::close(left),
         };
         *self = next;
@@ -73,18 +84,25 @@ impl Gate {
 mod tests {
     use super::*;
 
-    /// Inputs: `v` voice, `.` pause, `x` stop. Outputs: `-` nothing, `B` begin, `s` send, `c` close, `E` end.
+    /// Inputs: `v` voice, `o` sound, `.` pause, `x` stop. Outputs: `-` nothing, `B` begin, `s` send, `c` close, `E` end.
     #[track_caller]
     fn check(inputs: &str, expect: &str) {
         let mut gate = Gate::default();
         let got: String = inputs
             .chars()
-            .map(|c| match gate.handle(match c { 'v' => Heard::Voice, '.' => Heard::Pause, _ => Heard::Stop }) {
-                Do::Nothing => '-',
-                Do::Begin => 'B',
-                Do::Send => 's',
-                Do::Close => 'c',
-                Do::End => 'E',
+            .map(|c| {
+                match gate.handle(match c {
+                    'v' => Heard::Voice,
+                    'o' => Heard::Sound,
+                    '.' => Heard::Pause,
+                    _ => Heard::Stop,
+                }) {
+                    Do::Nothing => '-',
+                    Do::Begin => 'B',
+                    Do::Send => 's',
+                    Do::Close => 'c',
+                    Do::End => 'E',
+                }
             })
             .collect();
         assert_eq!(got, expect, "{inputs}");
@@ -92,7 +110,9 @@ mod tests {
 
     #[test]
     fn bursts_begin_hang_and_close() {
-        check("..x.", "----");
+        check("..x.oo", "------");
+        check("vo.o", "Bsss");
+        check("vxxo.", "Bccss");
         check("vv", "Bs");
         check("v.v.", "Bsss");
         check("vx.....", "BccccE-");

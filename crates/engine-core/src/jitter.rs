@@ -59,8 +59,13 @@ pub(crate) enum Pull<'a> {
     /// Decode this, and blend it into the one that follows at once.
     Blend(Packet),
     /// The missing frame can be rebuilt from this packet, which is played afterwards.
-    Recover { samples: u32, from: &'a [u8] },
-    Conceal { samples: u32 },
+    Recover {
+        samples: u32,
+        from: &'a [u8],
+    },
+    Conceal {
+        samples: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +74,10 @@ enum Playout {
     Idle,
     /// Something is buffered, and its time has not come.
     Waiting,
-    Playing { after_silence: bool, starved: u32 },
+    Playing {
+        after_silence: bool,
+        starved: u32,
+    },
 }
 
 /// The newest packet in sequence, against which the next one is measured.
@@ -151,7 +159,9 @@ impl JitterBuffer {
 
     pub(crate) fn handle_packet(&mut self, now: Instant, wire_seq: u16, wire_time: RtpTime, payload: &[u8]) {
         let mut seq = self.unwrapper.peek(wire_seq);
-        if self.newest.is_some_and(|newest| newest.seq.0.abs_diff(seq.0) > SEQ_JUMP_MAX) && self.segment.is_some() {
+        if self.newest.is_some_and(|newest| newest.seq.0.abs_diff(seq.0) > SEQ_JUMP_MAX)
+            && self.segment.is_some()
+        {
             self.restart();
             seq = self.unwrapper.peek(wire_seq);
         }
@@ -209,7 +219,9 @@ impl JitterBuffer {
 
     fn lost_in_segment(&self) -> u64 {
         match (self.segment, self.unwrapper.highest()) {
-            (Some(segment), Some(highest)) => (highest.0 + 1 - segment.first.0).saturating_sub(segment.received),
+            (Some(segment), Some(highest)) => {
+                (highest.0 + 1 - segment.first.0).saturating_sub(segment.received)
+            }
             _ => 0,
         }
     }
@@ -286,8 +298,11 @@ impl JitterBuffer {
         self.playout = Playout::Playing { after_silence: packet.silence, starved: 0 };
         self.since_blend += 1;
         let lateness = self.delay.lateness_us(now, packet.time);
-        let follows = self.next.is_some_and(|next| self.packets.get(&next).is_some_and(|p| p.samples == packet.samples));
-        if !packet.silence && follows && lateness > CATCH_UP_SPEAKING_US && self.since_blend >= CATCH_UP_EVERY {
+        let follows = self
+            .next
+            .is_some_and(|next| self.packets.get(&next).is_some_and(|p| p.samples == packet.samples));
+        if !packet.silence && follows && lateness > CATCH_UP_SPEAKING_US && self.since_blend >= CATCH_UP_EVERY
+        {
             self.since_blend = 0;
             return Pull::Blend(packet);
         }

@@ -31,7 +31,13 @@ impl Bench {
         self.tick += 1;
         match self.buffer.pull(now) {
             Pull::Nothing => '-',
-            Pull::Play(packet) => if packet.silence { 's' } else { 'p' },
+            Pull::Play(packet) => {
+                if packet.silence {
+                    's'
+                } else {
+                    'p'
+                }
+            }
             Pull::Blend(_) => {
                 assert!(matches!(self.buffer.pull(now), Pull::Play(_)), "what is blended has a follower");
                 'b'
@@ -95,7 +101,8 @@ fn lost_silence_frames_cost_nothing() {
 
 #[test]
 fn a_speaker_who_vanishes_is_concealed_for_a_while_and_that_is_no_loss() {
-    let buffer = check(&format!("vvvv{}", ".".repeat(20)), &format!("---pppp{}{}", "c".repeat(10), "-".repeat(7)));
+    let buffer =
+        check(&format!("vvvv{}", ".".repeat(20)), &format!("---pppp{}{}", "c".repeat(10), "-".repeat(7)));
     assert_eq!((buffer.lost(), buffer.counts().concealed), (0, 0));
 }
 

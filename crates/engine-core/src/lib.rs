@@ -35,9 +35,9 @@ mod network_tests;
 mod receiver;
 mod sender;
 mod session;
-mod stream;
 #[cfg(test)]
 mod speech;
+mod stream;
 mod vad;
 
 pub use discovery::{Discovery, DiscoveryReason};
@@ -45,7 +45,7 @@ pub use receiver::Source;
 pub use sender::{CaptureMode, SenderConfig, SenderStats};
 pub use session::{Dropped, Event, Keys, Session, SessionConfig, TimeoutReason};
 pub use stream::StreamStats;
-pub use vad::VoiceActivity;
+pub use vad::{Activity, VoiceActivity};
 
 /// Everything runs at this rate; files and devices are converted at the edge.
 pub const SAMPLE_RATE_HZ: u32 = rtp_wire::SAMPLE_RATE_HZ;

@@ -25,7 +25,11 @@ impl Limiter {
     pub(crate) fn run(&mut self, frame: &mut Frame) {
         let peak = frame.iter().fold(0.0_f32, |peak, s| peak.max(s.abs()));
         let allowed = if peak > CEILING { CEILING / peak } else { 1.0 };
-        let next = if allowed < self.gain { allowed } else { (self.gain + (1.0 - self.gain) * RECOVERY).min(allowed) };
+        let next = if allowed < self.gain {
+            allowed
+        } else {
+            (self.gain + (1.0 - self.gain) * RECOVERY).min(allowed)
+        };
         if self.gain == 1.0 && next == 1.0 {
             return;
         }

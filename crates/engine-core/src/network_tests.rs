@@ -10,7 +10,8 @@ use crate::analysis::{Likeness, compare, strongest_tones};
 use crate::limits::{CLOSING_FRAMES, DELAY_INITIAL, DELAY_MAX};
 use crate::speech::{self, Random};
 use crate::{
-    CaptureMode, Event, FRAME, FRAME_SAMPLES, Frame, Keys, SILENCE, SenderConfig, Session, SessionConfig, StreamStats,
+    CaptureMode, Event, FRAME, FRAME_SAMPLES, Frame, Keys, SILENCE, SenderConfig, Session, SessionConfig,
+    StreamStats,
 };
 use model::UserId;
 
@@ -63,7 +64,12 @@ impl Network {
 }
 
 fn session(now: Instant, ssrc: u32, mode: CaptureMode) -> Session {
-    let sender = SenderConfig { mode, first_seq: u16::MAX - 20, first_time: u32::MAX - 9_999, ..SenderConfig::default() };
+    let sender = SenderConfig {
+        mode,
+        first_seq: u16::MAX - 20,
+        first_time: u32::MAX - 9_999,
+        ..SenderConfig::default()
+    };
     Session::new(now, &SessionConfig { sender }, keys(ssrc))
 }
 
@@ -149,7 +155,9 @@ fn jitter_costs_delay_and_not_packets() {
     let stats = outcome.stats;
     assert_eq!(stats.lost, 0);
     assert!(stats.late * 50 <= stats.received, "{stats:?}");
-    assert!(stats.target_delay >= Duration::from_millis(55) && stats.target_delay <= Duration::from_millis(90));
+    assert!(
+        stats.target_delay >= Duration::from_millis(55) && stats.target_delay <= Duration::from_millis(90)
+    );
     assert!(lag(&outcome) <= Duration::from_millis(190), "{:?}", lag(&outcome));
     assert!(outcome.likeness.fraction >= 0.9, "{:?}", outcome.likeness);
 }
@@ -167,7 +175,10 @@ fn duplicates_are_not_received_twice() {
     let path = Path { duplicates: 0.2, ..Path::default() };
     let outcome = talk(&speech::sentence(15, 4.0), path, 5);
     assert!(outcome.network.duplicated > 10);
-    assert_eq!((outcome.replayed, outcome.stats.received), (outcome.network.duplicated, outcome.network.sent));
+    assert_eq!(
+        (outcome.replayed, outcome.stats.received),
+        (outcome.network.duplicated, outcome.network.sent)
+    );
 }
 
 #[test]
@@ -186,13 +197,16 @@ fn in_silence_nothing_is_sent_but_the_keepalive() {
 }
 
 fn tone(hz: f32, frame: usize) -> Frame {
-    std::array::from_fn(|i| 0.3 * (std::f32::consts::TAU * hz * (frame * FRAME_SAMPLES + i) as f32 / 48_000.0).sin())
+    std::array::from_fn(|i| {
+        0.3 * (std::f32::consts::TAU * hz * (frame * FRAME_SAMPLES + i) as f32 / 48_000.0).sin()
+    })
 }
 
 #[test]
 fn volumes_are_each_listeners_own() {
     let start = Instant::now();
-    let mut speakers = [(session(start, 1, CaptureMode::Always), 440.0), (session(start, 3, CaptureMode::Always), 1_000.0)];
+    let mut speakers =
+        [(session(start, 1, CaptureMode::Always), 440.0), (session(start, 3, CaptureMode::Always), 1_000.0)];
     let mut listener = session(start, 2, CaptureMode::Always);
     listener.set_speaker(Ssrc(1), UserId(10));
     listener.set_speaker(Ssrc(3), UserId(30));

@@ -6,7 +6,7 @@ use rtp_wire::{OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc
 
 use crate::gate::{Do, Gate, Heard};
 use crate::limits::{DATAGRAM_MAX, PRE_ROLL_FRAMES};
-use crate::{FRAME_SAMPLES, Frame, VoiceActivity};
+use crate::{Activity, FRAME_SAMPLES, Frame, VoiceActivity};
 
 /// What decides that a frame is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +33,13 @@ pub struct SenderConfig {
 
 impl Default for SenderConfig {
     fn default() -> Self {
-        Self { mode: CaptureMode::default(), bits_per_second: 64_000, expected_loss_percent: 10, first_seq: 0, first_time: 0 }
+        Self {
+            mode: CaptureMode::default(),
+            bits_per_second: 64_000,
+            expected_loss_percent: 10,
+            first_seq: 0,
+            first_time: 0,
+        }
     }
 }
 
@@ -122,10 +128,11 @@ impl Sender {
 
     fn hear(&mut self, frame: &Frame) -> Heard {
         // The detector hears every frame, or its memory would have holes.
-        let voice = self.mode == CaptureMode::VoiceActivity && self.activity.handle_frame(frame);
+        let activity = (self.mode == CaptureMode::VoiceActivity).then(|| self.activity.handle_frame(frame));
         match self.mode {
             _ if self.muted => Heard::Stop,
-            CaptureMode::VoiceActivity if voice => Heard::Voice,
+            CaptureMode::VoiceActivity if activity == Some(Activity::Voice) => Heard::Voice,
+            CaptureMode::VoiceActivity if activity == Some(Activity::Sound) => Heard::Sound,
             CaptureMode::PushToTalk if self.key_down => Heard::Voice,
             CaptureMode::PushToTalk => Heard::Stop,
             CaptureMode::Always if frame.iter().any(|s| *s != 0.0) => Heard::Voice,
@@ -163,7 +170,8 @@ impl Sender {
 
     fn encode(&mut self, frame: &Frame, time: RtpTime, out: &mut impl FnMut(Sent<'_>)) {
         let mut payload = [0; DATAGRAM_MAX];
-        let len = self.encoder.encode_float(frame, &mut payload).expect("a frame of 20 ms fits any Opus packet");
+        let len =
+            self.encoder.encode_float(frame, &mut payload).expect("a frame of 20 ms fits any Opus packet");
         self.packet(time, &payload[..len], out);
     }
 
@@ -191,7 +199,8 @@ fn encoder(config: &SenderConfig) -> opus::Encoder {
     let application = if music { opus::Application::Audio } else { opus::Application::Voip };
     let configured = || -> opus::Result<opus::Encoder> {
         let mut encoder = opus::Encoder::new(crate::SAMPLE_RATE_HZ, opus::Channels::Mono, application)?;
-        encoder.set_bitrate(opus::Bitrate::Bits(config.bits_per_second.clamp(6_000, 510_000).cast_signed()))?;
+        encoder
+            .set_bitrate(opus::Bitrate::Bits(config.bits_per_second.clamp(6_000, 510_000).cast_signed()))?;
         encoder.set_signal(if music { opus::Signal::Music } else { opus::Signal::Voice })?;
         let loss = i32::from(config.expected_loss_percent.min(100));
         encoder.set_inband_fec(loss > 0 && !music)?;
@@ -209,7 +218,9 @@ mod tests {
     use crate::SILENCE;
 
     fn tone(frame: usize) -> Frame {
-        std::array::from_fn(|i| 0.3 * (std::f32::consts::TAU * 440.0 * (frame * FRAME_SAMPLES + i) as f32 / 48_000.0).sin())
+        std::array::from_fn(|i| {
+            0.3 * (std::f32::consts::TAU * 440.0 * (frame * FRAME_SAMPLES + i) as f32 / 48_000.0).sin()
+        })
     }
 
     /// Runs frames through a sender and gives what came out: speaking flags, and (seq, time, silence) of packets.

@@ -139,7 +139,8 @@ impl Session {
         }
         self.keepalive_at = now + KEEPALIVE;
         let mut buf = vec![0; 8 + transport::Mode::OVERHEAD_MAX];
-        let len = rtcp::write_receiver_report(self.keys.ssrc, &[], &mut buf).expect("an empty report has eight bytes");
+        let len = rtcp::write_receiver_report(self.keys.ssrc, &[], &mut buf)
+            .expect("an empty report has eight bytes");
         match self.keys.security.seal_rtcp(&mut buf, len) {
             Ok(len) => enqueue(&mut self.transmit, &mut self.dropped, buf, len),
             Err(_) => self.dropped.not_sent += 1,

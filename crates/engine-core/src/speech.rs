@@ -59,7 +59,11 @@ impl Syllable {
         Self {
             seconds: random.between(0.1, 0.28),
             pitch_hz: random.between(95.0, 150.0),
-            formants: [random.between(280.0, 850.0), random.between(900.0, 2_300.0), random.between(2_400.0, 3_400.0)],
+            formants: [
+                random.between(280.0, 850.0),
+                random.between(900.0, 2_300.0),
+                random.between(2_400.0, 3_400.0),
+            ],
             hiss: if random.unit() < 0.25 { 1.0 } else { 0.02 },
             silent: random.unit() < 0.12,
         }
@@ -82,7 +86,8 @@ pub(crate) fn sentence(seed: u64, seconds: f32) -> Vec<f32> {
             phase = (phase + to.pitch_hz / SAMPLE_RATE_HZ as f32).fract();
             let buzz = if phase < 0.08 { 1.0 } else { -0.087 };
             let source = buzz * (1.0 - to.hiss * 0.9) + random.between(-1.0, 1.0) * to.hiss;
-            let envelope = if to.silent { 0.0 } else { (std::f32::consts::PI * i as f32 / len as f32).sin().powf(0.4) };
+            let envelope =
+                if to.silent { 0.0 } else { (std::f32::consts::PI * i as f32 / len as f32).sin().powf(0.4) };
             let mut sample = 0.0;
             for (n, resonance) in resonances.iter_mut().enumerate() {
                 let hz = from.formants[n] + (to.formants[n] - from.formants[n]) * along;

@@ -64,14 +64,26 @@ impl Stream {
             let before = self.decoded.len();
             match self.buffer.pull(now) {
                 Pull::Nothing => break,
-                Pull::Play(packet) => decode(&mut self.decoder, &mut self.decoded, &packet.payload, packet.samples, false),
-                Pull::Recover { samples, from } => decode(&mut self.decoder, &mut self.decoded, from, samples, true),
-                Pull::Conceal { samples } => decode(&mut self.decoder, &mut self.decoded, &[], samples, false),
+                Pull::Play(packet) => {
+                    decode(&mut self.decoder, &mut self.decoded, &packet.payload, packet.samples, false)
+                }
+                Pull::Recover { samples, from } => {
+                    decode(&mut self.decoder, &mut self.decoded, from, samples, true)
+                }
+                Pull::Conceal { samples } => {
+                    decode(&mut self.decoder, &mut self.decoded, &[], samples, false)
+                }
                 Pull::Blend(packet) => {
                     decode(&mut self.decoder, &mut self.decoded, &packet.payload, packet.samples, false);
                     if let Pull::Play(follower) = self.buffer.pull(now) {
                         let middle = self.decoded.len();
-                        decode(&mut self.decoder, &mut self.decoded, &follower.payload, follower.samples, false);
+                        decode(
+                            &mut self.decoder,
+                            &mut self.decoded,
+                            &follower.payload,
+                            follower.samples,
+                            false,
+                        );
                         blend(&mut self.decoded, before, middle);
                     }
                 }
@@ -108,7 +120,8 @@ impl Stream {
     }
 
     fn give_back_decoder(&mut self, now: Instant) {
-        let idle = self.buffer.last_arrival().is_none_or(|last| now.saturating_duration_since(last) > DECODER_IDLE);
+        let idle =
+            self.buffer.last_arrival().is_none_or(|last| now.saturating_duration_since(last) > DECODER_IDLE);
         if idle && self.decoded.is_empty() {
             self.decoder = None;
         }
@@ -118,7 +131,8 @@ impl Stream {
 /// Appends `samples` decoded ones; what cannot be decoded is concealed, because only this speaker suffers from it.
 fn decode(decoder: &mut Option<opus::Decoder>, out: &mut Vec<f32>, payload: &[u8], samples: u32, fec: bool) {
     let decoder = decoder.get_or_insert_with(|| {
-        opus::Decoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono).expect("48 kHz mono is a rate and layout of Opus")
+        opus::Decoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono)
+            .expect("48 kHz mono is a rate and layout of Opus")
     });
     let at = out.len();
     let samples = (samples as usize).min(PACKET_SAMPLES_MAX);

@@ -20,6 +20,15 @@ const NOISE_RANGE_DBFS: (f32, f32) = (-90.0, -45.0);
 const SCORE_OPEN: f32 = 0.5;
 const SCORE_HOLD: f32 = 0.3;
 
+/// What a frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    Quiet,
+    /// Something is heard that is not, or not yet, known to be a voice.
+    Sound,
+    Voice,
+}
+
 /// Decides frame by frame; keeps the noise level and the classifier's memory.
 pub struct VoiceActivity {
     detector: Box<earshot::Detector>,
@@ -44,15 +53,19 @@ impl Default for VoiceActivity {
 }
 
 impl VoiceActivity {
-    /// Whether there is voice in `frame`. Frames have to be given without gaps.
-    pub fn handle_frame(&mut self, frame: &Frame) -> bool {
+    /// What is in `frame`. Frames have to be given without gaps.
+    pub fn handle_frame(&mut self, frame: &Frame) -> Activity {
         let level = level_dbfs(frame);
         self.classify(frame);
         let loud = level > LEVEL_MIN_DBFS.max(self.noise_dbfs + ABOVE_NOISE_DB);
         let threshold = if self.active { SCORE_HOLD } else { SCORE_OPEN };
         self.active = loud && self.score >= threshold;
         self.track_noise(level);
-        self.active
+        match (loud, self.active) {
+            (_, true) => Activity::Voice,
+            (true, false) => Activity::Sound,
+            (false, false) => Activity::Quiet,
+        }
     }
 
     /// Keeps the highest score of the windows that ended in this frame, or the last one if none did.
@@ -92,7 +105,11 @@ impl Decimator {
         let cutoff = 0.9 / DECIMATION as f32;
         for (i, tap) in taps.iter_mut().enumerate() {
             let x = i as f32 - middle;
-            let sinc = if x == 0.0 { cutoff } else { (std::f32::consts::PI * cutoff * x).sin() / (std::f32::consts::PI * x) };
+            let sinc = if x == 0.0 {
+                cutoff
+            } else {
+                (std::f32::consts::PI * cutoff * x).sin() / (std::f32::consts::PI * x)
+            };
             let hann = 0.5 - 0.5 * (std::f32::consts::TAU * (i as f32 + 0.5) / TAPS as f32).cos();
             *tap = sinc * hann;
         }
@@ -119,7 +136,7 @@ mod tests {
 
     fn active_frames(frames: impl Iterator<Item = Frame>) -> usize {
         let mut vad = VoiceActivity::default();
-        frames.filter(|frame| vad.handle_frame(frame)).count()
+        frames.filter(|frame| vad.handle_frame(frame) == Activity::Voice).count()
     }
 
     #[test]
@@ -139,7 +156,8 @@ mod tests {
     fn the_decimator_keeps_speech_and_removes_what_would_fold() {
         let level_of = |hz: f32| {
             let mut decimator = Decimator::new();
-            let frame: Frame = std::array::from_fn(|i| (std::f32::consts::TAU * hz * i as f32 / 48_000.0).sin());
+            let frame: Frame =
+                std::array::from_fn(|i| (std::f32::consts::TAU * hz * i as f32 / 48_000.0).sin());
             let out: Vec<f32> = decimator.run(&frame).collect();
             assert_eq!(out.len(), FRAME_SAMPLES / DECIMATION);
             level_dbfs(&out[20..])

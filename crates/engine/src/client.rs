@@ -18,8 +18,8 @@ use crate::limits::{COMMANDS_MAX, EVENTS_MAX, MOVE_TIMEOUT};
 use crate::media::{Command as MediaCommand, Media, MediaEvent};
 use crate::retry::Retry;
 use crate::{
-    Gateway, GatewayConfig, GatewayError, GatewayEvent, GatewayEvents, MediaConfig, MediaReport, OwnVoiceState, Token,
-    VoiceConfig, VoiceEnd, VoiceEvent, VoiceEvents, VoiceSignalling,
+    Gateway, GatewayConfig, GatewayError, GatewayEvent, GatewayEvents, MediaConfig, MediaReport,
+    OwnVoiceState, Token, VoiceConfig, VoiceEnd, VoiceEvent, VoiceEvents, VoiceSignalling,
 };
 
 /// What a person is shown.
@@ -70,8 +70,15 @@ pub enum ClientEvent {
     State(ConnectionState),
     /// The first connection stands; the durations are from the wish to join, and the bytes those of the voice
     /// WebSocket so far.
-    Joined { after: Duration, mode: Mode, voice_bytes: u64 },
-    Speaking { user: UserId, flags: u8 },
+    Joined {
+        after: Duration,
+        mode: Mode,
+        voice_bytes: u64,
+    },
+    Speaking {
+        user: UserId,
+        flags: u8,
+    },
     /// Where a moderator has put us.
     Moved(ChannelId),
     SourceEnded,
@@ -104,7 +111,8 @@ pub struct Client {
 impl Client {
     /// Starts to join, and says by events how that goes.
     pub fn join(config: ClientConfig) -> Result<(Self, mpsc::Receiver<ClientEvent>), ClientError> {
-        let (media, media_events) = Media::start(config.media).map_err(|e| ClientError::Media(e.to_string()))?;
+        let (media, media_events) =
+            Media::start(config.media).map_err(|e| ClientError::Media(e.to_string()))?;
         let (gateway, gateway_events) = Gateway::connect(config.gateway.clone());
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (events, reported) = mpsc::channel(EVENTS_MAX);
@@ -311,7 +319,9 @@ impl Driver {
                 self.tell(ClientEvent::Speaking { user: said.user_id, flags: said.speaking }).await;
             }
             Some(VoiceEvent::Joined(_) | VoiceEvent::Left(_)) => {}
-            Some(VoiceEvent::Interrupted) if self.joined => self.set_state(ConnectionState::Reconnecting).await,
+            Some(VoiceEvent::Interrupted) if self.joined => {
+                self.set_state(ConnectionState::Reconnecting).await
+            }
             Some(VoiceEvent::Interrupted) => {}
             Some(VoiceEvent::Resumed) => {
                 self.reconnects += 1;
@@ -372,7 +382,9 @@ impl Driver {
 
     async fn handle_media(&mut self, event: MediaEvent) -> Next {
         match (event, &self.voice, self.stream) {
-            (MediaEvent::Discovered { ssrc, ip, port }, Some((voice, _)), Some((current, mode))) if ssrc == current => {
+            (MediaEvent::Discovered { ssrc, ip, port }, Some((voice, _)), Some((current, mode)))
+                if ssrc == current =>
+            {
                 voice.select_protocol(ip.to_string(), port, mode).await;
             }
             (MediaEvent::Speaking(on), Some((voice, _)), Some((ssrc, _))) => {

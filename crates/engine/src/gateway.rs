@@ -53,15 +53,25 @@ pub struct OwnVoiceState {
 #[derive(Debug, Clone)]
 pub enum GatewayEvent {
     /// A new session; what was asked for in an earlier one has to be asked for again.
-    Ready { user: UserId, session: String },
+    Ready {
+        user: UserId,
+        session: String,
+    },
     /// The connection was lost; what follows is either `Resumed`, `Ready` or `Failed`.
     Interrupted,
     Resumed,
     VoiceState(OwnVoiceState),
     /// No endpoint: no voice server is there at the moment, and another update follows when one is.
-    VoiceServer { guild: GuildId, token: Token, endpoint: Option<String> },
+    VoiceServer {
+        guild: GuildId,
+        token: Token,
+        endpoint: Option<String>,
+    },
     /// Anything else, when the configuration asks for it.
-    Dispatch { t: String, d: Box<RawValue> },
+    Dispatch {
+        t: String,
+        d: Box<RawValue>,
+    },
     /// Trying again does not help. Nothing follows.
     Failed(GatewayError),
 }
@@ -105,8 +115,13 @@ impl Gateway {
         self_mute: bool,
         self_deaf: bool,
     ) {
-        let update =
-            VoiceStateUpdate { guild_id: Some(guild), channel_id: channel, self_mute, self_deaf, self_video: false };
+        let update = VoiceStateUpdate {
+            guild_id: Some(guild),
+            channel_id: channel,
+            self_mute,
+            self_deaf,
+            self_video: false,
+        };
         // When the task has ended there is nobody to tell, and its last event said why.
         let _ = self.commands.send(update).await;
     }
@@ -148,7 +163,10 @@ enum End {
     Closed,
     Failed(GatewayError),
     /// Worth another attempt, after this long.
-    Lost { reason: String, wait: Duration },
+    Lost {
+        reason: String,
+        wait: Duration,
+    },
 }
 
 impl Driver {
@@ -163,7 +181,9 @@ impl Driver {
                     tracing::debug!(reason, attempts = self.retry.attempts(), "gateway connection lost");
                     if !self.greeted && self.retry.attempts() + 1 >= FIRST_CONNECT_ATTEMPTS {
                         let url = self.config.url.clone();
-                        return self.tell(GatewayEvent::Failed(GatewayError::Unreachable { url, reason })).await;
+                        return self
+                            .tell(GatewayEvent::Failed(GatewayError::Unreachable { url, reason }))
+                            .await;
                     }
                     if self.greeted && self.retry.attempts() == 0 {
                         self.tell(GatewayEvent::Interrupted).await;
@@ -238,7 +258,9 @@ impl Driver {
         let mut ws = Ws::connect(&url, &self.config.trust).await.map_err(|error| lost(&error.to_string()))?;
         let interval = match timeout(HELLO_TIMEOUT, ws.next()).await {
             Ok(Incoming::Text(text)) => match FromServer::parse(text.as_bytes()) {
-                Ok(FromServer::Hello { heartbeat_interval_ms }) => Duration::from_millis(heartbeat_interval_ms.max(100)),
+                Ok(FromServer::Hello { heartbeat_interval_ms }) => {
+                    Duration::from_millis(heartbeat_interval_ms.max(100))
+                }
                 _ => return Err(lost("the server did not greet")),
             },
             Ok(Incoming::Closed(code)) => return Err(self.closed(code)),
@@ -246,7 +268,9 @@ impl Driver {
         };
         let token = self.config.token.expose().to_owned();
         let hello = match &self.session {
-            Some(session) => FromClient::Resume(Resume { token, session_id: session.id.clone(), seq: session.seq }),
+            Some(session) => {
+                FromClient::Resume(Resume { token, session_id: session.id.clone(), seq: session.seq })
+            }
             None => FromClient::Identify(Box::new(Identify {
                 token,
                 intents: Some((Intents::GUILDS | Intents::GUILD_VOICE_STATES).bits()),

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine_core::{
-    CaptureMode, Discovery, Dropped, Event, FRAME, Keys, SILENCE, SenderConfig, SenderStats, Session, SessionConfig,
-    StreamStats,
+    CaptureMode, Discovery, Dropped, Event, FRAME, Keys, SILENCE, SenderConfig, SenderStats, Session,
+    SessionConfig, StreamStats,
 };
 use model::UserId;
 use rtp_wire::Ssrc;
@@ -101,10 +101,23 @@ pub struct MediaReport {
 
 pub(crate) enum Command {
     /// A voice server is ready for us at this address.
-    Connect { ssrc: Ssrc, server: SocketAddr },
-    Keys { ssrc: Ssrc, mode: Mode, key: Key },
-    Speaker { ssrc: Ssrc, user: UserId },
-    Volume { user: UserId, volume: f32 },
+    Connect {
+        ssrc: Ssrc,
+        server: SocketAddr,
+    },
+    Keys {
+        ssrc: Ssrc,
+        mode: Mode,
+        key: Key,
+    },
+    Speaker {
+        ssrc: Ssrc,
+        user: UserId,
+    },
+    Volume {
+        user: UserId,
+        volume: f32,
+    },
     Mute(bool),
     PushToTalk(bool),
     Stop,
@@ -112,7 +125,11 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MediaEvent {
-    Discovered { ssrc: Ssrc, ip: IpAddr, port: u16 },
+    Discovered {
+        ssrc: Ssrc,
+        ip: IpAddr,
+        port: u16,
+    },
     /// The first authentic packet arrived.
     Connected,
     Speaking(bool),
@@ -253,7 +270,8 @@ impl Shell {
     fn connect(&mut self, ssrc: Ssrc, server: SocketAddr) {
         match open_socket(server) {
             Ok(socket) => {
-                self.pending = Some(Pending { ssrc, socket, discovery: Discovery::new(Instant::now(), ssrc) });
+                self.pending =
+                    Some(Pending { ssrc, socket, discovery: Discovery::new(Instant::now(), ssrc) });
             }
             Err(error) => tracing::warn!(%error, "no socket for media"),
         }

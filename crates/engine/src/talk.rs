@@ -16,8 +16,8 @@ use transport::Mode;
 use crate::audio::{self, AudioError, Recorder};
 use crate::limits::JOIN_TIMEOUT;
 use crate::{
-    Client, ClientConfig, ClientError, ClientEvent, ConnectionState, GatewayConfig, MediaConfig, Play, RestError, Stay, Token, Trust,
-    TrustError,
+    Client, ClientConfig, ClientError, ClientEvent, ConnectionState, GatewayConfig, MediaConfig, Play,
+    RestError, Stay, Token, Trust, TrustError,
 };
 
 /// What is to be said.
@@ -55,6 +55,8 @@ pub struct TalkOptions {
     pub bits_per_second: u32,
     /// How long an answer may take before it counts as a refusal.
     pub patience: Duration,
+    /// Told every change of the connection's state, for whoever shows it.
+    pub states: Option<mpsc::UnboundedSender<ConnectionState>>,
 }
 
 impl TalkOptions {
@@ -75,6 +77,7 @@ impl TalkOptions {
             ca: None,
             bits_per_second: 64_000,
             patience: JOIN_TIMEOUT,
+            states: None,
         }
     }
 }
@@ -228,7 +231,8 @@ impl Progress {
         if let Some(error) = media.recording_error {
             return Err(error.into());
         }
-        let (after, mode, join_bytes) = self.joined.map_or((Duration::ZERO, "", 0), |(a, m, b)| (a, m.name(), b));
+        let (after, mode, join_bytes) =
+            self.joined.map_or((Duration::ZERO, "", 0), |(a, m, b)| (a, m.name(), b));
         let d = media.dropped;
         let dropped_datagrams = d.not_media
             + d.too_short

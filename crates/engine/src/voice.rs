@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use client_wire::voice::{
-    ClientFrame, ClientSpeaking, CloseCode, FrameError, Heartbeat, Identify, Ready, Resume, SelectProtocol, ServerFrame,
-    ServerSpeaking, SessionDescription, UdpData, Version,
+    ClientFrame, ClientSpeaking, CloseCode, FrameError, Heartbeat, Identify, Ready, Resume, SelectProtocol,
+    ServerFrame, ServerSpeaking, SessionDescription, UdpData, Version,
 };
 use model::{ChannelId, GuildId, UserId};
 use tokio::sync::{mpsc, watch};
@@ -106,7 +106,8 @@ impl VoiceSignalling {
 
     /// Has to be said before the first packet of speech. `flags` are the bits of [`client_wire::voice::speaking`].
     pub async fn speaking(&self, flags: u8, ssrc: u32) {
-        let _ = self.commands.send(Command::Speaking(ClientSpeaking { speaking: flags, ssrc: Some(ssrc) })).await;
+        let _ =
+            self.commands.send(Command::Speaking(ClientSpeaking { speaking: flags, ssrc: Some(ssrc) })).await;
     }
 
     /// Payload of the WebSocket so far, both ways, over all its connections.
@@ -156,7 +157,9 @@ enum End {
     Closed,
     Ended(VoiceEnd),
     /// Worth another attempt.
-    Broken { code: Option<u16> },
+    Broken {
+        code: Option<u16>,
+    },
 }
 
 impl Driver {
@@ -287,7 +290,11 @@ impl Driver {
         }
     }
 
-    async fn handle(&mut self, ws: &mut Ws, frame: ServerFrame) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+    async fn handle(
+        &mut self,
+        ws: &mut Ws,
+        frame: ServerFrame,
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
         let event = match frame {
             ServerFrame::Ready(ready) => {
                 self.established();

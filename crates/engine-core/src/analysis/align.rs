@@ -20,8 +20,9 @@ pub(super) fn global_lag(reference: &[f32], other: &[f32]) -> i64 {
 /// Where `piece` begins in `other`, looked for around `expected`.
 pub(super) fn local_lag(piece: &[f32], other: &[f32], expected: i64) -> i64 {
     let from = expected - LOCAL_RANGE;
-    let window: Vec<f32> =
-        (from..expected + LOCAL_RANGE + piece.len() as i64).map(|i| super::spectrum::sample_at(other, i)).collect();
+    let window: Vec<f32> = (from..expected + LOCAL_RANGE + piece.len() as i64)
+        .map(|i| super::spectrum::sample_at(other, i))
+        .collect();
     let correlation = cross_correlation(piece, &window);
     from + peak(&correlation[..2 * LOCAL_RANGE as usize]) as i64
 }

@@ -43,7 +43,8 @@ pub fn compare(reference: &[f32], other: &[f32]) -> Likeness {
     let (mut matched, mut sum) = (0, 0.0);
     for utterance in utterances(&active) {
         let samples = utterance[0] * FRAME_SAMPLES..(utterance[utterance.len() - 1] + 1) * FRAME_SAMPLES;
-        let lag = align::local_lag(&reference[samples.clone()], other, samples.start as i64 + lag_samples) - samples.start as i64;
+        let lag = align::local_lag(&reference[samples.clone()], other, samples.start as i64 + lag_samples)
+            - samples.start as i64;
         for frame in utterance {
             let start = (frame * FRAME_SAMPLES) as i64;
             let one = shape(&mut mel, reference, start, &average);

@@ -43,7 +43,8 @@ pub fn read_wav(path: &Path) -> Result<Vec<f32>, AudioError> {
 
 /// Writes 48 kHz mono, 16 bits.
 pub fn write_wav(path: &Path, samples: &[f32]) -> Result<(), AudioError> {
-    let unwritable = |error| AudioError::Unwritable { path: path.display().to_string(), source: io_error(error) };
+    let unwritable =
+        |error| AudioError::Unwritable { path: path.display().to_string(), source: io_error(error) };
     let mut writer = hound::WavWriter::create(path, WAV_SPEC).map_err(unwritable)?;
     for sample in samples {
         writer.write_sample(to_i16(*sample)).map_err(unwritable)?;
@@ -84,7 +85,10 @@ fn wav(reader: impl Read) -> Result<Vec<f32>, String> {
 }
 
 fn to_mono(interleaved: &[f32], channels: usize) -> Vec<f32> {
-    interleaved.chunks_exact(channels.max(1)).map(|frame| frame.iter().sum::<f32>() / frame.len() as f32).collect()
+    interleaved
+        .chunks_exact(channels.max(1))
+        .map(|frame| frame.iter().sum::<f32>() / frame.len() as f32)
+        .collect()
 }
 
 fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>, String> {
@@ -105,13 +109,15 @@ fn ogg_opus(reader: impl Read + Seek) -> Result<Vec<f32>, String> {
     let head = next()?.ok_or("it is empty")?;
     let head = OpusHead::parse(&head.data)?;
     next()?.ok_or("its comments are missing")?;
-    let mut decoder = opus::Decoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono).map_err(|error| error.to_string())?;
+    let mut decoder =
+        opus::Decoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono).map_err(|error| error.to_string())?;
     decoder.set_gain(i32::from(head.gain)).map_err(|error| error.to_string())?;
     let mut samples = Vec::new();
     let mut decoded = [0.0; rtp_wire::MAX_PACKET_SAMPLES as usize];
     let mut end = None;
     while let Some(packet) = next()? {
-        let len = decoder.decode_float(&packet.data, &mut decoded, false).map_err(|error| error.to_string())?;
+        let len =
+            decoder.decode_float(&packet.data, &mut decoded, false).map_err(|error| error.to_string())?;
         samples.extend_from_slice(&decoded[..len]);
         if packet.last_in_stream() {
             end = usize::try_from(packet.absgp_page()).ok();
@@ -165,7 +171,8 @@ mod tests {
     fn wav_files_of_every_rate_and_shape_are_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.wav");
-        for (rate, channels) in [(8_000, 1), (16_000, 2), (22_050, 1), (44_100, 2), (48_000, 1), (96_000, 2)] {
+        for (rate, channels) in [(8_000, 1), (16_000, 2), (22_050, 1), (44_100, 2), (48_000, 1), (96_000, 2)]
+        {
             let spec = hound::WavSpec { channels, sample_rate: rate, ..WAV_SPEC };
             let mut writer = hound::WavWriter::create(&path, spec).unwrap();
             for sample in tone(440.0, rate, 1.0) {
@@ -184,7 +191,9 @@ mod tests {
         let mut head = b"OpusHead\x01\x01\x38\x01\x80\xBB\x00\x00\x00\x00\x00".to_vec();
         assert_eq!(head.len(), 19);
         writer.write_packet(std::mem::take(&mut head), 7, ogg::PacketWriteEndInfo::EndPage, 0).unwrap();
-        writer.write_packet(b"OpusTags\0\0\0\0\0\0\0\0".to_vec(), 7, ogg::PacketWriteEndInfo::EndPage, 0).unwrap();
+        writer
+            .write_packet(b"OpusTags\0\0\0\0\0\0\0\0".to_vec(), 7, ogg::PacketWriteEndInfo::EndPage, 0)
+            .unwrap();
         let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio).unwrap();
         let sound = tone(440.0, 48_000, 1.02);
         let frames: Vec<&[f32]> = sound.chunks_exact(960).collect();

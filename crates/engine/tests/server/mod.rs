@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use client_wire::gateway::{FromClient, FromServer};
 use client_wire::voice::{
-    ClientFrame, ClientsConnect, Hello, Ready, SecretKey, ServerFrame, ServerSpeaking, SessionDescription, Version,
+    ClientFrame, ClientsConnect, Hello, Ready, SecretKey, ServerFrame, ServerSpeaking, SessionDescription,
+    Version,
 };
 use futures_util::{SinkExt, StreamExt};
 use model::{ChannelId, GuildId, UserId};
@@ -176,7 +177,8 @@ async fn serve_rest(listener: TcpListener, world: Arc<Mutex<World>>) {
         let right = request[..len].starts_with(b"GET /api/v10/gateway ");
         let body = json!({"url": world.lock().unwrap().gateway_url}).to_string();
         let status = if right { "200 OK" } else { "404 Not Found" };
-        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
     }
 }
@@ -194,7 +196,12 @@ async fn serve_gateway(listener: TcpListener, world: Arc<Mutex<World>>) {
     }
 }
 
-fn gateway_frame(world: &Mutex<World>, sender: &UnboundedSender<Push>, user: &mut Option<UserId>, text: &str) {
+fn gateway_frame(
+    world: &Mutex<World>,
+    sender: &UnboundedSender<Push>,
+    user: &mut Option<UserId>,
+    text: &str,
+) {
     let mut world = world.lock().unwrap();
     let push = |text: String| drop(sender.send(Push::Text(text)));
     match FromClient::parse(text.as_bytes()).unwrap() {
@@ -206,7 +213,10 @@ fn gateway_frame(world: &Mutex<World>, sender: &UnboundedSender<Push>, user: &mu
             };
             *user = Some(UserId(id));
             world.gateways.insert(UserId(id), sender.clone());
-            push(dispatch("READY", &json!({"v": 10, "user": {"id": UserId(id)}, "session_id": format!("{id}")})));
+            push(dispatch(
+                "READY",
+                &json!({"v": 10, "user": {"id": UserId(id)}, "session_id": format!("{id}")}),
+            ));
         }
         FromClient::Resume(resume) => {
             world.log(format!("gateway resume {}", resume.seq));
@@ -271,7 +281,8 @@ fn voice_frame(world: &Mutex<World>, sender: &UnboundedSender<Push>, me: &mut Op
         ClientFrame::Resume(resume) => {
             world.log(format!("voice resume {:?}", resume.seq_ack));
             // The test's clients resume one at a time, and there is only one that may.
-            let user = *world.voices.keys().find(|user| world.voices[user].is_closed()).expect("somebody is away");
+            let user =
+                *world.voices.keys().find(|user| world.voices[user].is_closed()).expect("somebody is away");
             *me = Some(user);
             world.voices.insert(user, sender.clone());
             push(ServerFrame::Resumed);
@@ -365,7 +376,8 @@ async fn serve_relay(socket: UdpSocket, world: Arc<Mutex<World>>) {
 
 fn relay(world: &mut World, datagram: &mut [u8], from: SocketAddr) -> Vec<(Vec<u8>, SocketAddr)> {
     let rtcp = rtp_wire::classify(datagram) == rtp_wire::Kind::Rtcp;
-    let ssrc = if rtcp { rtp_wire::rtcp::peek_ssrc(datagram) } else { rtp_wire::RtpHeader::peek_ssrc(datagram) };
+    let ssrc =
+        if rtcp { rtp_wire::rtcp::peek_ssrc(datagram) } else { rtp_wire::RtpHeader::peek_ssrc(datagram) };
     let Some(leg) = ssrc.and_then(|ssrc| world.legs.get_mut(&ssrc.0)) else { return Vec::new() };
     if rtcp {
         if leg.security.open_rtcp(datagram).is_ok() {
