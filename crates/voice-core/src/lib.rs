@@ -29,6 +29,7 @@
 mod clients;
 mod conn;
 mod core;
+pub mod fuzz;
 pub mod limits;
 mod orders;
 mod outbox;

@@ -220,8 +220,15 @@ impl VoiceHandle {
     }
 
     /// The relay processes that run now.
-    pub fn relay_pids(&self) -> Vec<u32> {
+    pub fn sfu_pids(&self) -> Vec<u32> {
         self.pid.borrow().iter().copied().collect()
+    }
+
+    /// Waits for a relay process other than this one.
+    pub async fn sfu_after(&self, before: u32) -> Option<u32> {
+        let mut pid = self.pid.clone();
+        let next = pid.wait_for(|pid| pid.is_some_and(|pid| pid != before)).await;
+        next.ok().and_then(|pid| *pid)
     }
 
     /// What this server says of itself now.

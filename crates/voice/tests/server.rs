@@ -1,0 +1,287 @@
+//! The whole voice server over loopback TLS. The relay here is a shell that holds its sockets and says nothing: what a real one does
+//! is tested with the real one.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client_wire::voice::{ServerFrame, MODES};
+use cluster_wire::record::Health;
+use cluster_wire::token::{TokenKey, VoiceToken};
+use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
+use futures_util::{SinkExt as _, StreamExt as _};
+use model::{ChannelId, GuildId, SessionId, UnixMs, UserId};
+use registry::Registry;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{client_async_tls_with_config, Connector, MaybeTlsStream, WebSocketStream};
+use voice::{Voice, VoiceConfig, VoiceError, VoiceHandle};
+
+const GUILD: GuildId = GuildId(10);
+const ROOM: ChannelId = ChannelId(11);
+const SESSION: SessionId = SessionId(0xabc);
+/// Everything here is over in milliseconds; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+struct Server {
+    handle: VoiceHandle,
+    orders: mpsc::Sender<Order>,
+    reports: mpsc::Receiver<Report>,
+    registry: Registry,
+    _data: tempfile::TempDir,
+}
+
+fn shell(script: &str) -> Option<Vec<OsString>> {
+    Some(vec!["/bin/sh".into(), "-c".into(), script.into()])
+}
+
+fn key() -> TokenKey {
+    TokenKey::new(b"secret")
+}
+
+async fn start_with(script: &str, edit: impl FnOnce(&mut VoiceConfig)) -> Result<Server, VoiceError> {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = VoiceConfig { data: data.path().join("tls"), relay: shell(script), ..VoiceConfig::default() };
+    edit(&mut config);
+    let registry = Registry::memory(registry::DEFAULT_TTL);
+    let (orders, incoming) = mpsc::channel(16);
+    let (reports, reported) = mpsc::channel(16);
+    let handle = Voice::start(config, registry.clone(), key(), incoming, reports).await?;
+    Ok(Server { handle, orders, reports: reported, registry, _data: data })
+}
+
+async fn start() -> Server {
+    start_with("exec sleep 1000", |_| {}).await.unwrap()
+}
+
+impl Server {
+    /// A client that trusts nothing but `ca.pem`.
+    async fn connect(&self, query: &str) -> Result<Client, Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.handle.ca()).unwrap()).unwrap();
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(self.handle.endpoint()).await.unwrap();
+        let url = format!("wss://{}/{query}", self.handle.endpoint());
+        let opened = client_async_tls_with_config(url, tcp, None, Some(Connector::Rustls(Arc::new(tls)))).await;
+        opened.map(|(client, _)| client)
+    }
+
+    fn token(&self) -> String {
+        VoiceToken {
+            user: UserId(7),
+            session: SESSION,
+            guild: GUILD,
+            channel: ROOM,
+            server: self.handle.id().clone(),
+            expires_at: UnixMs(u64::MAX),
+            serial: 1,
+        }
+        .sign(&key())
+    }
+
+    fn identify(&self) -> String {
+        let token = self.token();
+        format!(r#"{{"op":0,"d":{{"server_id":"10","user_id":"7","session_id":"{SESSION}","token":"{token}"}}}}"#)
+    }
+
+    async fn order(&self, kind: OrderKind) {
+        self.orders.send(Order { guild: GUILD, fencing: 1, kind }).await.unwrap();
+    }
+}
+
+async fn receive(client: &mut Client) -> Message {
+    timeout(PATIENCE, client.next()).await.expect("the server answers").expect("the connection stays").unwrap()
+}
+
+async fn frame(client: &mut Client) -> ServerFrame {
+    match receive(client).await {
+        Message::Text(text) => ServerFrame::read(&text).unwrap().0,
+        other => panic!("no text: {other:?}"),
+    }
+}
+
+async fn close_code(client: &mut Client) -> u16 {
+    loop {
+        if let Message::Close(frame) = receive(client).await {
+            return frame.expect("a close says why").code.into();
+        }
+    }
+}
+
+async fn send(client: &mut Client, text: impl Into<String>) {
+    client.send(Message::text(text.into())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_joins_over_tls_and_is_removed_by_guilds() {
+    let mut server = start().await;
+    let rights = Rights { speak: true, hear: true, video: true, priority: false };
+    let participant = Participant { user: UserId(7), session: SESSION, channel: ROOM, rights };
+    server.order(OrderKind::Put(participant)).await;
+    let mut client = server.connect("?v=8").await.unwrap();
+    assert!(matches!(frame(&mut client).await, ServerFrame::Hello(hello) if hello.v == 8));
+    send(&mut client, server.identify()).await;
+    let ServerFrame::Ready(ready) = frame(&mut client).await else { panic!("READY comes first") };
+    assert_eq!(ready.modes, MODES);
+    assert_ne!(ready.port, 0);
+    send(&mut client, r#"{"op":1,"d":{"protocol":"udp","data":{"address":"127.0.0.1","port":9,"mode":"xsalsa20_poly1305"}}}"#).await;
+    assert!(matches!(frame(&mut client).await, ServerFrame::SessionDescription(d) if d.mode == "xsalsa20_poly1305"));
+    assert!(matches!(server.reports.recv().await, Some(Report::Live { user: UserId(7), .. })));
+    server.order(OrderKind::Remove { user: UserId(7), session: SESSION }).await;
+    assert_eq!(close_code(&mut client).await, 4014);
+    assert!(matches!(server.reports.recv().await, Some(Report::Gone { user: UserId(7), .. })));
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_lost_client_resumes() {
+    let server = start().await;
+    let mut client = server.connect("?v=8").await.unwrap();
+    send(&mut client, server.identify()).await;
+    frame(&mut client).await;
+    frame(&mut client).await;
+    drop(client);
+    let mut client = server.connect("?v=8").await.unwrap();
+    frame(&mut client).await;
+    let token = server.token();
+    send(&mut client, format!(r#"{{"op":7,"d":{{"server_id":"10","session_id":"{SESSION}","token":"{token}","seq_ack":-1}}}}"#)).await;
+    assert_eq!(frame(&mut client).await, ServerFrame::Resumed);
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn bad_input_costs_its_sender_the_connection_and_says_why() {
+    let server = start().await;
+    let check = async |query: &str, message: Option<Message>, expect: u16| {
+        let mut client = server.connect(query).await.unwrap();
+        if let Some(message) = message {
+            client.send(message).await.unwrap();
+        }
+        assert_eq!(close_code(&mut client).await, expect);
+    };
+    check("?v=3", None, 4020).await;
+    check("", None, 4020).await;
+    check("?v=8", Some(Message::text("nonsense")), 4002).await;
+    check("?v=8", Some(Message::text("x".repeat(100_000))), 4002).await;
+    check("?v=8", Some(Message::binary(vec![0; 100_000])), 4002).await;
+    check("?v=4", Some(Message::text(r#"{"op":99,"d":0}"#)), 4001).await;
+    check("?v=4", Some(Message::text(r#"{"op":5,"d":{"speaking":1}}"#)), 4003).await;
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn without_tls_or_a_websocket_there_is_nothing_here() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = start().await;
+    let mut tcp = TcpStream::connect(server.handle.endpoint()).await.unwrap();
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // Refused with an alert or a reset, but not served.
+    let _ = timeout(PATIENCE, tcp.read_to_end(&mut answer)).await.expect("the connection ends");
+    assert!(!answer.starts_with(b"HTTP"));
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_planned_end_asks_clients_to_come_back_and_leaves_nothing_running() {
+    let server = start().await;
+    let mut client = server.connect("?v=4").await.unwrap();
+    send(&mut client, server.identify()).await;
+    frame(&mut client).await;
+    frame(&mut client).await;
+    let pid = *server.handle.sfu_pids().first().expect("the relay runs");
+    let closed = tokio::spawn(async move { close_code(&mut client).await });
+    server.handle.shutdown().await;
+    assert_eq!(closed.await.unwrap(), 1001);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "the relay is gone and waited for");
+    assert!(server.registry.watch().await.unwrap().snapshot().is_empty(), "and so is the record");
+}
+
+#[tokio::test]
+async fn a_relay_that_dies_is_started_again_with_its_sockets() {
+    // It ends at once unless all four descriptors are there, and leaves a mark each time it is started.
+    let data = tempfile::tempdir().unwrap();
+    let marks = data.path().join("marks");
+    let script = format!(
+        "for fd in 3 4 5 6; do [ -S /proc/self/fd/$fd ] || exit 9; done; echo \"$0 $*\" >> {}; exec sleep 1000",
+        marks.display()
+    );
+    let server = start_with(&script, |config| config.shards = 2).await.unwrap();
+    let first = wait_for_marks(&marks, 1).await;
+    assert_eq!(first, "--shard 3,4 --shard 5,6\n");
+    let pid = *server.handle.sfu_pids().first().unwrap();
+    kill(pid);
+    wait_for_marks(&marks, 2).await;
+    let successor = timeout(PATIENCE, server.handle.sfu_after(pid)).await.expect("a successor starts");
+    assert!(successor.is_some_and(|successor| successor != pid));
+    assert_eq!(server.handle.record().health, Health::NoRelay, "a shell answers no Start");
+    // Signalling went on meanwhile.
+    let mut client = server.connect("?v=8").await.unwrap();
+    assert!(matches!(frame(&mut client).await, ServerFrame::Hello(_)));
+    server.handle.shutdown().await;
+}
+
+async fn wait_for_marks(path: &std::path::Path, lines: usize) -> String {
+    let read = async {
+        loop {
+            match std::fs::read_to_string(path) {
+                Ok(text) if text.lines().count() >= lines => return text,
+                // A file in another process's hands announces nothing: it is looked at again.
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, read).await.expect("the relay starts")
+}
+
+fn kill(pid: u32) {
+    let status = std::process::Command::new("kill").arg("-9").arg(pid.to_string()).status().unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn wrong_configuration_is_refused_by_name() {
+    let check = async |edit: fn(&mut VoiceConfig), word: &str| {
+        let error = start_with("exit 0", edit).await.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    check(|c| c.modes = Some(vec!["rot13".into()]), "rot13").await;
+    check(|c| c.modes = Some(vec![]), "modes").await;
+    check(|c| c.shards = 0, "shards").await;
+    check(|c| c.relay = Some(vec!["/nowhere/sfu".into()]), "/nowhere/sfu").await;
+    check(|c| c.listen = "192.0.2.1:1".parse().unwrap(), "192.0.2.1:1").await;
+    check(|c| c.certificate = Some(("/nowhere/chain.pem".into(), "/nowhere/key.pem".into())), "/nowhere/chain.pem").await;
+}
+
+#[tokio::test]
+async fn the_registry_knows_the_server_and_two_of_one_name_are_one_too_many() {
+    let server = start().await;
+    let records = server.registry.watch().await.unwrap().snapshot();
+    assert_eq!(records.len(), 1);
+    assert_eq!((&records[0].id, records[0].endpoint.as_str()), (server.handle.id(), server.handle.endpoint()));
+    let data = tempfile::tempdir().unwrap();
+    let config = VoiceConfig { data: data.path().into(), relay: shell("exec sleep 1000"), ..VoiceConfig::default() };
+    let (_orders, incoming) = mpsc::channel(1);
+    let (reports, _reported) = mpsc::channel(1);
+    let second = Voice::start(config, server.registry.clone(), key(), incoming, reports).await;
+    assert!(matches!(second, Err(VoiceError::Registry(_))));
+    server.handle.set_draining(true).await;
+    let mut watch = server.registry.watch().await.unwrap();
+    let mut draining = watch.snapshot().iter().any(|record| record.draining);
+    while !draining {
+        let change = timeout(PATIENCE, watch.next()).await.expect("the registry is told").unwrap();
+        draining = matches!(change, registry::Change::Put(record) if record.draining);
+    }
+    server.handle.shutdown().await;
+}
