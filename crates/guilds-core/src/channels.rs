@@ -1,6 +1,7 @@
 //! Channels: listing, making, changing, deleting.
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::{ChannelBody, Patch};
 use cluster_wire::guilds::{CallResult, Dispatch};
@@ -14,7 +15,7 @@ use crate::limits::{
 };
 use crate::turn::{Turn, created, json, ok};
 use crate::visibility::Scope;
-use crate::{GuildCore, forms, intent};
+use crate::{GuildCore, forms};
 
 impl GuildCore {
     pub(crate) fn channel_object(&self, channel: &Channel) -> object::Channel {
@@ -113,7 +114,7 @@ impl GuildCore {
             t,
             d,
             without_content: None,
-            intents: intent::GUILDS,
+            intents: Intents::GUILDS.bits(),
             audience,
             always: None,
         });

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::{object, rest};
 use cluster_wire::guilds::{Audience, Call, CallResult, Op, Reply};
 use cluster_wire::token::TokenKey;
@@ -19,13 +20,13 @@ use crate::placement::Placement;
 use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
 use crate::voice::VoiceEntry;
-use crate::{Facts, forms, intent};
+use crate::{Facts, forms};
 
 /// A gateway session that follows the guild.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session {
     pub user: UserId,
-    pub intents: u64,
+    pub intents: Intents,
 }
 
 pub struct GuildCore {
@@ -236,7 +237,7 @@ impl GuildCore {
         let before = self.sight(Scope::Everything, turn.now);
         (self.guild.name, self.guild.region, self.guild.owner) = (name, region, owner);
         turn.write(self.put_guild());
-        turn.tell("GUILD_UPDATE", intent::GUILDS, Audience::Guild, &self.guild_object());
+        turn.tell("GUILD_UPDATE", Intents::GUILDS, Audience::Guild, &self.guild_object());
         self.after_change(turn, Scope::Everything, before);
         self.review_placement(turn, None);
         ok(&self.guild_object())

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::InviteBody;
 use cluster_wire::guilds::CallResult;
@@ -11,7 +12,7 @@ use model::{ChannelId, Invite, Permissions, UnixMs, UserId, Write};
 use crate::access::Who;
 use crate::limits::{INVITE_AGE_DEFAULT_S, INVITE_AGE_MAX_S, INVITE_USES_MAX, INVITES_MAX};
 use crate::turn::{Turn, ok};
-use crate::{GuildCore, forms, intent};
+use crate::{GuildCore, forms};
 
 impl GuildCore {
     pub(crate) fn create_invite(
@@ -60,7 +61,7 @@ impl GuildCore {
             kind: 0,
         };
         let users = self.managers_of(channel, turn.now);
-        turn.tell_users("INVITE_CREATE", intent::GUILD_INVITES, users, &event);
+        turn.tell_users("INVITE_CREATE", Intents::GUILD_INVITES, users, &event);
         ok(&object)
     }
 
@@ -115,7 +116,7 @@ impl GuildCore {
             code: invite.code.clone(),
         };
         let users = self.managers_of(invite.channel, turn.now);
-        turn.tell_users("INVITE_DELETE", intent::GUILD_INVITES, users, &event);
+        turn.tell_users("INVITE_DELETE", Intents::GUILD_INVITES, users, &event);
     }
 
     fn known_invite<'a>(&self, turn: &'a Turn<'_>, code: &str) -> Result<&'a Invite, ApiError> {

@@ -31,7 +31,6 @@ mod access;
 mod channels;
 mod forms;
 mod guild;
-mod intent;
 mod invites;
 pub mod limits;
 mod members;

@@ -66,6 +66,6 @@ pub const VOICE_TOKEN_MS: u64 = 24 * 3_600_000;
 pub const PENDING_GRACE_MS: u64 = 10_000;
 
 const _: () = assert!(LARGE_GUILD_MEMBERS <= ONLINE_LISTED_MAX && ONLINE_LISTED_MAX <= CHUNK_MEMBERS);
-const _: () = assert!(MEMBERS_MAX % CHUNK_MEMBERS == 0);
+const _: () = assert!(MEMBERS_MAX.is_multiple_of(CHUNK_MEMBERS));
 const _: () = assert!(MESSAGES_PAGE_DEFAULT <= MESSAGES_PAGE_MAX);
 const _: () = assert!(INVITE_AGE_DEFAULT_S <= INVITE_AGE_MAX_S);

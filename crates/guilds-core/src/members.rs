@@ -1,6 +1,7 @@
 //! Members: listing, joining, leaving, and changing one.
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::{ModifyMember, Patch};
 use cluster_wire::guilds::{Audience, CallResult, Dispatch};
@@ -12,7 +13,7 @@ use crate::timestamp::parse_iso8601;
 use crate::turn::{Effect, Turn, created, json, ok};
 use crate::visibility::Scope;
 use crate::voice::Entrance;
-use crate::{GuildCore, forms, intent};
+use crate::{GuildCore, forms};
 
 impl GuildCore {
     pub(crate) fn list_members(&self, who: Who, limit: u32, after: UserId, now: UnixMs) -> CallResult {
@@ -60,7 +61,7 @@ impl GuildCore {
         self.guild.members.insert(id, member.clone());
         turn.write(Write::PutMember(self.guild.id, member.clone()));
         let event = object::MemberEvent { guild_id: self.guild.id, member: self.member_object(&member) };
-        turn.tell("GUILD_MEMBER_ADD", intent::GUILD_MEMBERS, Audience::Guild, &event);
+        turn.tell("GUILD_MEMBER_ADD", Intents::GUILD_MEMBERS, Audience::Guild, &event);
         turn.effect(Effect::Joined(id));
         Ok(())
     }
@@ -72,7 +73,7 @@ impl GuildCore {
         turn.write(Write::DeleteMember(self.guild.id, user));
         if let Some(user) = self.users.remove(&user) {
             let event = object::UserEvent { guild_id: self.guild.id, user: (&user).into() };
-            turn.tell("GUILD_MEMBER_REMOVE", intent::GUILD_MEMBERS, Audience::Guild, &event);
+            turn.tell("GUILD_MEMBER_REMOVE", Intents::GUILD_MEMBERS, Audience::Guild, &event);
         }
         turn.effect(Effect::Left(user));
     }
@@ -87,7 +88,7 @@ impl GuildCore {
             t: "GUILD_MEMBER_UPDATE",
             d: json(&event),
             without_content: None,
-            intents: intent::GUILD_MEMBERS,
+            intents: Intents::GUILD_MEMBERS.bits(),
             audience: Audience::Guild,
             always: Some(user),
         });

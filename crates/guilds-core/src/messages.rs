@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::MessageBody;
 use cluster_wire::guilds::{Audience, CallResult, Dispatch, Reply};
@@ -13,7 +14,7 @@ use crate::access::Who;
 use crate::limits::{BULK_DELETE_MAX, MENTIONS_MAX, MESSAGE_CHARS_MAX, MESSAGE_NONCE_BYTES_MAX};
 use crate::turn::{Turn, json, ok};
 use crate::visibility::except;
-use crate::{GuildCore, forms, intent};
+use crate::{GuildCore, forms};
 
 const READ: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::READ_MESSAGE_HISTORY);
 const SEND: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::SEND_MESSAGES);
@@ -110,7 +111,7 @@ impl GuildCore {
         turn.write(Write::DeleteMessage(id));
         let event = object::MessageDelete { id, channel_id: channel, guild_id: self.guild.id };
         let audience = self.audience_of(channel, turn.now);
-        turn.tell("MESSAGE_DELETE", intent::GUILD_MESSAGES, audience, &event);
+        turn.tell("MESSAGE_DELETE", Intents::GUILD_MESSAGES, audience, &event);
         Ok(Reply::Empty)
     }
 
@@ -140,7 +141,7 @@ impl GuildCore {
         }
         let event = object::MessageDeleteBulk { ids: found, channel_id: channel, guild_id: self.guild.id };
         let audience = self.audience_of(channel, turn.now);
-        turn.tell("MESSAGE_DELETE_BULK", intent::GUILD_MESSAGES, audience, &event);
+        turn.tell("MESSAGE_DELETE_BULK", Intents::GUILD_MESSAGES, audience, &event);
         Ok(Reply::Empty)
     }
 
@@ -155,7 +156,7 @@ impl GuildCore {
             member: self.member_object(self.known_member(user)?),
         };
         let audience = self.audience_of(channel, turn.now);
-        turn.tell("TYPING_START", intent::GUILD_MESSAGE_TYPING, audience, &event);
+        turn.tell("TYPING_START", Intents::GUILD_MESSAGE_TYPING, audience, &event);
         Ok(Reply::Empty)
     }
 
@@ -178,7 +179,7 @@ impl GuildCore {
             t,
             d: json(&event),
             without_content: Some(json(&bare)),
-            intents: intent::GUILD_MESSAGES,
+            intents: Intents::GUILD_MESSAGES.bits(),
             audience: except(Arc::new(others)),
             always: None,
         };

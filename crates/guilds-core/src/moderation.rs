@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::object;
 use cluster_wire::guilds::{CallResult, Reply};
 use model::{Ban, Permissions, UserId, Write, guild_permissions};
 
+use crate::GuildCore;
 use crate::access::Who;
 use crate::limits::REASON_CHARS_MAX;
 use crate::turn::{Turn, ok};
-use crate::{GuildCore, intent};
 
 impl GuildCore {
     /// Kick, or of oneself: leave. The owner can do neither to itself: it hands the guild on first.
@@ -73,7 +74,7 @@ impl GuildCore {
     fn tell_moderators(&self, turn: &mut Turn<'_>, t: &'static str, user: object::User) {
         let users = self.attached_with(Permissions::BAN_MEMBERS, turn);
         let event = object::UserEvent { guild_id: self.guild.id, user };
-        turn.tell_users(t, intent::GUILD_MODERATION, users, &event);
+        turn.tell_users(t, Intents::GUILD_MODERATION, users, &event);
     }
 
     /// Attached users with this permission in the guild at large.

@@ -1,6 +1,7 @@
 //! Roles, and who has them.
 
 use client_wire::error::{ApiError, code};
+use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::RoleBody;
 use cluster_wire::guilds::{Audience, CallResult, Reply};
@@ -10,7 +11,7 @@ use crate::access::Who;
 use crate::limits::{NAME_CHARS_MAX, ROLES_MAX};
 use crate::turn::{Turn, ok};
 use crate::visibility::Scope;
-use crate::{GuildCore, forms, intent};
+use crate::{GuildCore, forms};
 
 const COLOR_MAX: u32 = 0xff_ffff;
 
@@ -33,7 +34,7 @@ impl GuildCore {
         self.guild.roles.push(role.clone());
         turn.write(Write::PutRole(self.guild.id, role.clone()));
         let event = object::RoleEvent { guild_id: self.guild.id, role: (&role).into() };
-        turn.tell("GUILD_ROLE_CREATE", intent::GUILDS, Audience::Guild, &event);
+        turn.tell("GUILD_ROLE_CREATE", Intents::GUILDS, Audience::Guild, &event);
         ok(&event.role)
     }
 
@@ -63,7 +64,7 @@ impl GuildCore {
         *slot = role.clone();
         turn.write(Write::PutRole(self.guild.id, role.clone()));
         let event = object::RoleEvent { guild_id: self.guild.id, role: (&role).into() };
-        turn.tell("GUILD_ROLE_UPDATE", intent::GUILDS, Audience::Guild, &event);
+        turn.tell("GUILD_ROLE_UPDATE", Intents::GUILDS, Audience::Guild, &event);
         if let Some(before) = before {
             self.after_change(turn, Scope::Everything, before);
         }
@@ -89,7 +90,7 @@ impl GuildCore {
         }
         turn.write(Write::DeleteRole(id));
         let event = object::RoleDelete { guild_id: self.guild.id, role_id: id };
-        turn.tell("GUILD_ROLE_DELETE", intent::GUILDS, Audience::Guild, &event);
+        turn.tell("GUILD_ROLE_DELETE", Intents::GUILDS, Audience::Guild, &event);
         self.after_change(turn, Scope::Everything, before);
         Ok(Reply::Empty)
     }

@@ -1,14 +1,15 @@
 //! Gateway sessions that follow the guild: coming, going, presence, and lists of members.
 
 use client_wire::error::ApiError;
+use client_wire::gateway::Intents;
 use client_wire::object;
 use cluster_wire::guilds::{Audience, CallResult, MembersQuery, Reply};
 use model::{Member, PresenceStatus, SessionId, UserId};
 
+use crate::GuildCore;
 use crate::guild::Session;
 use crate::limits::{CHUNK_MEMBERS, CHUNK_USERS_MAX, CHUNKS_MAX, NONCE_BYTES_MAX, SESSIONS_MAX};
 use crate::turn::Turn;
-use crate::{GuildCore, intent};
 
 impl GuildCore {
     /// A session that is attached already gets the guild again.
@@ -26,7 +27,7 @@ impl GuildCore {
         if taken || self.sessions.len() >= SESSIONS_MAX {
             return Err(ApiError::new(503, 0, "the guild can take no more sessions"));
         }
-        let following = Session { user, intents };
+        let following = Session { user, intents: Intents::from_bits_retain(intents) };
         self.sessions.insert(session, following);
         let sessions = self.attached.entry(user).or_default();
         sessions.insert(session);
@@ -84,7 +85,7 @@ impl GuildCore {
     }
 
     fn tell_presence(&self, turn: &mut Turn<'_>, user: UserId) {
-        turn.tell("PRESENCE_UPDATE", intent::GUILD_PRESENCES, Audience::Guild, &self.presence_object(user));
+        turn.tell("PRESENCE_UPDATE", Intents::GUILD_PRESENCES, Audience::Guild, &self.presence_object(user));
     }
 
     /// The whole list needs the GUILD_MEMBERS intent; a name's beginning or named users need none.
@@ -100,7 +101,7 @@ impl GuildCore {
         };
         let prefix = query.query.as_deref().unwrap_or_default();
         let whole = query.users.is_empty() && prefix.is_empty();
-        if whole && asking.intents & intent::GUILD_MEMBERS == 0 {
+        if whole && !asking.intents.contains(Intents::GUILD_MEMBERS) {
             return Ok(Reply::Refused("the list of all members needs the intent GUILD_MEMBERS"));
         }
         let mut not_found = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use client_wire::error::ApiError;
+use client_wire::gateway::Intents;
 use cluster_wire::guilds::{Audience, CallResult, Dispatch, Json, Reply};
 use cluster_wire::record::ServerRecord;
 use cluster_wire::voice::Order;
@@ -114,17 +115,30 @@ impl<'a> Turn<'a> {
     }
 
     /// To everyone who follows the guild and has one of the intents.
-    pub fn tell(&mut self, t: &'static str, intents: u64, audience: Audience, d: &impl Serialize) {
-        self.dispatch(Dispatch { t, d: json(d), without_content: None, intents, audience, always: None });
+    pub fn tell(&mut self, t: &'static str, intents: Intents, audience: Audience, d: &impl Serialize) {
+        self.dispatch(Dispatch {
+            t,
+            d: json(d),
+            without_content: None,
+            intents: intents.bits(),
+            audience,
+            always: None,
+        });
     }
 
     /// To one session, whatever its intents.
     pub fn tell_session(&mut self, t: &'static str, session: SessionId, d: &impl Serialize) {
-        self.tell(t, 0, Audience::Session(session), d);
+        self.tell(t, Intents::empty(), Audience::Session(session), d);
     }
 
     /// To these users; to nobody, it is not even encoded.
-    pub fn tell_users(&mut self, t: &'static str, intents: u64, users: HashSet<UserId>, d: &impl Serialize) {
+    pub fn tell_users(
+        &mut self,
+        t: &'static str,
+        intents: Intents,
+        users: HashSet<UserId>,
+        d: &impl Serialize,
+    ) {
         if !users.is_empty() {
             self.tell(t, intents, Audience::Users(Arc::new(users)), d);
         }

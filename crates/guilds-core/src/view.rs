@@ -1,12 +1,13 @@
 //! The guild as clients see it.
 
+use client_wire::gateway::Intents;
 use client_wire::object;
 use model::{Member, PresenceStatus, User, UserId, VoiceState};
 
+use crate::GuildCore;
 use crate::guild::Session;
 use crate::limits::{LARGE_GUILD_MEMBERS, ONLINE_LISTED_MAX};
 use crate::turn::Turn;
-use crate::{GuildCore, intent};
 
 impl GuildCore {
     /// The user behind a member.
@@ -62,9 +63,9 @@ impl GuildCore {
             .map(|entry| &entry.state)
             .collect();
         let large = self.guild.members.len() >= LARGE_GUILD_MEMBERS;
-        let online: Vec<UserId> = match session.intents & intent::GUILD_PRESENCES {
-            0 => Vec::new(),
-            _ => self.online().take(ONLINE_LISTED_MAX).collect(),
+        let online: Vec<UserId> = match session.intents.contains(Intents::GUILD_PRESENCES) {
+            false => Vec::new(),
+            true => self.online().take(ONLINE_LISTED_MAX).collect(),
         };
         let mut members = Vec::new();
         if large {

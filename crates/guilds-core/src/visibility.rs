@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use client_wire::gateway::Intents;
 use client_wire::object;
 use cluster_wire::guilds::Audience;
 use model::{Channel, ChannelId, UnixMs, UserId};
 
+use crate::GuildCore;
 use crate::turn::Turn;
-use crate::{GuildCore, intent};
 
 /// How far a change of permissions can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,11 +106,11 @@ impl GuildCore {
     ) {
         let Some(found) = self.guild.channel(channel) else { return };
         let object = object::Channel::new(self.guild.id, found);
-        turn.tell_users("CHANNEL_DELETE", intent::GUILDS, lost, &object);
-        turn.tell_users("CHANNEL_CREATE", intent::GUILDS, gained.clone(), &object);
+        turn.tell_users("CHANNEL_DELETE", Intents::GUILDS, lost, &object);
+        turn.tell_users("CHANNEL_CREATE", Intents::GUILDS, gained.clone(), &object);
         for entry in self.voice.values().filter(|entry| entry.state.channel == channel) {
             let event = self.voice_state_event(&entry.state);
-            turn.tell_users("VOICE_STATE_UPDATE", intent::GUILD_VOICE_STATES, gained.clone(), &event);
+            turn.tell_users("VOICE_STATE_UPDATE", Intents::GUILD_VOICE_STATES, gained.clone(), &event);
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use client_wire::gateway::Intents;
 use client_wire::object;
 use cluster_wire::guilds::{Audience, Dispatch, Reply};
 use cluster_wire::token::VoiceToken;
@@ -14,11 +15,11 @@ use model::{
     Channel, ChannelId, ChannelKind, Permissions, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
 };
 
+use crate::GuildCore;
 use crate::limits::{PENDING_GRACE_MS, VOICE_TOKEN_MS};
 use crate::placement::{Placement, is_to_be_left, place};
 use crate::turn::{Effect, Turn, json};
 use crate::visibility::{Scope, except};
-use crate::{GuildCore, intent};
 
 #[derive(Debug, Clone)]
 pub(crate) struct VoiceEntry {
@@ -439,7 +440,7 @@ fn voice_state_dispatch(event: &object::VoiceState, audience: Audience, always: 
         t: "VOICE_STATE_UPDATE",
         d: json(event),
         without_content: None,
-        intents: intent::GUILD_VOICE_STATES,
+        intents: Intents::GUILD_VOICE_STATES.bits(),
         audience,
         always,
     }

@@ -61,10 +61,9 @@ async fn list_guilds(shared: &Arc<Shared>, user: UserId) -> CallResult {
 }
 
 async fn create_guild(shared: &Arc<Shared>, owner: UserId, body: rest::CreateGuild) -> CallResult {
-    if let Some(region) = &body.region {
-        if !shared.fleet.regions().iter().any(|known| known.0 == *region) {
-            return Err(ApiError::field("region", "REGION_UNKNOWN", "No voice server is in this region."));
-        }
+    let is_known = |region: &String| shared.fleet.regions().iter().any(|known| known.0 == *region);
+    if !body.region.as_ref().is_none_or(is_known) {
+        return Err(ApiError::field("region", "REGION_UNKNOWN", "No voice server is in this region."));
     }
     if shared.store.guilds_of(owner).await.map_err(storage)?.len() >= GUILDS_PER_USER_MAX {
         return Err(ApiError::new(400, code::TOO_MANY_GUILDS, "Maximum number of guilds reached"));

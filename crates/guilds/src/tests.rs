@@ -104,10 +104,10 @@ impl World {
     /// The next event of this name, whatever comes before it.
     async fn event(&mut self, t: &str) -> (Audience, Value) {
         loop {
-            if let Event::Dispatch { dispatch, .. } = self.next_event().await {
-                if dispatch.t == t {
-                    return (dispatch.audience, serde_json::from_str(dispatch.d.get()).unwrap());
-                }
+            if let Event::Dispatch { dispatch, .. } = self.next_event().await
+                && dispatch.t == t
+            {
+                return (dispatch.audience, serde_json::from_str(dispatch.d.get()).unwrap());
             }
         }
     }
@@ -263,11 +263,11 @@ async fn registration_can_be_closed_or_by_invite() {
     let account = world.account(bob["token"].as_str().unwrap()).await.unwrap();
     assert_eq!(account.guilds, [guild]);
     loop {
-        if let Event::Joined { guild: of, user } = world.next_event().await {
-            if user == account.user {
-                assert_eq!(of, guild);
-                break;
-            }
+        if let Event::Joined { guild: of, user } = world.next_event().await
+            && user == account.user
+        {
+            assert_eq!(of, guild);
+            break;
         }
     }
     world.handle.shutdown().await;

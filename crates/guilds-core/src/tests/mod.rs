@@ -50,7 +50,7 @@ pub struct World {
     pub now: UnixMs,
     pub servers: Servers,
     /// What voice servers would hold, had they obeyed every order.
-    pub obeyed: BTreeMap<ServerId, BTreeMap<UserId, Participant>>,
+    pub obeyed: BTreeMap<ServerId, BTreeMap<(UserId, SessionId), Participant>>,
     pub key: TokenKey,
     next_id: u64,
 }
@@ -230,13 +230,13 @@ impl World {
         assert_eq!((order.guild, order.fencing), (GUILD, 7));
         let held = self.obeyed.entry(server.clone()).or_default();
         match order.kind {
-            OrderKind::Push(participants) => *held = participants.into_iter().map(|p| (p.user, p)).collect(),
-            OrderKind::Put(participant) => drop(held.insert(participant.user, participant)),
-            OrderKind::Remove { user, session } => {
-                if held.get(&user).is_some_and(|held| held.session == session) {
-                    held.remove(&user);
-                }
+            OrderKind::Push(participants) => {
+                *held = participants.into_iter().map(|p| ((p.user, p.session), p)).collect()
             }
+            OrderKind::Put(participant) => {
+                drop(held.insert((participant.user, participant.session), participant))
+            }
+            OrderKind::Remove { user, session } => drop(held.remove(&(user, session))),
             OrderKind::Drop => drop(self.obeyed.remove(&server)),
         }
     }
@@ -257,13 +257,13 @@ impl World {
         let right = core.placement.server().into_iter().collect::<BTreeSet<_>>();
         assert_eq!(told, right, "participants are on the guild's server and nowhere else");
         if let Some(server) = core.placement.server() {
-            let truth: BTreeMap<UserId, Participant> = core
+            let truth: BTreeMap<(UserId, SessionId), Participant> = core
                 .voice
                 .values()
                 .map(|entry| {
                     let (user, session, channel) =
                         (entry.state.user, entry.state.session, entry.state.channel);
-                    (user, Participant { user, session, channel, rights: entry.rights })
+                    ((user, session), Participant { user, session, channel, rights: entry.rights })
                 })
                 .collect();
             assert_eq!(self.obeyed[server], truth, "orders add up to the guild's own voice states");
