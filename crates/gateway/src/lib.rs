@@ -1,1 +1,140 @@
+//! The gateway's shell: WebSockets, REST, and the loop around [`gateway_core::Node`].
 //!
+//! Owns: the listening socket, one task a WebSocket, compression, REST routes and their rate limits. Deliberately does not:
+//! decide who is told what (`gateway_core`), or what anything means (guilds).
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod compress;
+mod http;
+mod limits;
+mod node;
+mod observe;
+mod rest;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_wire::link::{EventReceiver, GuildsLink};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::limits::{INPUTS_MAX, SHUTDOWN_PATIENCE, SOCKETS_MAX};
+use crate::node::Input;
+pub use crate::limits::Quota;
+
+/// Renders the process's metrics as Prometheus text.
+pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+
+#[derive(Clone)]
+pub struct GatewayConfig {
+    /// Where to listen. Port 0 chooses one.
+    pub http: SocketAddr,
+    /// What clients are told to connect to: `ws://` or `wss://`, host and port, nothing more. None tells each client the host that
+    /// it has itself asked for.
+    pub public_url: Option<String>,
+    pub heartbeat_interval: Duration,
+    /// How long a session waits for a lost client to resume.
+    pub session_keep: Duration,
+    /// Registrations and logins from one address.
+    pub sign_ins: Quota,
+    /// Served at /metrics; None serves none.
+    pub metrics: Option<MetricsPage>,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            public_url: None,
+            heartbeat_interval: gateway_core::limits::HEARTBEAT_INTERVAL,
+            session_keep: gateway_core::limits::SESSION_KEEP,
+            sign_ins: limits::SIGN_INS,
+            metrics: None,
+        }
+    }
+}
+
+/// What every request and every socket can reach.
+struct App {
+    config: GatewayConfig,
+    guilds: GuildsLink,
+    inputs: mpsc::Sender<Input>,
+    quotas: rest::Quotas,
+    sockets: Arc<Semaphore>,
+    tasks: TaskTracker,
+    draining: AtomicBool,
+}
+
+pub struct Gateway;
+
+impl Gateway {
+    /// Binds, and serves until [`GatewayHandle::shutdown`].
+    pub async fn start(config: GatewayConfig, guilds: GuildsLink, events: EventReceiver) -> io::Result<GatewayHandle> {
+        observe::describe();
+        let listener = TcpListener::bind(config.http).await?;
+        let local_addr = listener.local_addr()?;
+        let (inputs, node_inputs) = mpsc::channel(INPUTS_MAX);
+        let app = Arc::new(App {
+            guilds: guilds.clone(),
+            inputs,
+            quotas: rest::Quotas::default(),
+            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            tasks: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            config,
+        });
+        let node = tokio::spawn(node::run(app.config.clone(), node_inputs, events, guilds));
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(http::serve(listener, app.clone(), stop.clone()));
+        tracing::info!(%local_addr, "gateway is listening");
+        Ok(GatewayHandle { local_addr, app, node, server, stop })
+    }
+}
+
+/// A running gateway.
+pub struct GatewayHandle {
+    local_addr: SocketAddr,
+    app: Arc<App>,
+    node: JoinHandle<()>,
+    server: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl GatewayHandle {
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Sends clients away, a few at a time, and lets none in. What is here goes on until [`Self::shutdown`].
+    pub async fn drain(&self) {
+        self.app.draining.store(true, Ordering::Relaxed);
+        // The node ends only in shutdown, after which there is nothing left to drain.
+        let _ = self.app.inputs.send(Input::Drain).await;
+    }
+
+    /// Ends every session, tells guilds and clients so, and stops.
+    pub async fn shutdown(mut self) {
+        self.app.draining.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        let _ = self.app.inputs.send(Input::Shutdown).await;
+        let all = async {
+            let _ = (&mut self.node).await;
+            self.app.tasks.close();
+            self.app.tasks.wait().await;
+            let _ = (&mut self.server).await;
+        };
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, all).await.is_err() {
+            tracing::warn!("some clients did not take note of the shutdown in time");
+            self.node.abort();
+            self.server.abort();
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! REST: from an HTTP request to an operation, and from guilds' reply to an HTTP response.
+//!
+//! The routes are a table in `routes`; what they do with a request is the same for all and stands here.
+
+mod quota;
+mod request;
+mod routes;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, RawPathParams, State};
+use axum::http::{header, HeaderMap, HeaderValue, Response, StatusCode};
+use axum::routing::{on, MethodFilter};
+use axum::Router;
+use client_wire::error::ApiError;
+use cluster_wire::guilds::{Account, Call, Reply};
+use model::UserId;
+
+use self::quota::{Count, Subject};
+pub use self::quota::Quotas;
+use self::request::{reason, Request};
+use self::routes::{Answer, Auth, Route, ROUTES};
+use crate::limits::{Quota, ALL_ROUTES, BODY_BYTES_MAX, WRONG_TOKENS};
+use crate::{observe, App};
+
+/// Where clients look for the routes: the version we speak, the one before, which differs in nothing here, and none.
+const PREFIXES: [&str; 3] = ["/api/v10", "/api/v9", "/api"];
+
+pub fn routes(router: Router<Arc<App>>) -> Router<Arc<App>> {
+    let places = PREFIXES.iter().flat_map(|prefix| ROUTES.iter().map(move |route| (prefix, route)));
+    places.fold(router, |router, (prefix, route)| {
+        let handler = move |State(app): State<Arc<App>>,
+                            ConnectInfo(peer): ConnectInfo<SocketAddr>,
+                            params: RawPathParams,
+                            request: axum::extract::Request| async move {
+            let response = Exchange { app: &app, route, peer: peer.ip() }.serve(&params, request).await;
+            observe::rest(route.method_name(), route.path, response.status().as_u16());
+            response
+        };
+        let filter = MethodFilter::try_from(route.method()).expect("the table has only methods that the router knows");
+        router.route(&format!("{prefix}{}", route.path), on(filter, handler))
+    })
+}
+
+/// One request on its way through a route.
+struct Exchange<'a> {
+    app: &'a App,
+    route: &'static Route,
+    peer: IpAddr,
+}
+
+impl Exchange<'_> {
+    async fn serve(&self, params: &RawPathParams, request: axum::extract::Request) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let account = match self.account(&head.headers).await {
+            Ok(account) => account,
+            Err(refusal) => return refusal,
+        };
+        let count = match self.count(account.as_ref(), params) {
+            Ok(count) => count,
+            Err(refusal) => return refusal,
+        };
+        let result = match axum::body::to_bytes(body, BODY_BYTES_MAX).await {
+            Ok(body) => {
+                let request = Request {
+                    params,
+                    query: head.uri.query().unwrap_or_default(),
+                    body: &body,
+                    account: account.as_ref(),
+                    gateway_url: self.app.gateway_url(&head.headers),
+                };
+                self.answer(&request, &head.headers).await
+            }
+            Err(_) => Err(ApiError::new(413, 40005, "Request entity too large")),
+        };
+        let mut response = result.unwrap_or_else(error);
+        if let Some(count) = count {
+            count.describe(response.headers_mut());
+        }
+        response
+    }
+
+    /// Who asks. None where the route lets anybody ask.
+    async fn account(&self, headers: &HeaderMap) -> Result<Option<Account>, Response<Body>> {
+        if self.route.auth == Auth::Anybody {
+            return Ok(None);
+        }
+        let wrong = Subject::Address(self.peer);
+        let limit = |count: Count| too_many(&count, "user", false);
+        self.app.quotas.look(Instant::now(), (wrong, "wrong token", 0), WRONG_TOKENS).map_err(limit)?;
+        let token = headers.get(header::AUTHORIZATION).and_then(|token| token.to_str().ok()).map(str::trim);
+        let reply = match token {
+            Some(token) if token.len() <= gateway_core::limits::TOKEN_CHARS_MAX => {
+                self.app.guilds.call(Call::Authenticate { token: token.to_owned() }).await
+            }
+            _ => Err(ApiError::unauthorized()),
+        };
+        match reply {
+            Ok(Reply::Account(account)) => Ok(Some(account)),
+            Ok(_) => Err(error(ApiError::internal())),
+            Err(refusal) => {
+                if refusal.status == 401 {
+                    let _ = self.app.quotas.take(Instant::now(), (wrong, "wrong token", 0), WRONG_TOKENS);
+                }
+                Err(error(refusal))
+            }
+        }
+    }
+
+    /// Counts the request, or refuses it. The operator's own tools are not limited.
+    fn count(&self, account: Option<&Account>, params: &RawPathParams) -> Result<Option<Count>, Response<Body>> {
+        let now = Instant::now();
+        let subject = match account {
+            Some(account) if account.operator => return Ok(None),
+            Some(account) => Subject::User(account.user),
+            None => Subject::Address(self.peer),
+        };
+        let everything = (subject, "all routes", 0);
+        self.app.quotas.take(now, everything, ALL_ROUTES).map_err(|count| too_many(&count, "global", true))?;
+        let bucket = (subject, self.route.path, request::major(params));
+        let quota = self.quota();
+        let count = self.app.quotas.take(now, bucket, quota).map_err(|count| {
+            let mut response = too_many(&count, "user", false);
+            count.describe(response.headers_mut());
+            response
+        })?;
+        Ok(Some(count))
+    }
+
+    fn quota(&self) -> Quota {
+        if self.route.auth == Auth::SignIn { self.app.config.sign_ins } else { self.route.quota() }
+    }
+
+    async fn answer(&self, request: &Request<'_>, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+        let op = match (self.route.build)(request)? {
+            Answer::Text(text) => return Ok(json(StatusCode::OK, text)),
+            Answer::Ask(op) => op,
+        };
+        let account = request.account;
+        let call = Call::Rest {
+            actor: account.map(|account| account.user).filter(|user| *user != UserId(0)),
+            operator: account.is_some_and(|account| account.operator),
+            reason: reason(headers),
+            op,
+        };
+        match self.app.guilds.call(call).await? {
+            Reply::Json(status, body) => {
+                let status = StatusCode::from_u16(status).map_err(|_| ApiError::internal())?;
+                Ok(json(status, body.get().to_owned()))
+            }
+            Reply::Empty | Reply::Done => Ok(empty()),
+            Reply::Account(_) | Reply::Refused(_) => Err(ApiError::internal()),
+        }
+    }
+}
+
+/// The content type is exactly this: discord.py compares the whole string and gives up on any other.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub fn json(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+fn empty() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+pub fn error(error: ApiError) -> Response<Body> {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, serde_json::to_string(&error).expect("an error has string keys and no failing serialisers"))
+}
+
+fn too_many(count: &Count, scope: &'static str, is_global: bool) -> Response<Body> {
+    observe::rest_limited(scope);
+    let wait = count.resets_after(Instant::now()).as_secs_f64();
+    let text = format!(
+        r#"{{"message":"You are being rate limited.","retry_after":{wait:.3},"global":{is_global},"code":0}}"#
+    );
+    let mut response = json(StatusCode::TOO_MANY_REQUESTS, text);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.ceil() as u64));
+    headers.insert("x-ratelimit-scope", HeaderValue::from_static(scope));
+    if is_global {
+        headers.insert("x-ratelimit-global", HeaderValue::from_static("true"));
+    }
+    // discord.py takes a 429 without it for a ban by somebody in between, and gives up.
+    headers.insert(header::VIA, HeaderValue::from_static("1.1 guildhall"));
+    response
+}
+
+/// Seconds since the epoch, for the one header that wants them.
+fn epoch_seconds() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,239 @@
+//! One client's WebSocket: frames in, frames out, one task.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use client_wire::gateway::{CloseCode, FrameError, FromClient, CLIENT_FRAME_BYTES_MAX};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use gateway_core::{ConnId, Output};
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::tungstenite;
+use tokio_util::sync::CancellationToken;
+
+use crate::compress::{Compression, Encoder};
+use crate::limits::{BATCH_MAX, CLOSE_PATIENCE, SOCKET_FRAMES_MAX, WRITE_PATIENCE};
+use crate::node::{Input, Writer};
+use crate::observe;
+
+/// What a client has said with its upgrade.
+pub struct Upgrade {
+    pub compression: Compression,
+    pub resume_url: String,
+}
+
+/// How a connection ended.
+enum End {
+    /// We close it.
+    Close(CloseCode),
+    /// The client has gone, with the number of its close frame if it sent one.
+    Gone(Option<u16>),
+}
+
+pub async fn run(mut socket: WebSocket, upgrade: Upgrade, inputs: mpsc::Sender<Input>) {
+    let (outputs, queue) = mpsc::channel(SOCKET_FRAMES_MAX);
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let too_slow = CancellationToken::new();
+    let writer = Writer { outputs, waiting_bytes: waiting_bytes.clone(), too_slow: too_slow.clone() };
+    let (id, answer) = oneshot::channel();
+    let connected = Input::Connected { resume_url: upgrade.resume_url, writer, id };
+    let conn = match inputs.send(connected).await {
+        Ok(()) => answer.await.ok(),
+        Err(_) => None,
+    };
+    // Without a node the process is shutting down.
+    let Some(conn) = conn else { return close(&mut socket, CloseCode::ServiceRestart).await };
+
+    let (sink, stream) = socket.split();
+    let outbound = Outbound { sink, queue, encoder: Encoder::new(upgrade.compression), waiting_bytes };
+    let inbound = Inbound { stream, conn, inputs: inputs.clone() };
+    let (mut sink, mut stream, end) = converse(outbound, inbound, too_slow).await;
+
+    match end {
+        End::Close(code) => {
+            let _ = tokio::time::timeout(WRITE_PATIENCE, sink.send(close_message(code))).await;
+            drain(&mut stream).await;
+        }
+        End::Gone(number) => {
+            // The node ends only in shutdown, and then needs no word of this.
+            let _ = inputs.send(Input::Disconnected(conn, number)).await;
+        }
+    }
+}
+
+type Sink = SplitSink<WebSocket, Message>;
+type Stream = SplitStream<WebSocket>;
+
+/// Both directions at once, so that a client that does not read is still heard, until one of them ends.
+async fn converse(mut outbound: Outbound, mut inbound: Inbound, too_slow: CancellationToken) -> (Sink, Stream, End) {
+    let end = {
+        let conn = inbound.conn;
+        let inputs = inbound.inputs.clone();
+        let mut write = std::pin::pin!(outbound.run(conn, inputs));
+        let mut read = std::pin::pin!(inbound.run());
+        tokio::select! {
+            end = &mut write => end,
+            end = &mut read => match end {
+                // What the client did wrong is the node's to answer, through the queue.
+                ReadEnd::Refused => tokio::select! {
+                    end = &mut write => end,
+                    () = too_slow.cancelled() => End::Close(CloseCode::UnknownError),
+                },
+                ReadEnd::Gone(number) => End::Gone(number),
+            },
+            // It may resume once it has caught up.
+            () = too_slow.cancelled() => End::Close(CloseCode::UnknownError),
+        }
+    };
+    (outbound.sink, inbound.stream, end)
+}
+
+struct Inbound {
+    stream: Stream,
+    conn: ConnId,
+    inputs: mpsc::Sender<Input>,
+}
+
+enum ReadEnd {
+    /// The node was told of a frame that it will close the connection for.
+    Refused,
+    Gone(Option<u16>),
+}
+
+impl Inbound {
+    async fn run(&mut self) -> ReadEnd {
+        loop {
+            let frame = match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => parse(text.as_bytes()),
+                // Some libraries send JSON in binary frames.
+                Some(Ok(Message::Binary(bytes))) => parse(&bytes),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Close(frame))) => return ReadEnd::Gone(frame.map(|frame| frame.code)),
+                Some(Err(error)) if is_clients_fault(&error) => Err(FrameError::Decode),
+                Some(Err(_)) | None => return ReadEnd::Gone(None),
+            };
+            observe::frame_received();
+            let (input, is_refused) = match frame {
+                Ok(frame) => (Input::Frame(self.conn, frame), false),
+                Err(error) => (Input::Malformed(self.conn, error), true),
+            };
+            if self.inputs.send(input).await.is_err() {
+                return ReadEnd::Gone(None);
+            }
+            if is_refused {
+                return ReadEnd::Refused;
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<FromClient, FrameError> {
+    if bytes.len() > CLIENT_FRAME_BYTES_MAX {
+        return Err(FrameError::Decode);
+    }
+    FromClient::parse(bytes)
+}
+
+/// Too long, or text that is none; all else is the network's doing.
+fn is_clients_fault(error: &axum::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<tungstenite::Error>());
+    matches!(cause, Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_)))
+}
+
+struct Outbound {
+    sink: Sink,
+    queue: mpsc::Receiver<Output>,
+    encoder: Encoder,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl Outbound {
+    async fn run(&mut self, conn: ConnId, inputs: mpsc::Sender<Input>) -> End {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            // The node lets go of a queue only after a close, or when it ends itself.
+            if self.queue.recv_many(&mut batch, BATCH_MAX).await == 0 {
+                return End::Close(CloseCode::ServiceRestart);
+            }
+            let mut written = Written::default();
+            for output in batch.drain(..) {
+                match output {
+                    Output::Close(code) => return End::Close(code),
+                    Output::Frame(frame) => {
+                        let message = self.encoder.encode(frame.encode());
+                        written.count(&frame, &message);
+                        if !in_time(self.sink.feed(message)).await {
+                            return End::Gone(None);
+                        }
+                    }
+                }
+            }
+            if !in_time(self.sink.flush()).await {
+                return End::Gone(None);
+            }
+            self.waiting_bytes.fetch_sub(written.waiting_bytes, Ordering::Relaxed);
+            observe::written(written.dispatches, written.bytes);
+            for _ in 0..written.guilds {
+                if inputs.send(Input::GuildWritten(conn)).await.is_err() {
+                    return End::Close(CloseCode::ServiceRestart);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Written {
+    dispatches: u64,
+    guilds: u64,
+    bytes: u64,
+    waiting_bytes: usize,
+}
+
+impl Written {
+    fn count(&mut self, frame: &gateway_core::Frame, message: &Message) {
+        self.dispatches += u64::from(matches!(frame, gateway_core::Frame::Dispatch { .. }));
+        self.guilds += u64::from(frame.is_guild());
+        self.waiting_bytes += frame.bytes();
+        self.bytes += match message {
+            Message::Text(text) => text.len() as u64,
+            Message::Binary(bytes) => bytes.len() as u64,
+            _ => 0,
+        };
+    }
+}
+
+/// Whether a write went through before the client had tried our patience.
+async fn in_time<E>(write: impl Future<Output = Result<(), E>>) -> bool {
+    matches!(tokio::time::timeout(WRITE_PATIENCE, write).await, Ok(Ok(())))
+}
+
+fn close_message(code: CloseCode) -> Message {
+    Message::Close(Some(CloseFrame { code: code.number(), reason: code.reason().into() }))
+}
+
+/// Says why, and goes when the client has taken note or does not want to.
+pub async fn close(socket: &mut WebSocket, code: CloseCode) {
+    observe::closed(code);
+    let _ = tokio::time::timeout(WRITE_PATIENCE, socket.send(close_message(code))).await;
+    drain(socket).await;
+}
+
+/// Reads on until the client answers the close. Going at once would reset the connection while the client still writes, and
+/// the close frame would be lost with it.
+async fn drain(stream: &mut (impl futures_util::Stream<Item = Result<Message, axum::Error>> + Unpin)) {
+    let answered = async {
+        loop {
+            match stream.next().await {
+                Some(Ok(_)) => {}
+                // What is too long to be read is not taken from the socket either: only time tells.
+                Some(Err(error)) if is_clients_fault(&error) => std::future::pending::<()>().await,
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE_PATIENCE, answered).await;
+}
