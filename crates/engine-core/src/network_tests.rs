@@ -264,6 +264,37 @@ fn a_new_connection_continues_the_numbers_and_says_again_who_speaks() {
 }
 
 #[test]
+fn a_new_key_interrupts_nothing() {
+    let start = Instant::now();
+    let mut speaker = session(start, 1, CaptureMode::Always);
+    let mut listener = session(start, 2, CaptureMode::Always);
+    let fresh = |ssrc: u32| {
+        transport::Session::new(
+            Mode::XChaCha20Poly1305Rtpsize,
+            &Key::new([9; 32]),
+            NonceCounter::client(ssrc << 24),
+            [1; 16],
+        )
+    };
+    for i in 0..100_u32 {
+        let now = start + FRAME * i;
+        if i == 50 {
+            speaker.rekey(now, fresh(1));
+            listener.rekey(now, fresh(2));
+        }
+        speaker.handle_capture(&tone(440.0, i as usize));
+        while let Some(mut datagram) = speaker.poll_transmit() {
+            listener.handle_datagram(now, &mut datagram);
+        }
+        let mut mix = SILENCE;
+        listener.mix(now, &mut mix, |_, _| {});
+    }
+    let stats = listener.stream_stats().next().unwrap();
+    assert_eq!((stats.received, stats.lost, stats.concealed), (100, 0, 0));
+    assert_eq!(listener.dropped(), Default::default());
+}
+
+#[test]
 fn what_is_not_ours_is_dropped_for_a_counted_reason() {
     let start = Instant::now();
     let mut speaker = session(start, 1, CaptureMode::Always);

@@ -101,6 +101,13 @@ impl Session {
         }
     }
 
+    /// A new key for the same connection: nothing else changes.
+    pub fn rekey(&mut self, now: Instant, security: transport::Session) {
+        self.keys.security = security;
+        // Lets the server see the new key at once, also from those who are silent.
+        self.keepalive_at = now;
+    }
+
     /// The next 20 ms from the microphone or file. Silence has to be given too: timestamps are counted here.
     pub fn handle_capture(&mut self, frame: &Frame) {
         let Self { sender, keys, transmit, events, dropped, .. } = self;

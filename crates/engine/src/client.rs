@@ -132,6 +132,7 @@ impl Client {
             session: None,
             voice: None,
             stream: None,
+            ready: false,
             admitted: false,
             asked_at: None,
             deadline: None,
@@ -192,6 +193,8 @@ struct Driver {
     voice: Option<(VoiceSignalling, VoiceEvents)>,
     /// Our stream on the voice server that is current, and how it is encrypted.
     stream: Option<(Ssrc, Mode)>,
+    /// READY has come and the session description that answers it has not.
+    ready: bool,
     /// Our voice state was seen in a channel, so whatever is missing, it is not permission.
     admitted: bool,
     /// When the wish to join was sent first.
@@ -354,6 +357,7 @@ impl Driver {
             return Next::Fail(ClientError::EncryptionNotOffered { wanted, offered: ready.modes.join(", ") });
         };
         self.stream = Some((Ssrc(ready.ssrc), mode));
+        self.ready = true;
         let server = SocketAddr::from((ready.ip, ready.port));
         self.media.send(MediaCommand::Connect { ssrc: Ssrc(ready.ssrc), server });
         Next::GoOn
@@ -368,8 +372,10 @@ impl Driver {
         self.media.send(MediaCommand::Keys { ssrc, mode, key });
         self.deadline = None;
         self.retry.reset();
+        // Without a READY before it this is only a new key.
+        let new_connection = std::mem::take(&mut self.ready);
         if self.joined {
-            self.reconnects += 1;
+            self.reconnects += u32::from(new_connection);
         } else {
             self.joined = true;
             let after = self.asked_at.map(|at| at.elapsed()).unwrap_or_default();

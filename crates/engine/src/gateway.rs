@@ -361,15 +361,16 @@ impl Driver {
 
     fn voice_state(&self, d: &RawValue) -> Option<GatewayEvent> {
         let state: VoiceState = read("VOICE_STATE_UPDATE", d)?;
-        (Some(state.user_id) == self.user).then(|| {
-            GatewayEvent::VoiceState(OwnVoiceState {
-                guild: state.guild_id,
-                channel: state.channel_id,
-                session: state.session_id,
-                muted: state.mute || state.suppress,
-                deafened: state.deaf,
-            })
-        })
+        if Some(state.user_id) != self.user {
+            return None;
+        }
+        Some(GatewayEvent::VoiceState(OwnVoiceState {
+            guild: state.guild_id,
+            channel: state.channel_id,
+            session: state.session_id,
+            muted: state.mute || state.suppress,
+            deafened: state.deaf,
+        }))
     }
 
     async fn tell(&self, event: GatewayEvent) {

@@ -26,7 +26,7 @@ mod ws;
 pub use client::{Client, ClientConfig, ClientError, ClientEvent, ConnectionState, Stay};
 pub use engine_core::analysis;
 pub use gateway::{Gateway, GatewayConfig, GatewayError, GatewayEvent, GatewayEvents, OwnVoiceState};
-pub use media::{MediaConfig, MediaReport, Microphone, Output, Play};
+pub use media::{MediaConfig, MediaReport, Play};
 pub use rest::{RestError, gateway_url};
 pub use token::Token;
 pub use trust::{Trust, TrustError};

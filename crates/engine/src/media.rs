@@ -3,6 +3,7 @@
 //! It has a thread and a timer of its own, so that nothing else the process does delays a packet. The beat is a
 //! schedule of absolute times: what comes late does not move what follows.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -18,33 +19,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use transport::{Key, Mode, NonceCounter};
 
-use crate::audio::{AudioError, Recorder, Source};
+use crate::audio::{AudioError, Microphone, Output, Recorder, Source};
 use crate::limits::CATCH_UP_FRAMES;
-
-#[cfg(feature = "devices")]
-pub use crate::audio::{Microphone, Output};
-
-/// A build without the feature `devices` has none, so there is no value of this type.
-#[cfg(not(feature = "devices"))]
-pub enum Microphone {}
-
-#[cfg(not(feature = "devices"))]
-impl Microphone {
-    pub(crate) fn read(&mut self, _: &mut engine_core::Frame) {
-        match *self {}
-    }
-}
-
-/// A build without the feature `devices` has none, so there is no value of this type.
-#[cfg(not(feature = "devices"))]
-pub enum Output {}
-
-#[cfg(not(feature = "devices"))]
-impl Output {
-    pub(crate) fn write(&mut self, _: &engine_core::Frame) {
-        match *self {}
-    }
-}
 
 /// What is said.
 #[derive(Default)]
@@ -66,6 +42,7 @@ pub struct MediaConfig {
     pub play: Play,
     pub recorder: Option<Recorder>,
     pub output: Option<Output>,
+    pub muted: bool,
     /// Of everything that is heard; 1.0 is as it was sent.
     pub volume: f32,
 }
@@ -80,6 +57,7 @@ impl Default for MediaConfig {
             play: Play::Nothing,
             recorder: None,
             output: None,
+            muted: false,
             volume: 1.0,
         }
     }
@@ -177,6 +155,9 @@ struct Pending {
 struct Shell {
     sender: SenderConfig,
     volume: f32,
+    volumes: BTreeMap<UserId, f32>,
+    muted: bool,
+    key_down: bool,
     source: Source,
     recorder: Option<Recorder>,
     output: Option<Output>,
@@ -202,6 +183,9 @@ impl Shell {
                 first_time: rand::random(),
             },
             volume: config.volume,
+            volumes: BTreeMap::new(),
+            muted: config.muted,
+            key_down: false,
             source: Source::new(config.play),
             recorder: config.recorder,
             output: config.output,
@@ -255,9 +239,18 @@ impl Shell {
             Command::Keys { ssrc, mode, key } => self.install(ssrc, mode, &key),
             Command::Stop => {}
             Command::Speaker { ssrc, user } => self.with_session(|session| session.set_speaker(ssrc, user)),
-            Command::Volume { user, volume } => self.with_session(|session| session.set_volume(user, volume)),
-            Command::Mute(muted) => self.with_session(|session| session.set_muted(muted)),
-            Command::PushToTalk(down) => self.with_session(|session| session.set_push_to_talk(down)),
+            Command::Volume { user, volume } => {
+                self.volumes.insert(user, volume);
+                self.with_session(|session| session.set_volume(user, volume));
+            }
+            Command::Mute(muted) => {
+                self.muted = muted;
+                self.with_session(|session| session.set_muted(muted));
+            }
+            Command::PushToTalk(down) => {
+                self.key_down = down;
+                self.with_session(|session| session.set_push_to_talk(down));
+            }
         }
     }
 
@@ -279,21 +272,31 @@ impl Shell {
 
     fn install(&mut self, ssrc: Ssrc, mode: Mode, key: &Key) {
         let now = Instant::now();
-        let nonces = NonceCounter::client(rand::random());
-        let keys = Keys { ssrc, security: transport::Session::new(mode, key, nonces, rand::random()) };
+        let security =
+            transport::Session::new(mode, key, NonceCounter::client(rand::random()), rand::random());
+        let Some(pending) = self.pending.take_if(|pending| pending.ssrc == ssrc) else {
+            // The server thinks it is time for a new key for the connection there is.
+            return self.with_session(|session| session.rekey(now, security));
+        };
+        self.socket = Some(pending.socket);
+        let keys = Keys { ssrc, security };
         match &mut self.session {
             Some(session) => session.replace_keys(now, keys),
             None => {
-                let mut session = Session::new(now, &SessionConfig { sender: self.sender.clone() }, keys);
-                session.set_master_volume(self.volume);
-                self.session = Some(session);
+                self.session = Some(self.first_session(now, keys));
                 self.beat_at = Some(now);
             }
         }
-        // Without a pending connection this is a new key for the one there is.
-        if let Some(pending) = self.pending.take_if(|pending| pending.ssrc == ssrc) {
-            self.socket = Some(pending.socket);
-        }
+    }
+
+    /// With everything that was set while there was none.
+    fn first_session(&self, now: Instant, keys: Keys) -> Session {
+        let mut session = Session::new(now, &SessionConfig { sender: self.sender.clone() }, keys);
+        session.set_master_volume(self.volume);
+        session.set_muted(self.muted);
+        session.set_push_to_talk(self.key_down);
+        self.volumes.iter().for_each(|(user, volume)| session.set_volume(*user, *volume));
+        session
     }
 
     fn handle_datagram(&mut self, datagram: &mut [u8]) {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use transport::Mode;
 
-use crate::audio::{self, AudioError, Recorder};
+use crate::audio::{self, AudioError, DeviceError, DeviceStream, Recorder};
 use crate::limits::JOIN_TIMEOUT;
 use crate::{
     Client, ClientConfig, ClientError, ClientEvent, ConnectionState, GatewayConfig, MediaConfig, Play,
@@ -92,10 +92,8 @@ pub enum TalkError {
     Audio(#[from] AudioError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("this program was built without sound devices (cargo feature `devices`)")]
-    NoDevices,
-    #[error("the sound device cannot be used: {0}")]
-    Device(String),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
 }
 
 /// The numbers of one run. Fields are added, never changed.
@@ -315,41 +313,26 @@ fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1_000.0
 }
 
-#[cfg(feature = "devices")]
-type Devices = Vec<audio::DeviceStream>;
-#[cfg(not(feature = "devices"))]
-type Devices = ();
-
 /// The second part has to live as long as sound is wanted.
-fn media_config(options: &TalkOptions) -> Result<(MediaConfig, Devices), TalkError> {
-    #[cfg(feature = "devices")]
+fn media_config(options: &TalkOptions) -> Result<(MediaConfig, Vec<DeviceStream>), TalkError> {
     let mut devices = Vec::new();
-    #[cfg(not(feature = "devices"))]
-    let devices = ();
     let play = match &options.source {
         TalkSource::Nothing => Play::Nothing,
         TalkSource::File(path) => Play::Samples(Arc::from(audio::load(path)?)),
         TalkSource::Tone { hz } => Play::Tone { hz: *hz },
-        #[cfg(feature = "devices")]
         TalkSource::Microphone => {
-            let (microphone, stream) = audio::open_microphone().map_err(TalkError::Device)?;
+            let (microphone, stream) = audio::open_microphone()?;
             devices.push(stream);
             Play::Microphone(microphone)
         }
-        #[cfg(not(feature = "devices"))]
-        TalkSource::Microphone => return Err(TalkError::NoDevices),
     };
-    #[cfg(feature = "devices")]
-    let output = match options.speakers {
-        true => {
-            let (output, stream) = audio::open_speakers().map_err(TalkError::Device)?;
-            devices.push(stream);
-            Some(output)
-        }
-        false => None,
+    let output = if options.speakers {
+        let (output, stream) = audio::open_speakers()?;
+        devices.push(stream);
+        Some(output)
+    } else {
+        None
     };
-    #[cfg(not(feature = "devices"))]
-    let output = if options.speakers { return Err(TalkError::NoDevices) } else { None };
     // A tone is no voice to a voice detector.
     let always = options.always_send || matches!(options.source, TalkSource::Tone { .. });
     let media = MediaConfig {

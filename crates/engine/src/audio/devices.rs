@@ -7,6 +7,8 @@ use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use engine_core::{FRAME_SAMPLES, Frame, SAMPLE_RATE_HZ};
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use super::DeviceError;
+
 /// A tenth of a second: more is delay that everybody hears.
 const QUEUE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 10;
 /// What a microphone may be ahead by before old samples are left out.
@@ -47,9 +49,9 @@ impl Output {
 }
 
 /// The default input, at 48 kHz.
-pub fn open_microphone() -> Result<(Microphone, DeviceStream), String> {
-    let device = cpal::default_host().default_input_device().ok_or("there is no microphone")?;
-    let channels = device.default_input_config().map_err(|error| error.to_string())?.channels();
+pub fn open_microphone() -> Result<(Microphone, DeviceStream), DeviceError> {
+    let device = cpal::default_host().default_input_device().ok_or(DeviceError::Missing("microphone"))?;
+    let channels = device.default_input_config().map_err(|error| unusable("microphone", error))?.channels();
     let (mut producer, samples) = RingBuffer::new(QUEUE_SAMPLES);
     let stream = device
         .build_input_stream(
@@ -62,15 +64,15 @@ pub fn open_microphone() -> Result<(Microphone, DeviceStream), String> {
             |error| tracing::warn!(%error, "microphone"),
             None,
         )
-        .map_err(|error| error.to_string())?;
-    stream.play().map_err(|error| error.to_string())?;
+        .map_err(|error| unusable("microphone", error))?;
+    stream.play().map_err(|error| unusable("microphone", error))?;
     Ok((Microphone { samples }, DeviceStream { _stream: stream }))
 }
 
 /// The default output, at 48 kHz.
-pub fn open_speakers() -> Result<(Output, DeviceStream), String> {
-    let device = cpal::default_host().default_output_device().ok_or("there are no speakers")?;
-    let channels = device.default_output_config().map_err(|error| error.to_string())?.channels();
+pub fn open_speakers() -> Result<(Output, DeviceStream), DeviceError> {
+    let device = cpal::default_host().default_output_device().ok_or(DeviceError::Missing("loudspeaker"))?;
+    let channels = device.default_output_config().map_err(|error| unusable("loudspeaker", error))?.channels();
     let (samples, mut consumer) = RingBuffer::new(QUEUE_SAMPLES);
     let stream = device
         .build_output_stream(
@@ -83,11 +85,15 @@ pub fn open_speakers() -> Result<(Output, DeviceStream), String> {
             |error| tracing::warn!(%error, "speakers"),
             None,
         )
-        .map_err(|error| error.to_string())?;
-    stream.play().map_err(|error| error.to_string())?;
+        .map_err(|error| unusable("loudspeaker", error))?;
+    stream.play().map_err(|error| unusable("loudspeaker", error))?;
     Ok((Output { samples }, DeviceStream { _stream: stream }))
 }
 
 fn stream_config(channels: u16) -> cpal::StreamConfig {
     cpal::StreamConfig { channels, sample_rate: SAMPLE_RATE_HZ, buffer_size: cpal::BufferSize::Default }
+}
+
+fn unusable(device: &'static str, error: impl std::fmt::Display) -> DeviceError {
+    DeviceError::Unusable { device, reason: error.to_string() }
 }

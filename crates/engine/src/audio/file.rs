@@ -36,11 +36,6 @@ pub fn load(path: &Path) -> Result<Vec<f32>, AudioError> {
     samples.map_err(|reason| AudioError::Unsupported { path: shown, reason })
 }
 
-/// The same for WAV files only, for those who compare recordings.
-pub fn read_wav(path: &Path) -> Result<Vec<f32>, AudioError> {
-    load(path)
-}
-
 /// Writes 48 kHz mono, 16 bits.
 pub fn write_wav(path: &Path, samples: &[f32]) -> Result<(), AudioError> {
     let unwritable =

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use engine_core::{FRAME_SAMPLES, Frame, SAMPLE_RATE_HZ, SILENCE};
 
-use crate::{Microphone, Play};
+use super::Microphone;
+use crate::Play;
 
-/// Half of full scale: loud enough to measure, and room for others in the mix.
+/// 10 dB below full scale: loud enough to measure, and room for others in the mix.
 const TONE_VOLUME: f32 = 0.3;
 
 pub(crate) enum Source {
