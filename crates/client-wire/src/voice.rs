@@ -11,7 +11,7 @@ use model::{ChannelId, GuildId, UserId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{json, Number, Value};
+use serde_json::{Number, Value, json};
 
 /// What HELLO asks for. Libraries count missed beats against exactly this value.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 13_750;
@@ -270,7 +270,10 @@ pub struct Identify {
 
 impl fmt::Debug for Identify {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identify").field("server_id", &self.server_id).field("user_id", &self.user_id).finish_non_exhaustive()
+        f.debug_struct("Identify")
+            .field("server_id", &self.server_id)
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -288,7 +291,10 @@ pub struct Resume {
 
 impl fmt::Debug for Resume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resume").field("server_id", &self.server_id).field("seq_ack", &self.seq_ack).finish_non_exhaustive()
+        f.debug_struct("Resume")
+            .field("server_id", &self.server_id)
+            .field("seq_ack", &self.seq_ack)
+            .finish_non_exhaustive()
     }
 }
 
@@ -431,7 +437,9 @@ impl ClientFrame {
                 encode(&json!({ "t": d.nonce, "seq_ack": d.seq_ack.unwrap_or(-1) }))
             }
             Self::Heartbeat(d) => d.nonce.to_string(),
-            Self::Speaking(d) => encode(&json!({ "speaking": d.speaking, "delay": 0, "ssrc": d.ssrc.unwrap_or(0) })),
+            Self::Speaking(d) => {
+                encode(&json!({ "speaking": d.speaking, "delay": 0, "ssrc": d.ssrc.unwrap_or(0) }))
+            }
             Self::Resume(d) => encode(d),
             Self::BackendVersion | Self::Other(_) => "{}".to_owned(),
         };
@@ -541,7 +549,9 @@ impl ServerFrame {
             Op::SessionDescription => Self::SessionDescription(envelope.data()?),
             Op::Speaking => Self::Speaking(envelope.data()?),
             Op::HeartbeatAck => match envelope.data()? {
-                HeartbeatForm::Bare(nonce) | HeartbeatForm::Object { t: nonce, .. } => Self::HeartbeatAck(nonce),
+                HeartbeatForm::Bare(nonce) | HeartbeatForm::Object { t: nonce, .. } => {
+                    Self::HeartbeatAck(nonce)
+                }
             },
             Op::Resumed => Self::Resumed,
             Op::ClientsConnect => Self::ClientsConnect(envelope.data()?),
@@ -634,7 +644,11 @@ mod tests {
         );
         check(
             r#"{"op":1,"d":{"protocol":"webrtc","data":"a=ice","sdp":"a=ice","codecs":[]}}"#,
-            Ok(ClientFrame::SelectProtocol(SelectProtocol { protocol: "webrtc".into(), data: None, codecs: Some(vec![]) })),
+            Ok(ClientFrame::SelectProtocol(SelectProtocol {
+                protocol: "webrtc".into(),
+                data: None,
+                codecs: Some(vec![]),
+            })),
         );
         let bare = Heartbeat { nonce: 18_446_744_073_709_551_615_u64.into(), seq_ack: None };
         check(r#"{"d":18446744073709551615,"op":3}"#, Ok(ClientFrame::Heartbeat(bare)));
@@ -661,9 +675,16 @@ mod tests {
         for version in [Version::V4, Version::V8] {
             let udp = UdpData { address: "1.2.3.4".into(), port: 5, mode: MODES[0].into() };
             let frames = [
-                ClientFrame::SelectProtocol(SelectProtocol { protocol: "udp".into(), data: Some(udp), codecs: None }),
+                ClientFrame::SelectProtocol(SelectProtocol {
+                    protocol: "udp".into(),
+                    data: Some(udp),
+                    codecs: None,
+                }),
                 ClientFrame::Speaking(ClientSpeaking { speaking: 1, ssrc: Some(9) }),
-                ClientFrame::Heartbeat(Heartbeat { nonce: 7.into(), seq_ack: version.is_numbered().then_some(3) }),
+                ClientFrame::Heartbeat(Heartbeat {
+                    nonce: 7.into(),
+                    seq_ack: version.is_numbered().then_some(3),
+                }),
             ];
             for frame in frames {
                 assert_eq!(ClientFrame::read(&frame.text(version)), Ok(frame));

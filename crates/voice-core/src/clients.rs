@@ -3,14 +3,14 @@
 use std::net::SocketAddrV4;
 
 use client_wire::voice::{
-    BackendVersion, ClientFrame, CloseCode, FrameError, Heartbeat, Identify, Op, Ready, Resume, SecretKey, SelectProtocol,
-    ServerFrame, SessionDescription, CURRENT_MODES, MODES,
+    BackendVersion, CURRENT_MODES, ClientFrame, CloseCode, FrameError, Heartbeat, Identify, MODES, Op, Ready,
+    Resume, SecretKey, SelectProtocol, ServerFrame, SessionDescription,
 };
 use cluster_wire::token::{TokenError, VoiceToken};
 use model::{ChannelId, UnixMs};
 use sfu_wire::Native;
 
-use crate::core::{payload, VoiceCore};
+use crate::core::{VoiceCore, payload};
 use crate::limits::{CONFIRM_TIMEOUT, LEGS_PER_SHARD_MAX, MESSAGE_BYTES_MAX};
 use crate::outbox::{Outbox, Payload};
 use crate::session::{Link, Presence, Session, Speaking, Stage};
@@ -40,7 +40,9 @@ impl VoiceCore {
         let Some(state) = self.conns.get(&conn) else { return };
         let identified = state.session.is_some();
         match bytes.first().copied().and_then(Op::from_number) {
-            _ if bytes.len() > MESSAGE_BYTES_MAX || bytes.is_empty() => self.fault(conn, CloseCode::DecodeError),
+            _ if bytes.len() > MESSAGE_BYTES_MAX || bytes.is_empty() => {
+                self.fault(conn, CloseCode::DecodeError)
+            }
             Some(Op::DaveKeyPackage | Op::DaveCommitWelcome) if identified => {}
             Some(Op::DaveKeyPackage | Op::DaveCommitWelcome) => self.fault(conn, CloseCode::NotAuthenticated),
             _ => self.fault(conn, CloseCode::UnknownOpcode),
@@ -94,7 +96,9 @@ impl VoiceCore {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.last_heartbeat = now.instant;
         }
-        if let (Some(presence), Some(ack)) = (session.and_then(|key| self.presence_mut(key)), heartbeat.seq_ack) {
+        if let (Some(presence), Some(ack)) =
+            (session.and_then(|key| self.presence_mut(key)), heartbeat.seq_ack)
+        {
             // Here a negative number says "nothing yet", which acknowledges nothing.
             if ack >= 0 {
                 presence.outbox.acknowledge(ack);
@@ -231,7 +235,11 @@ impl VoiceCore {
         let mut secret = [0; 32];
         (self.random)(&mut secret);
         let claimed = data.address.parse().map(|ip| SocketAddrV4::new(ip, data.port).to_string());
-        let native = Native { mode: data.mode.clone(), key: secret.to_vec(), claimed_address: claimed.unwrap_or_default() };
+        let native = Native {
+            mode: data.mode.clone(),
+            key: secret.to_vec(),
+            claimed_address: claimed.unwrap_or_default(),
+        };
         // Bots name no codecs and get no answer about them: a join costs them a thousand bytes at most.
         let video = select.codecs.is_some();
         let mut id = [0; 16];
@@ -249,7 +257,7 @@ impl VoiceCore {
             secret_key: SecretKey(secret),
             audio_codec: Some("opus".to_owned()),
             video_codec: video.then(|| "H264".to_owned()),
-            media_session_id: video.then(|| hex),
+            media_session_id: video.then_some(hex),
             dave_protocol_version: 0,
         };
         self.tell(key, payload(&ServerFrame::SessionDescription(description)));

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use client_wire::voice::Version;
 
-use crate::limits::{INBOUND_BURST, INBOUND_PER_S};
 use crate::SessionKey;
+use crate::limits::{INBOUND_BURST, INBOUND_PER_S};
 
 #[derive(Debug)]
 pub struct Conn {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use client_wire::voice::{frame_text, CloseCode, Hello, ServerFrame, Version, HEARTBEAT_INTERVAL_MS};
+use client_wire::voice::{CloseCode, HEARTBEAT_INTERVAL_MS, Hello, ServerFrame, Version, frame_text};
 use cluster_wire::voice::Report;
 use model::{GuildId, SessionId, UserId};
 use sfu_wire::{FromSfu, RemoveLeg, Snapshot, ToSfu};
@@ -47,7 +47,10 @@ pub(crate) struct Guild {
 
 impl fmt::Debug for VoiceCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VoiceCore").field("server", &self.config.server).field("stats", &self.stats()).finish()
+        f.debug_struct("VoiceCore")
+            .field("server", &self.config.server)
+            .field("stats", &self.stats())
+            .finish()
     }
 }
 
@@ -80,7 +83,8 @@ impl VoiceCore {
     /// Every leg of a shard, whole: what a new relay process must be told first.
     pub fn snapshot(&self, shard: u32) -> Snapshot {
         let keys = self.legs[shard as usize].values();
-        let legs = keys.map(|key| self.session(*key).and_then(Session::leg).expect("a listed leg has a presence"));
+        let legs =
+            keys.map(|key| self.session(*key).and_then(Session::leg).expect("a listed leg has a presence"));
         Snapshot { legs: legs.collect() }
     }
 
@@ -148,13 +152,16 @@ impl VoiceCore {
                 }
                 Reason::Heartbeat(conn) => self.check_heartbeat(now, conn),
                 Reason::Resume { key, leg } => {
-                    let away = |p: &Presence| p.leg == leg && matches!(p.link, Link::Away { until } if until <= now.instant);
+                    let away = |p: &Presence| {
+                        p.leg == leg && matches!(p.link, Link::Away { until } if until <= now.instant)
+                    };
                     if self.presence(key).is_some_and(away) {
                         self.end_presence(key, None);
                     }
                 }
                 Reason::Confirm { key, leg } => {
-                    let unconfirmed = |s: &Session| !s.is_confirmed() && s.presence.as_ref().is_some_and(|p| p.leg == leg);
+                    let unconfirmed =
+                        |s: &Session| !s.is_confirmed() && s.presence.as_ref().is_some_and(|p| p.leg == leg);
                     if self.session(key).is_some_and(unconfirmed) {
                         self.outputs.push_back(Output::Event(Event::Unconfirmed));
                         self.end_presence(key, Some(CloseCode::SessionInvalid));
@@ -280,7 +287,10 @@ impl VoiceCore {
         let Some(session) = self.session(key) else { return };
         let (visible, user) = (session.is_visible(), session.user);
         if visible {
-            self.tell_others(key, &ServerFrame::ClientDisconnect(client_wire::voice::ClientDisconnect { user_id: user }));
+            self.tell_others(
+                key,
+                &ServerFrame::ClientDisconnect(client_wire::voice::ClientDisconnect { user_id: user }),
+            );
         }
         let Some(presence) = self.session_mut(key).and_then(|s| s.presence.take()) else { return };
         self.rooms.remove_leg(presence.channel, key);

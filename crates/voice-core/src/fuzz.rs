@@ -4,12 +4,17 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use client_wire::voice::{Version, MODES};
+use client_wire::voice::{MODES, Version};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Rights};
 use model::{ChannelId, GuildId, ServerId, SessionId, UnixMs, UserId};
 
 use crate::{Config, ConnId, Now, Output, VoiceCore};
+
+pub type Body = fn(&[u8]);
+
+/// Every body with the name of its corpus.
+pub const ALL: [(&str, Body); 1] = [("clients", fuzz_clients)];
 
 const SESSION: SessionId = SessionId(5);
 const USER: UserId = UserId(3);
@@ -23,8 +28,9 @@ pub fn fuzz_clients(data: &[u8]) {
     let (participant, stranger) = (ConnId(1), ConnId(2));
     core.handle_open(now, participant, Some(Version::V8));
     core.handle_open(now, stranger, Some(Version::V4));
-    let identify =
-        format!(r#"{{"op":0,"d":{{"server_id":"1","user_id":"3","session_id":"{SESSION}","token":"{token}"}}}}"#);
+    let identify = format!(
+        r#"{{"op":0,"d":{{"server_id":"1","user_id":"3","session_id":"{SESSION}","token":"{token}"}}}}"#
+    );
     core.handle_text(now, participant, &identify);
     for line in data.split(|byte| *byte == b'\n') {
         now.instant += Duration::from_millis(500);

@@ -48,7 +48,7 @@ use cluster_wire::voice::Report;
 use model::{GuildId, ServerId, SessionId, UnixMs};
 use sfu_wire::ToSfu;
 
-pub use crate::core::VoiceCore;
+pub use crate::core::{Random, VoiceCore};
 pub use crate::timers::Reason;
 
 /// A voice connection, numbered by the shell; never used twice.
@@ -109,9 +109,13 @@ pub enum Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// SESSION DESCRIPTION was sent, so long after IDENTIFY.
-    Described { after: Duration },
+    Described {
+        after: Duration,
+    },
     /// The first media of a session was authenticated, so long after IDENTIFY.
-    Connected { after: Duration },
+    Connected {
+        after: Duration,
+    },
     Resumed,
     /// A resume named no session of ours, or its messages were no longer all there.
     ResumeRefused,

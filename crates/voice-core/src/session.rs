@@ -9,8 +9,8 @@ use cluster_wire::voice::Rights;
 use model::{ChannelId, UserId};
 use sfu_wire::{Leg, Native};
 
-use crate::outbox::Outbox;
 use crate::ConnId;
+use crate::outbox::Outbox;
 
 #[derive(Debug)]
 pub struct Session {
@@ -39,7 +39,11 @@ impl Session {
 
     /// The rights in force: none where the client is not where guilds has placed it.
     pub fn rights(&self) -> Rights {
-        if self.is_confirmed() { self.placed.map(|p| p.rights).unwrap_or_default() } else { Rights::default() }
+        if self.is_confirmed() {
+            self.placed.map(|p| p.rights).unwrap_or_default()
+        } else {
+            Rights::default()
+        }
     }
 
     /// Guilds has placed this session in the very channel its client is in.
@@ -97,7 +101,9 @@ pub enum Stage {
 pub enum Link {
     Attached(ConnId),
     /// The connection was lost; the session ends at this instant unless it is resumed.
-    Away { until: Instant },
+    Away {
+        until: Instant,
+    },
 }
 
 /// What others are told of a presence's speaking.

@@ -1,17 +1,18 @@
 //! Who is told of whom: CLIENTS CONNECT on coming in, SPEAKING on first speaking and on every change.
 
-use client_wire::voice::{speaking, ClientsConnect, ServerFrame, ServerSpeaking};
+use client_wire::voice::{ClientsConnect, ServerFrame, ServerSpeaking, speaking};
 
-use crate::core::{payload, VoiceCore};
-use crate::session::Session;
 use crate::SessionKey;
+use crate::core::{VoiceCore, payload};
+use crate::session::Session;
 
 impl VoiceCore {
     /// A client is identified and placed: it joins those who are told of changes, and is told who is there.
     pub(crate) fn enter_room(&mut self, key: SessionKey) {
         let Some(channel) = self.presence(key).map(|p| p.channel) else { return };
         self.rooms.add_member(channel, key);
-        let user_ids: Vec<_> = self.visible_others(key).into_iter().map(|(_, session)| session.user).collect();
+        let user_ids: Vec<_> =
+            self.visible_others(key).into_iter().map(|(_, session)| session.user).collect();
         if !user_ids.is_empty() {
             self.tell(key, payload(&ServerFrame::ClientsConnect(ClientsConnect { user_ids })));
         }
@@ -22,7 +23,8 @@ impl VoiceCore {
         if !self.session(key).is_some_and(Session::is_visible) {
             return;
         }
-        let streams: Vec<_> = self.visible_others(key).into_iter().filter_map(|(_, s)| stream_of(s)).collect();
+        let streams: Vec<_> =
+            self.visible_others(key).into_iter().filter_map(|(_, s)| stream_of(s)).collect();
         for stream in streams {
             self.tell(key, payload(&ServerFrame::Speaking(stream)));
         }

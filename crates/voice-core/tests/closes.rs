@@ -1,16 +1,17 @@
 //! Every close code that the server sends, and what brings it about.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
 use std::time::Duration;
 
-use client_wire::voice::{Version, MODES};
+use client_wire::voice::{MODES, Version};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::OrderKind;
 use model::{GuildId, ServerId, UnixMs, UserId};
-use support::{session_of, user, World, ALL, GUILD, OTHER_ROOM, ROOM};
-use voice_core::limits::{HEARTBEAT_TIMEOUT, IDENTIFY_TIMEOUT, INBOUND_BURST, MESSAGE_BYTES_MAX};
+use support::{ALL, GUILD, OTHER_ROOM, ROOM, World, session_of, user};
 use voice_core::ConnId;
+use voice_core::limits::{HEARTBEAT_TIMEOUT, IDENTIFY_TIMEOUT, INBOUND_BURST, MESSAGE_BYTES_MAX};
 
 /// Where a connection stands when the input comes.
 #[derive(Debug, Clone, Copy)]
@@ -47,18 +48,58 @@ fn opcodes_and_payloads() {
         check(at, "no JSON", text("hello"), Some(4002));
         check(at, "an identify without its fields", text(r#"{"op":0,"d":{}}"#), Some(4002));
         check(at, "a message too long", |w, c| w.send(c, &"x".repeat(MESSAGE_BYTES_MAX + 1)), Some(4002));
-        check(at, "a message the shell found too long", |w, c| { w.core.handle_oversize(c); w.drain(); }, Some(4002));
-        check(at, "no binary message", |w, c| { w.core.handle_binary(w.now, c, &[]); w.drain(); }, Some(4002));
-        check(at, "an unknown binary message", |w, c| { w.core.handle_binary(w.now, c, &[200]); w.drain(); }, Some(4001));
+        check(
+            at,
+            "a message the shell found too long",
+            |w, c| {
+                w.core.handle_oversize(c);
+                w.drain();
+            },
+            Some(4002),
+        );
+        check(
+            at,
+            "no binary message",
+            |w, c| {
+                w.core.handle_binary(w.now, c, &[]);
+                w.drain();
+            },
+            Some(4002),
+        );
+        check(
+            at,
+            "an unknown binary message",
+            |w, c| {
+                w.core.handle_binary(w.now, c, &[200]);
+                w.drain();
+            },
+            Some(4001),
+        );
     }
     check(Open, "speaking", text(r#"{"op":5,"d":{"speaking":1,"ssrc":1}}"#), Some(4003));
     check(Open, "a version question", text(r#"{"op":16,"d":{}}"#), Some(4003));
-    check(Open, "a key package", |w, c| { w.core.handle_binary(w.now, c, &[26, 1]); w.drain(); }, Some(4003));
+    check(
+        Open,
+        "a key package",
+        |w, c| {
+            w.core.handle_binary(w.now, c, &[26, 1]);
+            w.drain();
+        },
+        Some(4003),
+    );
     check(Open, "a heartbeat", text(r#"{"op":3,"d":{"t":1}}"#), None);
     for op in [12, 14, 15, 16, 18, 20, 23, 31, 32] {
         check(Described, "a tolerated opcode", |w, c| w.send(c, &format!(r#"{{"op":{op},"d":{{}}}}"#)), None);
     }
-    check(Described, "a key package", |w, c| { w.core.handle_binary(w.now, c, &[26, 1]); w.drain(); }, None);
+    check(
+        Described,
+        "a key package",
+        |w, c| {
+            w.core.handle_binary(w.now, c, &[26, 1]);
+            w.drain();
+        },
+        None,
+    );
 }
 
 #[test]
@@ -80,10 +121,20 @@ fn tokens() {
     check(At::Open, "no token", identify(|_| (user(1), String::new())), Some(4004));
     check(At::Open, "a token of nonsense", identify(|_| (user(1), "A".repeat(300))), Some(4004));
     check(At::Open, "another's token", identify(|w| (user(1), w.token(user(2), ROOM))), Some(4004));
-    check(At::Open, "a foreign key", identify(|w| (user(1), w.claims(user(1), ROOM).sign(&TokenKey::new(b"x")))), Some(4004));
+    check(
+        At::Open,
+        "a foreign key",
+        identify(|w| (user(1), w.claims(user(1), ROOM).sign(&TokenKey::new(b"x")))),
+        Some(4004),
+    );
     check(At::Open, "another session", with(|t| t.session = session_of(user(2))), Some(4004));
     check(At::Open, "another guild", with(|t| t.guild = GuildId(5)), Some(4004));
-    check(At::Open, "an expired token", with(|t| t.expires_at = UnixMs(t.expires_at.0 - support::DAY)), Some(4004));
+    check(
+        At::Open,
+        "an expired token",
+        with(|t| t.expires_at = UnixMs(t.expires_at.0 - support::DAY)),
+        Some(4004),
+    );
     check(At::Open, "another server's token", with(|t| t.server = ServerId("voice-2".into())), Some(4011));
 }
 
@@ -113,7 +164,8 @@ fn twice() {
     let resume = |world: &mut World, conn: ConnId| {
         let token = world.token(user(1), ROOM);
         let session = session_of(user(1));
-        let resume = format!(r#"{{"op":7,"d":{{"server_id":"{GUILD}","session_id":"{session}","token":"{token}"}}}}"#);
+        let resume =
+            format!(r#"{{"op":7,"d":{{"server_id":"{GUILD}","session_id":"{session}","token":"{token}"}}}}"#);
         world.send(conn, &resume);
     };
     check(At::Described, "a resume", resume, Some(4005));
@@ -122,7 +174,12 @@ fn twice() {
 
 #[test]
 fn protocols_and_modes() {
-    check(At::Identified, "webrtc", text(r#"{"op":1,"d":{"protocol":"webrtc","data":"a=","sdp":"a="}}"#), Some(4012));
+    check(
+        At::Identified,
+        "webrtc",
+        text(r#"{"op":1,"d":{"protocol":"webrtc","data":"a=","sdp":"a="}}"#),
+        Some(4012),
+    );
     check(At::Identified, "no data", text(r#"{"op":1,"d":{"protocol":"udp"}}"#), Some(4002));
     check(At::Identified, "a plain mode", |w, c| w.select(c, "plain"), Some(4016));
     for mode in MODES {
@@ -156,11 +213,16 @@ fn silence() {
             let _ = conn;
         };
         check(at, "no heartbeat", |w, c| beat(w, c, HEARTBEAT_TIMEOUT), Some(4009));
-        check(at, "a late heartbeat", |w, c| {
-            beat(w, c, HEARTBEAT_TIMEOUT - Duration::from_millis(4));
-            w.send(c, r#"{"op":3,"d":{"t":1}}"#);
-            beat(w, c, HEARTBEAT_TIMEOUT - Duration::from_millis(4));
-        }, None);
+        check(
+            at,
+            "a late heartbeat",
+            |w, c| {
+                beat(w, c, HEARTBEAT_TIMEOUT - Duration::from_millis(4));
+                w.send(c, r#"{"op":3,"d":{"t":1}}"#);
+                beat(w, c, HEARTBEAT_TIMEOUT - Duration::from_millis(4));
+            },
+            None,
+        );
     }
 }
 
@@ -194,7 +256,8 @@ fn floods() {
 #[test]
 fn a_planned_restart() {
     let mut world = World::new();
-    let conns = [world.open(Version::V4), world.identified(user(1), Version::V8), world.joined(user(2), Version::V8)];
+    let conns =
+        [world.open(Version::V4), world.identified(user(1), Version::V8), world.joined(user(2), Version::V8)];
     world.core.handle_shutdown();
     world.drain();
     assert_eq!(conns.map(|conn| world.close_of(conn)), [Some(1001); 3]);

@@ -1,4 +1,5 @@
 //! The fuzzer's body on its corpus, and on mutations of it.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

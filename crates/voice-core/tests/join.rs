@@ -1,9 +1,10 @@
 //! The way into a room: order, bytes, size.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
-use client_wire::voice::{ServerFrame, Version, MODES};
-use support::{user, World, ALL, ROOM};
+use client_wire::voice::{MODES, ServerFrame, Version};
+use support::{ALL, ROOM, World, user};
 use voice_core::Event;
 
 /// A second client's way in beside one that is there: everything each of them receives.
@@ -52,7 +53,9 @@ fn a_newcomer_is_announced_once_described_and_its_stream_once_it_speaks() {
     world.send(second, r#"{"op":5,"d":{"speaking":1,"delay":0,"ssrc":0}}"#);
     world.relay_says(0, support::speaking(leg.id));
     let frames = world.frames(first);
-    assert!(matches!(&frames[..], [ServerFrame::Speaking(s)] if s.ssrc == leg.ssrc && s.user_id == user(2) && s.speaking == 1));
+    assert!(
+        matches!(&frames[..], [ServerFrame::Speaking(s)] if s.ssrc == leg.ssrc && s.user_id == user(2) && s.speaking == 1)
+    );
 }
 
 #[test]
@@ -64,7 +67,10 @@ fn speaking_before_the_transport_is_agreed_upon_is_kept_for_later() {
     world.clear();
     world.select(second, MODES[0]);
     let frames = world.frames(first);
-    assert!(matches!(&frames[..], [ServerFrame::ClientsConnect(_), ServerFrame::Speaking(s)] if s.speaking == 1), "{frames:?}");
+    assert!(
+        matches!(&frames[..], [ServerFrame::ClientsConnect(_), ServerFrame::Speaking(s)] if s.speaking == 1),
+        "{frames:?}"
+    );
 }
 
 #[test]
@@ -137,7 +143,10 @@ fn a_native_join_stays_within_a_thousand_bytes() {
             r#"{{"d":{{"max_dave_protocol_version":1,"server_id":"{}","session_id":"{session}","token":"{token}","user_id":"{me}"}},"op":0}}"#,
             support::GUILD,
         ),
-        format!(r#"{{"d":{{"data":{{"address":"127.0.0.1","mode":"{}","port":50123}},"protocol":"udp"}},"op":1}}"#, MODES[0]),
+        format!(
+            r#"{{"d":{{"data":{{"address":"127.0.0.1","mode":"{}","port":50123}},"protocol":"udp"}},"op":1}}"#,
+            MODES[0]
+        ),
         r#"{"d":1795381607123,"op":3}"#.to_owned(),
     ];
     for text in &sent {
@@ -148,5 +157,10 @@ fn a_native_join_stays_within_a_thousand_bytes() {
     assert_eq!(received.len(), 6, "{received:#?}");
     let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
     let total = bytes(&sent) + bytes(&received);
-    assert!(total <= 1_000, "{total} bytes: {} out, {} in\n{sent:#?}\n{received:#?}", bytes(&sent), bytes(&received));
+    assert!(
+        total <= 1_000,
+        "{total} bytes: {} out, {} in\n{sent:#?}\n{received:#?}",
+        bytes(&sent),
+        bytes(&received)
+    );
 }

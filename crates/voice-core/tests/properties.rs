@@ -1,14 +1,15 @@
 //! Random lives of many clients, and what must hold whatever happens.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use client_wire::voice::{ServerFrame, Version, MODES};
+use client_wire::voice::{MODES, ServerFrame, Version};
 use cluster_wire::voice::{OrderKind, Participant, Rights};
 use proptest::prelude::*;
-use support::{session_of, user, World, ALL, OTHER_ROOM, ROOM};
+use support::{ALL, OTHER_ROOM, ROOM, World, session_of, user};
 use voice_core::ConnId;
 
 const USERS: u64 = 5;
@@ -61,12 +62,19 @@ impl Clients {
         let Self { world, conns, tokens } = self;
         let room = |other: bool| if other { OTHER_ROOM } else { ROOM };
         match *step {
-            Step::Put { user: u, other_room, rights: bits } => world.put(user(u), room(other_room), rights(bits)),
+            Step::Put { user: u, other_room, rights: bits } => {
+                world.put(user(u), room(other_room), rights(bits))
+            }
             Step::Remove { user: u } => world.remove(user(u)),
             Step::Push { users } => {
                 let listed = (0..USERS).filter(|u| users & (1 << u) != 0);
                 let participants = listed
-                    .map(|u| Participant { user: user(u), session: session_of(user(u)), channel: ROOM, rights: ALL })
+                    .map(|u| Participant {
+                        user: user(u),
+                        session: session_of(user(u)),
+                        channel: ROOM,
+                        rights: ALL,
+                    })
                     .collect();
                 world.order(OrderKind::Push(participants));
             }
@@ -122,7 +130,10 @@ fn check_connection(texts: &[String]) {
     for text in texts {
         let (frame, seq) = ServerFrame::read(text).expect("what we write, we can read");
         if let Some(seq) = seq {
-            assert!(last_seq.is_none_or(|last: u16| seq == last.wrapping_add(1)), "a gap in the numbers: {texts:#?}");
+            assert!(
+                last_seq.is_none_or(|last: u16| seq == last.wrapping_add(1)),
+                "a gap in the numbers: {texts:#?}"
+            );
             last_seq = Some(seq);
         }
         match frame {
@@ -135,10 +146,18 @@ fn check_connection(texts: &[String]) {
                 }
             }
             ServerFrame::ClientDisconnect(d) => {
-                assert!(known.remove(&d.user_id) || resumed, "{} left without having come: {texts:#?}", d.user_id);
+                assert!(
+                    known.remove(&d.user_id) || resumed,
+                    "{} left without having come: {texts:#?}",
+                    d.user_id
+                );
             }
             ServerFrame::Speaking(s) => {
-                assert!(known.contains(&s.user_id) || resumed, "{} spoke without having come: {texts:#?}", s.user_id);
+                assert!(
+                    known.contains(&s.user_id) || resumed,
+                    "{} spoke without having come: {texts:#?}",
+                    s.user_id
+                );
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
 //! Losing the connection and coming back.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use client_wire::voice::{ServerFrame, Version};
 use cluster_wire::voice::Report;
-use support::{session_of, user, World, ALL, GUILD, ROOM};
+use support::{ALL, GUILD, ROOM, World, session_of, user};
 use voice_core::limits::{HEARTBEAT_TIMEOUT, MEDIA_GRACE, OUTBOX_MESSAGES_MAX};
 use voice_core::{ConnId, Event};
 
@@ -78,7 +79,10 @@ fn version_4_replays_nothing() {
     world.lose(conn, None);
     changes(&mut world, other, 3);
     let back = resume(&mut world, Version::V4, &token, "null");
-    assert_eq!(world.take(back), [r#"{"op":8,"d":{"v":4,"heartbeat_interval":13750}}"#, r#"{"op":9,"d":null}"#]);
+    assert_eq!(
+        world.take(back),
+        [r#"{"op":8,"d":{"v":4,"heartbeat_interval":13750}}"#, r#"{"op":9,"d":null}"#]
+    );
 }
 
 #[test]
@@ -128,7 +132,12 @@ fn the_wait_for_a_resume_ends() {
     assert!(world.leg(conn).is_some());
     beat(&mut world, Duration::from_millis(6));
     assert_eq!(world.leg(conn), None);
-    assert!(world.frames(other).iter().any(|f| matches!(f, ServerFrame::ClientDisconnect(d) if d.user_id == user(1))));
+    assert!(
+        world
+            .frames(other)
+            .iter()
+            .any(|f| matches!(f, ServerFrame::ClientDisconnect(d) if d.user_id == user(1)))
+    );
     assert!(matches!(world.reports[..], [Report::Gone { .. }]));
     let back = resume(&mut world, Version::V8, &token, "3");
     assert_eq!(world.close_of(back), Some(4006));

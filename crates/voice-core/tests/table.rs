@@ -1,21 +1,40 @@
 //! The life of a presence as a table: every state, every input, and what the participant, a bystander, guilds and the relay see of it.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
-use client_wire::voice::{ServerFrame, Version, MODES};
+use client_wire::voice::{MODES, ServerFrame, Version};
 use cluster_wire::voice::{OrderKind, Report, Rights};
-use support::{session_of, user, World, ALL, GUILD, OTHER_ROOM, ROOM};
-use voice_core::limits::{CONFIRM_TIMEOUT, MEDIA_GRACE};
+use support::{ALL, GUILD, OTHER_ROOM, ROOM, World, session_of, user};
 use voice_core::ConnId;
+use voice_core::limits::{CONFIRM_TIMEOUT, MEDIA_GRACE};
 
 const STATES: [&str; 9] = [
-    "placed", "unconfirmed", "unconfirmed described", "identified", "described", "connected", "identified away",
-    "described away", "connected away",
+    "placed",
+    "unconfirmed",
+    "unconfirmed described",
+    "identified",
+    "described",
+    "connected",
+    "identified away",
+    "described away",
+    "connected away",
 ];
 
 const INPUTS: [&str; 13] = [
-    "identify", "resume", "select", "speaking", "audio heard", "put", "muted", "moved", "removed", "lost", "closed 1000",
-    "grace over", "leg connected",
+    "identify",
+    "resume",
+    "select",
+    "speaking",
+    "audio heard",
+    "put",
+    "muted",
+    "moved",
+    "removed",
+    "lost",
+    "closed 1000",
+    "grace over",
+    "leg connected",
 ];
 
 /// The participant under test, beside a described bystander.
@@ -62,7 +81,9 @@ fn apply(scene: &mut Scene, state: &str, input: &str) -> Vec<ConnId> {
         conns.push(fresh);
         fresh
     };
-    let on = |world: &mut World, fresh: &mut dyn FnMut(&mut World) -> ConnId| if attached { *conn } else { fresh(world) };
+    let on = |world: &mut World, fresh: &mut dyn FnMut(&mut World) -> ConnId| {
+        if attached { *conn } else { fresh(world) }
+    };
     match input {
         "identify" => {
             let conn = fresh(world);
@@ -86,7 +107,8 @@ fn apply(scene: &mut Scene, state: &str, input: &str) -> Vec<ConnId> {
         }
         "audio heard" | "leg connected" => {
             let Some(leg) = world.leg(*conn) else { return conns };
-            let message = if input == "audio heard" { support::speaking(leg.id) } else { support::connected(leg.id) };
+            let message =
+                if input == "audio heard" { support::speaking(leg.id) } else { support::connected(leg.id) };
             world.relay_says(0, message);
         }
         "put" => world.put(user(1), ROOM, ALL),
@@ -124,10 +146,13 @@ fn row(state: &str, input: &str) -> String {
     let before = scene.world.leg(scene.conn);
     let conns = apply(&mut scene, state, input);
     let world = &scene.world;
-    let own: Vec<String> = conns.iter().map(|conn| {
-        let closed = world.close_of(*conn).map(|code| format!(" closed {code}")).unwrap_or_default();
-        format!("[{}{closed}]", names(world, *conn))
-    }).collect();
+    let own: Vec<String> = conns
+        .iter()
+        .map(|conn| {
+            let closed = world.close_of(*conn).map(|code| format!(" closed {code}")).unwrap_or_default();
+            format!("[{}{closed}]", names(world, *conn))
+        })
+        .collect();
     let after = world.shards[0].values().find(|leg| world.ssrcs.get(&scene.bystander) != Some(&leg.ssrc));
     let leg = match (&before, after) {
         (None, None) => "none".to_owned(),
@@ -136,16 +161,29 @@ fn row(state: &str, input: &str) -> String {
         (before, Some(a)) => {
             let which = if before.as_ref().is_some_and(|b| b.id == a.id) { "changed" } else { "new" };
             let key = if a.native.is_some() { " keyed" } else { "" };
-            format!("{which}{key}{}{}", if a.speak { " speaks" } else { "" }, if a.hear { " hears" } else { "" })
+            format!(
+                "{which}{key}{}{}",
+                if a.speak { " speaks" } else { "" },
+                if a.hear { " hears" } else { "" }
+            )
         }
     };
-    let reports: Vec<&str> = world.reports.iter().map(|r| match r { Report::Live { .. } => "live", Report::Gone { .. } => "gone" }).collect();
+    let reports: Vec<&str> = world
+        .reports
+        .iter()
+        .map(|r| match r {
+            Report::Live { .. } => "live",
+            Report::Gone { .. } => "gone",
+        })
+        .collect();
     format!(
         "{state:22} {input:14} own {:60} bystander [{:42}] leg {leg:28} guilds {}",
         own.join(" "),
         names(world, scene.bystander),
         reports.join(","),
-    ).trim_end().to_owned()
+    )
+    .trim_end()
+    .to_owned()
 }
 
 #[test]

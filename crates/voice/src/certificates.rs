@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::ServerConfig;
 
 use crate::VoiceError;
 
@@ -49,7 +49,8 @@ pub fn ensure(data: &Path, name: &str, host: &str, now: SystemTime) -> Result<Fi
     let files = Files { chain: data.join(format!("{name}.pem")), key: data.join(format!("{name}-key.pem")) };
     let note = data.join(format!("{name}.certificate"));
     let wanted = format!("{}\n{}\n", authority.fingerprint(), names.join("\n"));
-    let is_current = Note::read(&note).is_some_and(|note| note.about == wanted && note.outlasts(now, LEAF_REMAINING_MIN));
+    let is_current =
+        Note::read(&note).is_some_and(|note| note.about == wanted && note.outlasts(now, LEAF_REMAINING_MIN));
     if !is_current || !files.chain.exists() || !files.key.exists() {
         let (chain, key) = authority.sign_leaf(name, names, now)?;
         write_private(&files.key, &key)?;
@@ -86,7 +87,8 @@ struct Authority {
 
 impl Authority {
     fn ensure(data: &Path, now: SystemTime) -> Result<Self, VoiceError> {
-        let (pem_file, key_file, note) = (data.join("ca.pem"), data.join("ca-key.pem"), data.join("ca.certificate"));
+        let (pem_file, key_file, note) =
+            (data.join("ca.pem"), data.join("ca-key.pem"), data.join("ca.certificate"));
         let lasting = Note::read(&note).is_some_and(|note| note.outlasts(now, CA_REMAINING_MIN));
         if lasting && pem_file.exists() && key_file.exists() {
             let key = fs::read_to_string(&key_file).map_err(|e| file_error(&key_file, &e))?;
@@ -119,7 +121,12 @@ impl Authority {
         hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.pem.as_bytes()))
     }
 
-    fn sign_leaf(&self, name: &str, names: Vec<String>, now: SystemTime) -> Result<(String, String), VoiceError> {
+    fn sign_leaf(
+        &self,
+        name: &str,
+        names: Vec<String>,
+        now: SystemTime,
+    ) -> Result<(String, String), VoiceError> {
         let key = KeyPair::generate().map_err(made)?;
         let mut params = CertificateParams::new(names).map_err(made)?;
         params.distinguished_name = common_name(name);

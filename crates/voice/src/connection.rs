@@ -5,20 +5,21 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WsCloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
-use tokio_tungstenite::{accept_hdr_async_with_config, WebSocketStream};
-use voice_core::limits::MESSAGE_BYTES_MAX;
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async_with_config};
 use voice_core::ConnId;
+use voice_core::limits::MESSAGE_BYTES_MAX;
 
 use crate::gate::Pass;
 use crate::hub::Input;
 use crate::limits::{
-    CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX, WRITE_TIMEOUT,
+    CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX,
+    WRITE_TIMEOUT,
 };
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -131,7 +132,8 @@ async fn write(socket: &mut Socket, message: Message) -> bool {
 
 /// Sends our close and reads on until the client's comes, for otherwise the kernel would cut off what is still on its way.
 async fn close(socket: &mut Socket, code: CloseCode) {
-    let frame = CloseFrame { code: WsCloseCode::from(code.number()), reason: Utf8Bytes::from_static(code.reason()) };
+    let frame =
+        CloseFrame { code: WsCloseCode::from(code.number()), reason: Utf8Bytes::from_static(code.reason()) };
     let farewell = async {
         if socket.send(Message::Close(Some(frame))).await.is_ok() {
             while let Some(Ok(_)) = socket.next().await {}
@@ -139,4 +141,3 @@ async fn close(socket: &mut Socket, code: CloseCode) {
     };
     let _: Result<(), _> = timeout(CLOSE_TIMEOUT, farewell).await;
 }
-

@@ -9,8 +9,8 @@ use cluster_wire::link::ReportSender;
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::voice::Order;
 use model::UnixMs;
-use sfu_wire::{FromSfu, Start, ToSfu, PROTOCOL};
-use tokio::sync::{mpsc, watch, Notify};
+use sfu_wire::{FromSfu, PROTOCOL, Start, ToSfu};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use voice_core::{ConnId, Event, Now, Output, VoiceCore};
 
@@ -21,15 +21,39 @@ use crate::measure::Meter;
 /// Everything that can happen.
 #[derive(Debug)]
 pub enum Input {
-    Opened { conn: ConnId, version: Option<Version>, out: mpsc::Sender<Outgoing> },
-    Text { conn: ConnId, text: Utf8Bytes },
-    Binary { conn: ConnId, bytes: Bytes },
+    Opened {
+        conn: ConnId,
+        version: Option<Version>,
+        out: mpsc::Sender<Outgoing>,
+    },
+    Text {
+        conn: ConnId,
+        text: Utf8Bytes,
+    },
+    Binary {
+        conn: ConnId,
+        bytes: Bytes,
+    },
     /// A message longer than any legitimate one began.
-    Oversize { conn: ConnId },
-    Closed { conn: ConnId, code: Option<u16> },
-    RelayUp { generation: u64, links: Vec<mpsc::Sender<ToSfu>> },
-    RelayDown { generation: u64 },
-    Relay { generation: u64, shard: u32, message: FromSfu },
+    Oversize {
+        conn: ConnId,
+    },
+    Closed {
+        conn: ConnId,
+        code: Option<u16>,
+    },
+    RelayUp {
+        generation: u64,
+        links: Vec<mpsc::Sender<ToSfu>>,
+    },
+    RelayDown {
+        generation: u64,
+    },
+    Relay {
+        generation: u64,
+        shard: u32,
+        message: FromSfu,
+    },
     SetDraining(bool),
     Shutdown,
 }
@@ -153,7 +177,9 @@ impl Hub {
             }
             Input::Relay { generation, shard, message } => self.relay_says(now, generation, shard, message),
             Input::SetDraining(draining) => {
-                self.ways.record.send_if_modified(|record| std::mem::replace(&mut record.draining, draining) != draining);
+                self.ways
+                    .record
+                    .send_if_modified(|record| std::mem::replace(&mut record.draining, draining) != draining);
             }
             Input::Shutdown => unreachable!("handled by the caller"),
         }
@@ -232,7 +258,9 @@ impl Hub {
 
     /// Without a relay nothing is lost: its successor is told all of it.
     fn tell_relay(&mut self, shard: u32, message: ToSfu) {
-        let Some(link) = self.relay.as_ref().and_then(|relay| relay.links.get(shard as usize)) else { return };
+        let Some(link) = self.relay.as_ref().and_then(|relay| relay.links.get(shard as usize)) else {
+            return;
+        };
         if let Err(mpsc::error::TrySendError::Full(_)) = link.try_send(message) {
             self.relay = None;
             self.ways.replace_relay.notify_one();
@@ -268,13 +296,16 @@ impl Hub {
             changed
         });
     }
-
 }
 
 fn count(event: Event) {
     match event {
-        Event::Described { after } => metrics::histogram!("guildhall_voice_join_described_seconds").record(after),
-        Event::Connected { after } => metrics::histogram!("guildhall_voice_join_connected_seconds").record(after),
+        Event::Described { after } => {
+            metrics::histogram!("guildhall_voice_join_described_seconds").record(after)
+        }
+        Event::Connected { after } => {
+            metrics::histogram!("guildhall_voice_join_connected_seconds").record(after)
+        }
         Event::Resumed => metrics::counter!("guildhall_voice_resumes_total").increment(1),
         Event::ResumeRefused => metrics::counter!("guildhall_voice_resumes_refused_total").increment(1),
         Event::StaleOrder => metrics::counter!("guildhall_voice_stale_orders_total").increment(1),

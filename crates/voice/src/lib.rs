@@ -28,7 +28,7 @@ use cluster_wire::voice::Order;
 use model::{RegionId, ServerId};
 use registry::{Registration, Registry, RegistryError};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch, Notify};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,8 @@ use voice_core::{ConnId, VoiceCore};
 use crate::gate::Gate;
 use crate::hub::{Hub, Input, Ways};
 use crate::limits::{
-    INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT, UNAUTHENTICATED_MAX,
-    UNAUTHENTICATED_PER_ADDRESS_MAX,
+    INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
+    UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_ADDRESS_MAX,
 };
 use crate::relay::Relay;
 
@@ -146,7 +146,8 @@ impl Voice {
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
         let port = listener.local_addr().map_err(bind)?.port();
         let sockets = bind_media(config.media, config.shards)?;
-        let media_ports = sockets.iter().map(|s| s.local_addr().map(|a| a.port())).collect::<io::Result<Vec<_>>>();
+        let media_ports =
+            sockets.iter().map(|s| s.local_addr().map(|a| a.port())).collect::<io::Result<Vec<_>>>();
         let media_ports =
             media_ports.map_err(|error| VoiceError::Bind { what: "media", address: config.media, error })?;
 
@@ -162,9 +163,8 @@ impl Voice {
             replace: replace.clone(),
             stop: stop_relay.clone(),
         };
-        let first = relay
-            .spawn()
-            .map_err(|error| VoiceError::Relay { program: relay.command[0].clone(), error })?;
+        let first =
+            relay.spawn().map_err(|error| VoiceError::Relay { program: relay.command[0].clone(), error })?;
 
         let endpoint = format!("{}:{port}", config.host);
         let record = first_record(&config, &endpoint);
@@ -279,7 +279,8 @@ fn offered_modes(wanted: Option<&[String]>) -> Result<Vec<String>, VoiceError> {
     if let Some(unknown) = wanted.iter().find(|mode| !MODES.contains(&mode.as_str())) {
         return Err(VoiceError::UnknownMode(unknown.clone()));
     }
-    let modes: Vec<String> = MODES.iter().filter(|mode| wanted.iter().any(|w| w == *mode)).map(ToString::to_string).collect();
+    let modes: Vec<String> =
+        MODES.iter().filter(|mode| wanted.iter().any(|w| w == *mode)).map(ToString::to_string).collect();
     if modes.is_empty() { Err(VoiceError::NoModes) } else { Ok(modes) }
 }
 
@@ -300,7 +301,8 @@ fn relay_command(given: Option<Vec<OsString>>) -> Result<Vec<OsString>, VoiceErr
     if let Some(command) = given.filter(|command| !command.is_empty()) {
         return Ok(command);
     }
-    let program = std::env::current_exe().map_err(|error| VoiceError::Relay { program: "sfu".into(), error })?;
+    let program =
+        std::env::current_exe().map_err(|error| VoiceError::Relay { program: "sfu".into(), error })?;
     Ok(vec![program.into(), "sfu".into()])
 }
 

@@ -31,14 +31,19 @@ impl Meter {
         self.busy = since(report.cpu_ns, before.cpu_ns) as f32 / wall_ns as f32;
 
         let shard = shard.to_string();
-        let count = |name: &'static str, n: u64| metrics::counter!(name, "shard" => shard.clone()).increment(n);
+        let count =
+            |name: &'static str, n: u64| metrics::counter!(name, "shard" => shard.clone()).increment(n);
         count("guildhall_sfu_packets_received_total", received);
         count("guildhall_sfu_packets_sent_total", sent);
         count("guildhall_sfu_packets_forwarded_in_total", since(report.forwarded_in, before.forwarded_in));
         count("guildhall_sfu_packets_consumed_total", since(report.consumed, before.consumed));
         count("guildhall_sfu_send_failed_total", since(report.send_failed, before.send_failed));
-        count("guildhall_sfu_receive_overflow_total", since(report.receive_overflow, before.receive_overflow));
-        let dropped_before: BTreeMap<&str, u64> = before.drops.iter().map(|d| (d.reason.as_str(), d.packets)).collect();
+        count(
+            "guildhall_sfu_receive_overflow_total",
+            since(report.receive_overflow, before.receive_overflow),
+        );
+        let dropped_before: BTreeMap<&str, u64> =
+            before.drops.iter().map(|d| (d.reason.as_str(), d.packets)).collect();
         for drop in &report.drops {
             let n = since(drop.packets, dropped_before.get(drop.reason.as_str()).copied().unwrap_or(0));
             let labels = [("shard", shard.clone()), ("reason", drop.reason.clone())];

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use sfu_wire::{Deframer, Framed as _, FromSfu, ToSfu};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, watch, Notify};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Input;
@@ -109,7 +109,12 @@ impl Relay {
             let (link, queue) = mpsc::channel(RELAY_QUEUE_MAX);
             links.push(link);
             tasks.spawn(write_all(write, queue));
-            tasks.spawn(read_all(read, u32::try_from(shard).expect("shards are few"), generation, self.inputs.clone()));
+            tasks.spawn(read_all(
+                read,
+                u32::try_from(shard).expect("shards are few"),
+                generation,
+                self.inputs.clone(),
+            ));
         }
         let _ = self.inputs.send(Input::RelayUp { generation, links }).await;
         let ended = tokio::select! {

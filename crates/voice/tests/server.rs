@@ -1,25 +1,26 @@
 //! The whole voice server over loopback TLS. The relay here is a shell that holds its sockets and says nothing: what a real one does
 //! is tested with the real one.
+#![allow(clippy::unwrap_used)]
 
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client_wire::voice::{ServerFrame, MODES};
+use client_wire::voice::{MODES, ServerFrame};
 use cluster_wire::record::Health;
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
 use futures_util::{SinkExt as _, StreamExt as _};
 use model::{ChannelId, GuildId, SessionId, UnixMs, UserId};
 use registry::Registry;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{client_async_tls_with_config, Connector, MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use voice::{Voice, VoiceConfig, VoiceError, VoiceHandle};
 
 const GUILD: GuildId = GuildId(10);
@@ -48,7 +49,8 @@ fn key() -> TokenKey {
 
 async fn start_with(script: &str, edit: impl FnOnce(&mut VoiceConfig)) -> Result<Server, VoiceError> {
     let data = tempfile::tempdir().unwrap();
-    let mut config = VoiceConfig { data: data.path().join("tls"), relay: shell(script), ..VoiceConfig::default() };
+    let mut config =
+        VoiceConfig { data: data.path().join("tls"), relay: shell(script), ..VoiceConfig::default() };
     edit(&mut config);
     let registry = Registry::memory(registry::DEFAULT_TTL);
     let (orders, incoming) = mpsc::channel(16);
@@ -66,14 +68,16 @@ impl Server {
     async fn connect(&self, query: &str) -> Result<Client, Error> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.handle.ca()).unwrap()).unwrap();
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
         let tcp = TcpStream::connect(self.handle.endpoint()).await.unwrap();
         let url = format!("wss://{}/{query}", self.handle.endpoint());
-        let opened = client_async_tls_with_config(url, tcp, None, Some(Connector::Rustls(Arc::new(tls)))).await;
+        let opened =
+            client_async_tls_with_config(url, tcp, None, Some(Connector::Rustls(Arc::new(tls)))).await;
         opened.map(|(client, _)| client)
     }
 
@@ -92,7 +96,9 @@ impl Server {
 
     fn identify(&self) -> String {
         let token = self.token();
-        format!(r#"{{"op":0,"d":{{"server_id":"10","user_id":"7","session_id":"{SESSION}","token":"{token}"}}}}"#)
+        format!(
+            r#"{{"op":0,"d":{{"server_id":"10","user_id":"7","session_id":"{SESSION}","token":"{token}"}}}}"#
+        )
     }
 
     async fn order(&self, kind: OrderKind) {
@@ -101,7 +107,11 @@ impl Server {
 }
 
 async fn receive(client: &mut Client) -> Message {
-    timeout(PATIENCE, client.next()).await.expect("the server answers").expect("the connection stays").unwrap()
+    timeout(PATIENCE, client.next())
+        .await
+        .expect("the server answers")
+        .expect("the connection stays")
+        .unwrap()
 }
 
 async fn frame(client: &mut Client) -> ServerFrame {
@@ -136,7 +146,9 @@ async fn a_client_joins_over_tls_and_is_removed_by_guilds() {
     assert_eq!(ready.modes, MODES);
     assert_ne!(ready.port, 0);
     send(&mut client, r#"{"op":1,"d":{"protocol":"udp","data":{"address":"127.0.0.1","port":9,"mode":"xsalsa20_poly1305"}}}"#).await;
-    assert!(matches!(frame(&mut client).await, ServerFrame::SessionDescription(d) if d.mode == "xsalsa20_poly1305"));
+    assert!(
+        matches!(frame(&mut client).await, ServerFrame::SessionDescription(d) if d.mode == "xsalsa20_poly1305")
+    );
     assert!(matches!(server.reports.recv().await, Some(Report::Live { user: UserId(7), .. })));
     server.order(OrderKind::Remove { user: UserId(7), session: SESSION }).await;
     assert_eq!(close_code(&mut client).await, 4014);
@@ -155,7 +167,13 @@ async fn a_lost_client_resumes() {
     let mut client = server.connect("?v=8").await.unwrap();
     frame(&mut client).await;
     let token = server.token();
-    send(&mut client, format!(r#"{{"op":7,"d":{{"server_id":"10","session_id":"{SESSION}","token":"{token}","seq_ack":-1}}}}"#)).await;
+    send(
+        &mut client,
+        format!(
+            r#"{{"op":7,"d":{{"server_id":"10","session_id":"{SESSION}","token":"{token}","seq_ack":-1}}}}"#
+        ),
+    )
+    .await;
     assert_eq!(frame(&mut client).await, ServerFrame::Resumed);
     server.handle.shutdown().await;
 }
@@ -261,7 +279,11 @@ async fn wrong_configuration_is_refused_by_name() {
     check(|c| c.shards = 0, "shards").await;
     check(|c| c.relay = Some(vec!["/nowhere/sfu".into()]), "/nowhere/sfu").await;
     check(|c| c.listen = "192.0.2.1:1".parse().unwrap(), "192.0.2.1:1").await;
-    check(|c| c.certificate = Some(("/nowhere/chain.pem".into(), "/nowhere/key.pem".into())), "/nowhere/chain.pem").await;
+    check(
+        |c| c.certificate = Some(("/nowhere/chain.pem".into(), "/nowhere/key.pem".into())),
+        "/nowhere/chain.pem",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -269,9 +291,13 @@ async fn the_registry_knows_the_server_and_two_of_one_name_are_one_too_many() {
     let server = start().await;
     let records = server.registry.watch().await.unwrap().snapshot();
     assert_eq!(records.len(), 1);
-    assert_eq!((&records[0].id, records[0].endpoint.as_str()), (server.handle.id(), server.handle.endpoint()));
+    assert_eq!(
+        (&records[0].id, records[0].endpoint.as_str()),
+        (server.handle.id(), server.handle.endpoint())
+    );
     let data = tempfile::tempdir().unwrap();
-    let config = VoiceConfig { data: data.path().into(), relay: shell("exec sleep 1000"), ..VoiceConfig::default() };
+    let config =
+        VoiceConfig { data: data.path().into(), relay: shell("exec sleep 1000"), ..VoiceConfig::default() };
     let (_orders, incoming) = mpsc::channel(1);
     let (reports, _reported) = mpsc::channel(1);
     let second = Voice::start(config, server.registry.clone(), key(), incoming, reports).await;

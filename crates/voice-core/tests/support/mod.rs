@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use client_wire::voice::{ClientFrame, CloseCode, Identify, SelectProtocol, ServerFrame, UdpData, Version, MODES};
+use client_wire::voice::{
+    ClientFrame, CloseCode, Identify, MODES, SelectProtocol, ServerFrame, UdpData, Version,
+};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
 use model::{ChannelId, GuildId, ServerId, SessionId, UnixMs, UserId};
@@ -28,7 +30,7 @@ pub fn key() -> TokenKey {
 }
 
 /// SplitMix64: the same bytes in every run.
-pub fn repeatable(mut state: u64) -> Box<dyn FnMut(&mut [u8]) + Send> {
+pub fn repeatable(mut state: u64) -> voice_core::Random {
     Box::new(move |bytes| {
         for chunk in bytes.chunks_mut(8) {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -105,7 +107,9 @@ impl World {
                     let legs = &mut self.shards[shard as usize];
                     match message {
                         ToSfu::PutLeg(leg) => drop(legs.insert(leg.id, leg)),
-                        ToSfu::RemoveLeg(leg) => assert!(legs.remove(&leg.id).is_some(), "an unknown leg was removed"),
+                        ToSfu::RemoveLeg(leg) => {
+                            assert!(legs.remove(&leg.id).is_some(), "an unknown leg was removed")
+                        }
                         other => panic!("a core sends changes only: {other:?}"),
                     }
                 }
@@ -116,7 +120,11 @@ impl World {
         }
         for (shard, legs) in self.shards.iter().enumerate() {
             let snapshot = self.core.snapshot(shard as u32).legs;
-            assert_eq!(snapshot, legs.values().cloned().collect::<Vec<_>>(), "shard {shard} and its snapshot differ");
+            assert_eq!(
+                snapshot,
+                legs.values().cloned().collect::<Vec<_>>(),
+                "shard {shard} and its snapshot differ"
+            );
         }
     }
 
