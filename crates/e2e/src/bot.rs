@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use crate::{Running, Server, User};
 
@@ -29,25 +29,17 @@ pub struct Bot {
 impl Bot {
     /// Starts the bot and waits until the gateway has told it of the guild.
     pub fn start(library: Library, server: &Server, user: &User) -> Self {
-        let clients = crate::root().join("e2e/clients");
-        let mut command = match library {
-            Library::Songbird => Command::new(clients.join("songbird/run.sh")),
-            Library::DiscordJs => {
-                let mut node = Command::new("node");
-                node.arg(clients.join("discordjs/bot.js"));
-                node
-            }
-            Library::DiscordPy => {
-                let mut python = Command::new(clients.join("discordpy/.venv/bin/python"));
-                python.arg(clients.join("discordpy/bot.py"));
-                python
-            }
-        };
+        let mut command = Command::new(crate::root().join("e2e/clients/run"));
+        command.arg(match library {
+            Library::Songbird => "songbird",
+            Library::DiscordJs => "discordjs",
+            Library::DiscordPy => "discordpy",
+        });
         command.args(["--api", &format!("{}/api", server.http()), "--gateway", server.gateway()]);
         command.args(["--token", &user.token, "--guild", server.guild()]);
         command.env("SSL_CERT_FILE", server.ca()).env("NODE_EXTRA_CA_CERTS", server.ca());
         let mut process = Running::start(&format!("{library:?}"), command);
-        process.lines.event("ready", WITHIN);
+        process.lines.event("guild", WITHIN);
         Self { library, user: user.clone(), process }
     }
 

@@ -9,10 +9,10 @@ mod process;
 mod server;
 mod talk;
 
-pub use bot::{hears, Bot, Library};
-pub use process::{signal_pid, Lines, Running};
+pub use bot::{Bot, Library, hears};
+pub use process::{Lines, Running, signal_pid};
 pub use server::{Server, User};
-pub use talk::{speech, Talk};
+pub use talk::{Talk, speech};
 
 use std::path::PathBuf;
 
@@ -27,6 +27,10 @@ pub fn guildhall() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     let folder = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps");
     let binary = folder.join("guildhall");
-    assert!(binary.is_file(), "{} is not built: run `cargo x test`, or `cargo build` first", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is not built: run `cargo x test`, or `cargo build` first",
+        binary.display()
+    );
     binary
 }

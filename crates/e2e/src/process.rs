@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,8 @@ pub struct Lines {
 impl Running {
     pub fn start(name: &str, mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e} ({command:?})"));
+        let mut child =
+            command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e} ({command:?})"));
         let (sender, receiver) = channel();
         let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
         std::thread::spawn(move || {
@@ -51,7 +52,12 @@ impl Running {
             }
         });
         let stdin = child.stdin.take();
-        Self { name: name.to_owned(), child, stdin, lines: Lines { name: name.to_owned(), receiver, stderr, seen: Vec::new() } }
+        Self {
+            name: name.to_owned(),
+            child,
+            stdin,
+            lines: Lines { name: name.to_owned(), receiver, stderr, seen: Vec::new() },
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -70,7 +76,12 @@ impl Running {
         // A process's end has no event in std that can be awaited with a deadline; its output's end is that event.
         let deadline = Instant::now() + within;
         while self.lines.next_before(deadline).is_some() {}
-        assert!(Instant::now() < deadline, "{} did not end within {within:?}\n{}", self.name, self.lines.story());
+        assert!(
+            Instant::now() < deadline,
+            "{} did not end within {within:?}\n{}",
+            self.name,
+            self.lines.story()
+        );
         self.child.wait().expect("the child is ours")
     }
 
@@ -137,7 +148,13 @@ impl Lines {
     pub fn story(&self) -> String {
         let stderr = self.stderr.lock().expect("no holder of this lock panics");
         let from = stderr.len().saturating_sub(TAIL_LINES);
-        let lines: Vec<String> = self.seen.iter().rev().take(TAIL_LINES).rev().map(Value::to_string).collect();
-        format!("--- {} printed:\n{}\n--- and on stderr:\n{}", self.name, lines.join("\n"), stderr[from..].join("\n"))
+        let lines: Vec<String> =
+            self.seen.iter().rev().take(TAIL_LINES).rev().map(Value::to_string).collect();
+        format!(
+            "--- {} printed:\n{}\n--- and on stderr:\n{}",
+            self.name,
+            lines.join("\n"),
+            stderr[from..].join("\n")
+        )
     }
 }

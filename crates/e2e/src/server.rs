@@ -69,23 +69,31 @@ impl Server {
     /// The n-th voice channel.
     pub fn voice_channel(&self, n: usize) -> String {
         let channels = self.demo["channels"].as_array().expect("demo.json lists channels");
-        let voice = channels.iter().filter(|c| c["type"] == 2).nth(n).expect("the demo has two voice channels");
+        let voice =
+            channels.iter().filter(|c| c["type"] == 2).nth(n).expect("the demo has two voice channels");
         voice["id"].as_str().expect("a channel has an id").to_owned()
     }
 
     /// The n-th account; the first owns the guild.
     pub fn user(&self, n: usize) -> User {
         let user = &self.demo["users"][n];
-        let text = |key: &str| user[key].as_str().unwrap_or_else(|| panic!("demo account {n} has no {key}")).to_owned();
+        let text = |key: &str| {
+            user[key].as_str().unwrap_or_else(|| panic!("demo account {n} has no {key}")).to_owned()
+        };
         User { id: text("id"), token: text("token") }
     }
 
     /// Runs `guildhall ctl` and returns what it printed; it must succeed.
     pub fn ctl(&self, args: &[&str]) -> String {
-        let out = Command::new(crate::guildhall()).arg("ctl").arg("--data").arg(self.data()).args(args).output();
+        let out =
+            Command::new(crate::guildhall()).arg("ctl").arg("--data").arg(self.data()).args(args).output();
         let out = out.expect("ctl starts");
         let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success(), "ctl {args:?} failed: {stdout}{stderr}\n{}", self.process.lines.story());
+        assert!(
+            out.status.success(),
+            "ctl {args:?} failed: {stdout}{stderr}\n{}",
+            self.process.lines.story()
+        );
         stdout.into_owned()
     }
 }

@@ -44,7 +44,8 @@ pub fn speech(folder: &Path) -> PathBuf {
     let text = "The guild meets in the great hall tonight, and everybody may speak in turn. \
                 <break time=\"1500ms\"/> When one falls silent, nothing is sent; when another begins, not a word of it is lost. \
                 That is all we promise.";
-    let out = Command::new("espeak-ng").args(["-m", "-v", "en", "-s", "150", "-w"]).arg(&file).arg(text).output();
+    let out =
+        Command::new("espeak-ng").args(["-m", "-v", "en", "-s", "150", "-w"]).arg(&file).arg(text).output();
     let out = out.expect("espeak-ng is installed: run `cargo x test`");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     file

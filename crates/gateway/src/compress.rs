@@ -78,7 +78,9 @@ fn zlib_message(deflate: &mut Deflate, mut input: &[u8]) -> Vec<u8> {
     let mut chunk = [0_u8; CHUNK_BYTES];
     loop {
         let (read, written) = (deflate.total_in(), deflate.total_out());
-        deflate.compress(input, &mut chunk, DeflateFlush::SyncFlush).expect("a flush cannot fail on a stream never finished");
+        deflate
+            .compress(input, &mut chunk, DeflateFlush::SyncFlush)
+            .expect("a flush cannot fail on a stream never finished");
         let took = usize::try_from(deflate.total_in() - read).expect("no more than was given");
         let gave = usize::try_from(deflate.total_out() - written).expect("no more than there was room for");
         input = &input[took..];

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
-use axum::http::{header, HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
-use axum::Router;
 use client_wire::error::ApiError;
 use client_wire::gateway::{CloseCode, VERSIONS};
 use tokio::net::TcpListener;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compress::Compression;
 use crate::limits::{SOCKET_MESSAGE_BYTES_MAX, SOCKET_READ_BYTES, SOCKET_WRITE_BYTES};
 use crate::socket::{self, Upgrade};
-use crate::{rest, App};
+use crate::{App, rest};
 
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     // Frames are small and urgent.
@@ -53,6 +53,10 @@ async fn upgrade_or_page(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let Ok(upgrade) = upgrade else { return Html(include_str!("page.html")).into_response() };
+    if app.draining.load(Ordering::Relaxed) {
+        // Whoever is sent away would otherwise come back at once, to be sent away again.
+        return rest::error(ApiError::new(503, 0, "draining"));
+    }
     let Ok(permit) = app.sockets.clone().try_acquire_owned() else {
         return rest::error(ApiError::new(503, 0, "this node is full"));
     };
@@ -97,14 +101,17 @@ impl App {
         if let Some(url) = &self.config.public_url {
             return url.trim_end_matches('/').to_owned();
         }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
+        let host =
+            headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
         format!("ws://{}", host.unwrap_or("localhost"))
     }
 }
 
 /// The header comes back in our own answers, so it must look like a host and nothing else.
 fn is_authority(host: &str) -> bool {
-    !host.is_empty() && host.len() <= 255 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
+    !host.is_empty()
+        && host.len() <= 255
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

@@ -15,20 +15,20 @@ mod socket;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster_wire::link::{EventReceiver, GuildsLink};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, Semaphore};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use crate::limits::Quota;
 use crate::limits::{INPUTS_MAX, SHUTDOWN_PATIENCE, SOCKETS_MAX};
 use crate::node::Input;
-pub use crate::limits::Quota;
 
 /// Renders the process's metrics as Prometheus text.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
@@ -77,7 +77,11 @@ pub struct Gateway;
 
 impl Gateway {
     /// Binds, and serves until [`GatewayHandle::shutdown`].
-    pub async fn start(config: GatewayConfig, guilds: GuildsLink, events: EventReceiver) -> io::Result<GatewayHandle> {
+    pub async fn start(
+        config: GatewayConfig,
+        guilds: GuildsLink,
+        events: EventReceiver,
+    ) -> io::Result<GatewayHandle> {
         observe::describe();
         let listener = TcpListener::bind(config.http).await?;
         let local_addr = listener.local_addr()?;

@@ -72,11 +72,15 @@ pub struct Quota {
 }
 
 const _: () = assert!(
-    SOCKET_FRAMES_MAX > gateway_core::limits::REPLAY_DISPATCHES_MAX + gateway_core::limits::ATTACHES_AT_ONCE_MAX + BATCH_MAX,
+    SOCKET_FRAMES_MAX
+        > gateway_core::limits::REPLAY_DISPATCHES_MAX
+            + gateway_core::limits::ATTACHES_AT_ONCE_MAX
+            + BATCH_MAX,
     "a whole replay must fit a socket's queue"
 );
 const _: () = assert!(
     SOCKET_BYTES_MAX > gateway_core::limits::REPLAY_BYTES_MAX * 2,
     "a whole replay must fit a socket's queue"
 );
-const _: () = assert!(SOCKET_MESSAGE_BYTES_MAX > client_wire::gateway::CLIENT_FRAME_BYTES_MAX, "long frames are read");
+const _: () =
+    assert!(SOCKET_MESSAGE_BYTES_MAX > client_wire::gateway::CLIENT_FRAME_BYTES_MAX, "long frames are read");

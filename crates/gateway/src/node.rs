@@ -1,10 +1,10 @@
 //! The loop around the node: inputs in, outputs out, nothing decided.
 
 use std::collections::HashMap;
-use std::future::{poll_fn, Future};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -17,11 +17,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{BATCH_MAX, CALLS_IN_FLIGHT_MAX, SHUTDOWN_PATIENCE, SOCKET_BYTES_MAX};
-use crate::{observe, GatewayConfig};
+use crate::{GatewayConfig, observe};
 
 /// What reaches the node from the rest of the process.
 pub enum Input {
-    Connected { resume_url: String, writer: Writer, id: oneshot::Sender<ConnId> },
+    Connected {
+        resume_url: String,
+        writer: Writer,
+        id: oneshot::Sender<ConnId>,
+    },
     Frame(ConnId, FromClient),
     Malformed(ConnId, FrameError),
     /// A GUILD_CREATE is on the wire.
@@ -66,8 +70,14 @@ struct Shell {
 }
 
 /// Runs until told to shut down.
-pub async fn run(config: GatewayConfig, mut inputs: mpsc::Receiver<Input>, mut events: EventReceiver, guilds: GuildsLink) {
-    let core = NodeConfig { heartbeat_interval: config.heartbeat_interval, session_keep: config.session_keep };
+pub async fn run(
+    config: GatewayConfig,
+    mut inputs: mpsc::Receiver<Input>,
+    mut events: EventReceiver,
+    guilds: GuildsLink,
+) {
+    let core =
+        NodeConfig { heartbeat_interval: config.heartbeat_interval, session_keep: config.session_keep };
     let mut shell = Shell {
         node: Node::new(core, rand::random()),
         writers: HashMap::new(),

@@ -10,21 +10,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, RawPathParams, State};
-use axum::http::{header, HeaderMap, HeaderValue, Response, StatusCode};
-use axum::routing::{on, MethodFilter};
-use axum::Router;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::routing::{MethodFilter, on};
 use client_wire::error::ApiError;
 use cluster_wire::guilds::{Account, Call, Reply};
 use model::UserId;
 
-use self::quota::{Count, Subject};
 pub use self::quota::Quotas;
-use self::request::{reason, Request};
-use self::routes::{Answer, Auth, Route, ROUTES};
-use crate::limits::{Quota, ALL_ROUTES, BODY_BYTES_MAX, WRONG_TOKENS};
-use crate::{observe, App};
+use self::quota::{Count, Subject};
+use self::request::{Request, reason};
+use self::routes::{Answer, Auth, ROUTES, Route};
+use crate::limits::{ALL_ROUTES, BODY_BYTES_MAX, Quota, WRONG_TOKENS};
+use crate::{App, observe};
 
 /// Where clients look for the routes: the version we speak, the one before, which differs in nothing here, and none.
 const PREFIXES: [&str; 3] = ["/api/v10", "/api/v9", "/api"];
@@ -40,7 +40,8 @@ pub fn routes(router: Router<Arc<App>>) -> Router<Arc<App>> {
             observe::rest(route.method_name(), route.path, response.status().as_u16());
             response
         };
-        let filter = MethodFilter::try_from(route.method()).expect("the table has only methods that the router knows");
+        let filter =
+            MethodFilter::try_from(route.method()).expect("the table has only methods that the router knows");
         router.route(&format!("{prefix}{}", route.path), on(filter, handler))
     })
 }
@@ -111,7 +112,11 @@ impl Exchange<'_> {
     }
 
     /// Counts the request, or refuses it. The operator's own tools are not limited.
-    fn count(&self, account: Option<&Account>, params: &RawPathParams) -> Result<Option<Count>, Response<Body>> {
+    fn count(
+        &self,
+        account: Option<&Account>,
+        params: &RawPathParams,
+    ) -> Result<Option<Count>, Response<Body>> {
         let now = Instant::now();
         let subject = match account {
             Some(account) if account.operator => return Ok(None),
@@ -119,7 +124,10 @@ impl Exchange<'_> {
             None => Subject::Address(self.peer),
         };
         let everything = (subject, "all routes", 0);
-        self.app.quotas.take(now, everything, ALL_ROUTES).map_err(|count| too_many(&count, "global", true))?;
+        self.app
+            .quotas
+            .take(now, everything, ALL_ROUTES)
+            .map_err(|count| too_many(&count, "global", true))?;
         let bucket = (subject, self.route.path, request::major(params));
         let quota = self.quota();
         let count = self.app.quotas.take(now, bucket, quota).map_err(|count| {
@@ -141,7 +149,10 @@ impl Exchange<'_> {
         };
         let account = request.account;
         let call = Call::Rest {
-            actor: account.map(|account| account.user).filter(|user| *user != UserId(0)),
+            actor: match account {
+                Some(account) if account.operator => acting_as(headers)?,
+                account => account.map(|account| account.user),
+            },
             operator: account.is_some_and(|account| account.operator),
             reason: reason(headers),
             op,
@@ -156,6 +167,16 @@ impl Exchange<'_> {
         }
     }
 }
+
+/// The operator may do something in an account's name: found a guild for it, speak for it.
+fn acting_as(headers: &HeaderMap) -> Result<Option<UserId>, ApiError> {
+    let Some(header) = headers.get(ACT_AS) else { return Ok(None) };
+    let user = header.to_str().ok().and_then(|text| text.parse().ok());
+    user.map(Some).ok_or_else(|| ApiError::field(ACT_AS, "NUMBER_TYPE_COERCE", "Value is not a snowflake."))
+}
+
+/// Names the account in whose name the operator acts.
+const ACT_AS: &str = "x-guildhall-act-as";
 
 /// The content type is exactly this: discord.py compares the whole string and gives up on any other.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -2,11 +2,11 @@
 
 use std::error::Error as _;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use client_wire::gateway::{CloseCode, FrameError, FromClient, CLIENT_FRAME_BYTES_MAX};
+use client_wire::gateway::{CLIENT_FRAME_BYTES_MAX, CloseCode, FrameError, FromClient};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway_core::{ConnId, Output};
@@ -68,7 +68,11 @@ type Sink = SplitSink<WebSocket, Message>;
 type Stream = SplitStream<WebSocket>;
 
 /// Both directions at once, so that a client that does not read is still heard, until one of them ends.
-async fn converse(mut outbound: Outbound, mut inbound: Inbound, too_slow: CancellationToken) -> (Sink, Stream, End) {
+async fn converse(
+    mut outbound: Outbound,
+    mut inbound: Inbound,
+    too_slow: CancellationToken,
+) -> (Sink, Stream, End) {
     let end = {
         let conn = inbound.conn;
         let inputs = inbound.inputs.clone();

@@ -1,1 +1,107 @@
-fn main() {}
+//! The `guildhall` program: arguments, configuration, roles.
+//!
+//! Owns: what may be typed, where logs go, which role runs. Deliberately does not: anything a role does.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod config;
+mod ctl;
+mod demo;
+mod files;
+mod load_args;
+mod server_args;
+mod talk;
+mod up;
+mod welcome;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// An open, self-hostable voice backend with its clients
+#[derive(Debug, Parser)]
+#[command(name = "guildhall", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+    /// How logs are written, on standard error
+    #[arg(long, global = true, env = "GUILDHALL_LOG", value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// The whole server on one machine
+    Up {
+        #[command(flatten)]
+        options: Box<config::Options>,
+        /// A TOML file with the same keys as the options
+        #[arg(long, value_name = "FILE", env = "GUILDHALL_CONFIG")]
+        config: Option<PathBuf>,
+    },
+    Talk(Box<talk::Talk>),
+    Load(Box<load_args::Load>),
+    /// The operator's hand: accounts, guilds, channels, servers, moderation
+    Ctl(ctl::Ctl),
+    Compare(talk::Compare),
+    /// The relay: started by the server, never by hand
+    #[command(hide = true, disable_help_flag = true)]
+    Sfu {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Arguments { role, log } = Arguments::parse();
+    // The relay has neither a runtime nor our logging.
+    if let Role::Sfu { args } = role {
+        return sfu::run(args);
+    }
+    start_logs(log, &role);
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing installed a provider before");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
+    match runtime.block_on(run(role)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("guildhall: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(role: Role) -> anyhow::Result<()> {
+    match role {
+        Role::Up { options, config } => up::run(config::Config::read(config, *options)?).await,
+        Role::Talk(talk) => talk.run().await,
+        Role::Load(load) => load.run().await,
+        Role::Ctl(ctl) => ctl.run().await,
+        Role::Compare(compare) => compare.run(),
+        Role::Sfu { .. } => unreachable!("handled before the runtime was started"),
+    }
+}
+
+/// The server says what it does; client commands only what went wrong. `RUST_LOG` overrides both.
+fn start_logs(format: LogFormat, role: &Role) {
+    let level = if matches!(role, Role::Up { .. }) { "info" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,1 +1,69 @@
+//! Synthetic participants by the hundred: real sessions, real voice connections, real encrypted packets, no codec.
 //!
+//! Owns: making accounts and a guild to meet in, joining everyone, sending and receiving on a strict schedule, the floor relay that says what
+//! the bare system calls cost, the report. Deliberately does not: reuse anything of the server's inside; it is a client.
+//!
+//! The schedule is open: a late generator sends at once and says how late it was, it never slows down for the server.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod floor;
+mod histogram;
+mod join;
+pub mod limits;
+mod media;
+mod people;
+mod report;
+mod workload;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use transport::Mode;
+
+pub use report::{Delay, Report};
+pub use workload::Workload;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `http://host:port`.
+    pub server: String,
+    pub operator_key: String,
+    /// The authority that signed the voice server's certificate.
+    pub ca: Option<PathBuf>,
+    pub workload: Workload,
+    /// Instead of the workload's own numbers.
+    pub participants: Option<usize>,
+    pub speakers: Option<usize>,
+    pub duration: Duration,
+    pub mode: Mode,
+    /// The relay processes whose CPU time is counted.
+    pub sfu_pids: Vec<u32>,
+    /// Also measure the floor: a relay that does nothing but receive and send.
+    pub floor: bool,
+}
+
+/// Runs a workload to its end.
+pub async fn run(options: Options) -> anyhow::Result<Report> {
+    let shape = options.workload.shape(options.participants, options.speakers)?;
+    let people =
+        people::make(&options.server, &options.operator_key, &shape).await.context("making accounts")?;
+    let joined = join::everyone(&options, people).await.context("joining")?;
+    let join_ms = joined.join_ms.clone();
+    tracing::info!(participants = joined.participants.len(), "everyone is in");
+
+    // The media loop is a thread of its own: it must not share its time with the WebSockets' tasks.
+    let settings = media::Settings {
+        shape: shape.clone(),
+        duration: options.duration,
+        sfu_pids: options.sfu_pids.clone(),
+    };
+    let (participants, measured) = media::run_on_thread(joined.participants, settings).await?;
+    let floor = match options.floor && shape.speakers > 0 {
+        true => Some(floor::measure(participants, &shape, floor::duration(options.duration)).await?),
+        false => None,
+    };
+    joined.connections.close().await;
+    Ok(report::make(&options, &shape, join_ms, measured, floor))
+}

@@ -9,7 +9,7 @@ mod stage;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use stage::{cargo, run, Failure};
+use stage::{Failure, cargo, run};
 
 const HELP: &str = "\
 cargo x <command>
@@ -28,7 +28,9 @@ fn main() -> ExitCode {
         Some("up") => up(&rest),
         Some("test" | "ci") => test(&rest),
         Some("check") => check(),
-        Some("setup") => setup::build_packages().and_then(|()| setup::test_packages()).and_then(|()| setup::clients()),
+        Some("setup") => {
+            setup::build_packages().and_then(|()| setup::test_packages()).and_then(|()| setup::clients())
+        }
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())

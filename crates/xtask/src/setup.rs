@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::stage::{run, Failure};
+use crate::stage::{Failure, run};
 
 /// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers).
 const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev"];
@@ -34,7 +34,10 @@ pub fn has(program: &str) -> bool {
 fn packages(wanted: &[&str]) -> Result<(), Failure> {
     if !has("dpkg-query") {
         // Another system: the names differ, so the build itself will say what it misses.
-        eprintln!("== packages: this is no Debian-like system; needed are what Debian calls {}", wanted.join(" "));
+        eprintln!(
+            "== packages: this is no Debian-like system; needed are what Debian calls {}",
+            wanted.join(" ")
+        );
         return Ok(());
     }
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !installed(name)).collect();
@@ -43,10 +46,13 @@ fn packages(wanted: &[&str]) -> Result<(), Failure> {
     }
     let by_hand = format!("sudo apt-get update && sudo apt-get install --yes {}", missing.join(" "));
     let Some(prefix) = privileges() else {
-        return Err(Failure(format!("packages are missing and may not be installed from here; run this, then try again:\n  {by_hand}")));
+        return Err(Failure(format!(
+            "packages are missing and may not be installed from here; run this, then try again:\n  {by_hand}"
+        )));
     };
     run("package lists", apt(prefix, &["update", "--quiet=2"]))?;
-    let install = [&["install", "--yes", "--quiet=2", "--no-install-recommends"], missing.as_slice()].concat();
+    let install =
+        [&["install", "--yes", "--quiet=2", "--no-install-recommends"], missing.as_slice()].concat();
     run("packages", apt(prefix, &install))
 }
 
@@ -60,7 +66,9 @@ fn installed(name: &str) -> bool {
 
 /// How to become root: not at all when we are, else `sudo` where it asks nothing.
 fn privileges() -> Option<&'static [&'static str]> {
-    let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    let quiet = |command: &mut Command| {
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    };
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
     if root {
         Some(&[])

@@ -22,8 +22,16 @@ pub fn run(stage: &str, mut command: Command) -> Result<(), Failure> {
         .current_dir(crate::root())
         .status()
         .map_err(|error| Failure(format!("{stage}: `{line}` cannot be started: {error}")))?;
-    eprintln!("== {stage}: {} after {:.0} s", if status.success() { "done" } else { "FAILED" }, started.elapsed().as_secs_f64());
-    if status.success() { Ok(()) } else { Err(Failure(format!("{stage} failed: `{line}` ended with {status}"))) }
+    eprintln!(
+        "== {stage}: {} after {:.0} s",
+        if status.success() { "done" } else { "FAILED" },
+        started.elapsed().as_secs_f64()
+    );
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure(format!("{stage} failed: `{line}` ended with {status}")))
+    }
 }
 
 fn describe(command: &Command) -> String {

@@ -8,8 +8,21 @@ use serde_json::Value;
 
 /// Licences that let anybody run, change and pass on a program under MIT or Apache-2.0.
 const LICENCES: &[&str] = &[
-    "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "0BSD", "Unlicense", "CC0-1.0", "Unicode-3.0",
-    "CDLA-Permissive-2.0", "BSL-1.0", "Apache-2.0 WITH LLVM-exception", "MIT-0", "OpenSSL",
+    "MIT",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "0BSD",
+    "Unlicense",
+    "CC0-1.0",
+    "Unicode-3.0",
+    "CDLA-Permissive-2.0",
+    "BSL-1.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT-0",
+    "OpenSSL",
 ];
 
 /// Imports point down this list: a crate may use only crates that stand before it, and of those only the ones named here.
@@ -33,17 +46,32 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sfu", &["rtp-wire", "sfu-core", "sfu-wire", "transport", "udp-io"]),
     ("engine-core", &["rtp-wire", "transport"]),
     ("engine", &["client-wire", "engine-core", "model", "rtp-wire", "transport"]),
-    ("load", &["client-wire", "engine", "engine-core", "model", "rtp-wire", "transport", "udp-io"]),
+    ("operator", &[]),
+    ("load", &["engine", "engine-core", "model", "operator", "rtp-wire", "transport", "udp-io"]),
     (
         "guildhall",
-        &["client-wire", "cluster-wire", "engine", "gateway", "guilds", "load", "model", "registry", "sfu", "store", "voice"],
+        &[
+            "client-wire",
+            "cluster-wire",
+            "engine",
+            "gateway",
+            "guilds",
+            "load",
+            "model",
+            "operator",
+            "registry",
+            "sfu",
+            "store",
+            "voice",
+        ],
     ),
     ("e2e", &["client-wire", "engine", "engine-core", "model", "rtp-wire", "transport"]),
     ("xtask", &[]),
 ];
 
 /// Crates that decide and therefore must not be able to touch the world.
-const NO_WORLD: &[&str] = &["tokio", "axum", "sqlx", "libc", "rustix", "socket2", "rand", "tracing", "metrics"];
+const NO_WORLD: &[&str] =
+    &["tokio", "axum", "sqlx", "libc", "rustix", "socket2", "rand", "tracing", "metrics"];
 
 /// What the relay process must never link.
 const NOT_IN_SFU: &[&str] = &["tokio", "rustls", "serde_json", "axum", "sqlx", "etcd-client"];
@@ -57,7 +85,14 @@ fn root() -> PathBuf {
 
 fn metadata() -> Value {
     let out = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs, since it runs this test");
@@ -143,7 +178,8 @@ fn every_dependency_may_be_used_and_passed_on() {
 fn our_crates_use_each_other_only_as_agreed() {
     let metadata = metadata();
     let packages = metadata["packages"].as_array().expect("a list of packages");
-    let ours: BTreeMap<&str, &Value> = packages.iter().filter(|p| is_ours(p)).map(|p| (text(p, "name"), p)).collect();
+    let ours: BTreeMap<&str, &Value> =
+        packages.iter().filter(|p| is_ours(p)).map(|p| (text(p, "name"), p)).collect();
     let mut wrong = Vec::new();
     for (name, package) in &ours {
         let Some(at) = EDGES.iter().position(|(n, _)| n == name) else {
@@ -172,9 +208,14 @@ fn the_relay_links_no_runtime_no_tls_and_no_json() {
     let by_id: BTreeMap<&str, &Value> = nodes.iter().map(|n| (text(n, "id"), n)).collect();
     let name = |id: &str| {
         let packages = metadata["packages"].as_array().expect("a list of packages");
-        packages.iter().find(|p| text(p, "id") == id).map(|p| text(p, "name").to_owned()).expect("every node has a package")
+        packages
+            .iter()
+            .find(|p| text(p, "id") == id)
+            .map(|p| text(p, "name").to_owned())
+            .expect("every node has a package")
     };
-    let start = nodes.iter().map(|n| text(n, "id")).find(|id| name(id) == "sfu").expect("the relay is a crate");
+    let start =
+        nodes.iter().map(|n| text(n, "id")).find(|id| name(id) == "sfu").expect("the relay is a crate");
     let (mut reached, mut todo) = (BTreeSet::new(), vec![start]);
     while let Some(id) = todo.pop() {
         if !reached.insert(id) {
@@ -187,7 +228,8 @@ fn the_relay_links_no_runtime_no_tls_and_no_json() {
             }
         }
     }
-    let found: Vec<String> = reached.iter().map(|id| name(id)).filter(|n| NOT_IN_SFU.contains(&n.as_str())).collect();
+    let found: Vec<String> =
+        reached.iter().map(|id| name(id)).filter(|n| NOT_IN_SFU.contains(&n.as_str())).collect();
     assert!(found.is_empty(), "the relay links {found:?}");
 }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use model::UserId;
 
 use super::epoch_seconds;
-use crate::limits::{Quota, QUOTAS_MAX};
+use crate::limits::{QUOTAS_MAX, Quota};
 
 /// Who is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +51,13 @@ impl Quotas {
         self.with(now, bucket, quota, 0)
     }
 
-    fn with(&self, now: Instant, (subject, name, major): Bucket, quota: Quota, cost: u32) -> Result<Count, Count> {
+    fn with(
+        &self,
+        now: Instant,
+        (subject, name, major): Bucket,
+        quota: Quota,
+        cost: u32,
+    ) -> Result<Count, Count> {
         let bucket = (subject.masked(), name, major);
         // A counter is right whatever the panic of another request left behind.
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +112,10 @@ impl Count {
             ("x-ratelimit-bucket", format!("{:016x}", self.name)),
         ];
         for (name, text) in texts {
-            headers.insert(name, HeaderValue::try_from(text).expect("digits and a point are a header's characters"));
+            headers.insert(
+                name,
+                HeaderValue::try_from(text).expect("digits and a point are a header's characters"),
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::RawPathParams;
 use axum::http::HeaderMap;
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::Account;
 use model::UserId;
 use serde::de::DeserializeOwned;
@@ -52,7 +52,9 @@ impl Request<'_> {
     /// A parameter of the query, if it is there.
     pub fn query<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let Some(value) = self.query_text(name) else { return Ok(None) };
-        let parsed = value.parse().map_err(|_| ApiError::field(name, "NUMBER_TYPE_COERCE", "Value is not a number."))?;
+        let parsed = value
+            .parse()
+            .map_err(|_| ApiError::field(name, "NUMBER_TYPE_COERCE", "Value is not a number."))?;
         Ok(Some(parsed))
     }
 

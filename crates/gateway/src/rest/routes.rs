@@ -1,7 +1,7 @@
 //! The table of routes.
 
 use axum::http::Method;
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Account, Op};
 use model::{MessageId, UserId};
 use serde::Deserialize;
@@ -150,7 +150,11 @@ pub static ROUTES: &[Route] = &[
     }),
     get("/guilds/{guild}/members/search", |r| {
         let limit = r.query("limit")?.unwrap_or(MEMBERS_DEFAULT).clamp(1, MEMBERS_MAX);
-        ask(Op::SearchMembers { guild: r.id("guild")?, query: r.query_text("query").unwrap_or_default(), limit })
+        ask(Op::SearchMembers {
+            guild: r.id("guild")?,
+            query: r.query_text("query").unwrap_or_default(),
+            limit,
+        })
     }),
     get("/guilds/{guild}/members/{user}", |r| ask(Op::GetMember(r.id("guild")?, r.user()?))),
     patch("/guilds/{guild}/members/{user}", |r| ask(Op::ModifyMember(r.id("guild")?, r.user()?, r.body()?))),
@@ -177,11 +181,18 @@ pub static ROUTES: &[Route] = &[
     // Messages.
     get("/channels/{channel}/messages", |r| {
         let limit = r.query("limit")?.unwrap_or(MESSAGES_DEFAULT).clamp(1, MESSAGES_MAX);
-        ask(Op::ListMessages { channel: r.id("channel")?, limit, before: r.query("before")?, after: r.query("after")? })
+        ask(Op::ListMessages {
+            channel: r.id("channel")?,
+            limit,
+            before: r.query("before")?,
+            after: r.query("after")?,
+        })
     }),
     post("/channels/{channel}/messages", |r| ask(Op::CreateMessage(r.id("channel")?, r.body()?))),
     post("/channels/{channel}/messages/bulk-delete", bulk_delete),
-    get("/channels/{channel}/messages/{message}", |r| ask(Op::GetMessage(r.id("channel")?, r.id("message")?))),
+    get("/channels/{channel}/messages/{message}", |r| {
+        ask(Op::GetMessage(r.id("channel")?, r.id("message")?))
+    }),
     patch("/channels/{channel}/messages/{message}", |r| {
         ask(Op::EditMessage(r.id("channel")?, r.id("message")?, r.body()?))
     }),
@@ -254,7 +265,11 @@ struct BulkDelete {
 fn bulk_delete(request: &Request<'_>) -> Result<Answer, ApiError> {
     let BulkDelete { messages } = request.body()?;
     if !BULK_DELETE.contains(&messages.len()) {
-        return Err(ApiError::field("messages", "BASE_TYPE_BAD_LENGTH", "Must be between 2 and 100 in length."));
+        return Err(ApiError::field(
+            "messages",
+            "BASE_TYPE_BAD_LENGTH",
+            "Must be between 2 and 100 in length.",
+        ));
     }
     ask(Op::BulkDeleteMessages(request.id("channel")?, messages))
 }

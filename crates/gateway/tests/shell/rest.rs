@@ -33,10 +33,17 @@ async fn every_route_asks_for_its_operation() {
     check("GET", "/guilds/3/regions", "", "ListRegions").await;
     check("GET", "/voice/regions", "", "ListRegions").await;
     check("GET", "/guilds/3/channels", "", "ListChannels(GuildId(3))").await;
-    check("POST", "/guilds/3/channels", r#"{"name":"a","type":2,"unknown":1}"#, "CreateChannel(GuildId(3)").await;
+    check("POST", "/guilds/3/channels", r#"{"name":"a","type":2,"unknown":1}"#, "CreateChannel(GuildId(3)")
+        .await;
     check("GET", "/channels/4", "", "GetChannel(ChannelId(4))").await;
     check("PATCH", "/channels/4", r#"{"user_limit":5}"#, "ModifyChannel(ChannelId(4)").await;
-    check("PUT", "/channels/4/permissions/9", r#"{"type":1,"allow":"8"}"#, "PutOverwrite { channel: ChannelId(4), id: 9").await;
+    check(
+        "PUT",
+        "/channels/4/permissions/9",
+        r#"{"type":1,"allow":"8"}"#,
+        "PutOverwrite { channel: ChannelId(4), id: 9",
+    )
+    .await;
     check("DELETE", "/channels/4/permissions/9", "", "DeleteOverwrite { channel: ChannelId(4), id: 9").await;
     check("GET", "/guilds/3/roles", "", "ListRoles(GuildId(3))").await;
     check("POST", "/guilds/3/roles", "", "CreateRole(GuildId(3)").await;
@@ -47,24 +54,35 @@ async fn every_route_asks_for_its_operation() {
     let search = r#"SearchMembers { guild: GuildId(3), query: "a b", limit: 2 }"#;
     check("GET", "/guilds/3/members/search?query=a%20b&limit=2", "", search).await;
     check("GET", "/guilds/3/members/5", "", "GetMember(GuildId(3), UserId(5))").await;
-    check("PATCH", "/guilds/3/members/5", r#"{"channel_id":null}"#, "ModifyMember(GuildId(3), UserId(5)").await;
+    check("PATCH", "/guilds/3/members/5", r#"{"channel_id":null}"#, "ModifyMember(GuildId(3), UserId(5)")
+        .await;
     check("PATCH", "/guilds/3/members/@me", r#"{"nick":"x"}"#, "ModifyMember(GuildId(3), UserId(1)").await;
-    check("PATCH", "/guilds/3/members/@me/nick", r#"{"nick":"x"}"#, "ModifyMember(GuildId(3), UserId(1)").await;
+    check("PATCH", "/guilds/3/members/@me/nick", r#"{"nick":"x"}"#, "ModifyMember(GuildId(3), UserId(1)")
+        .await;
     check("DELETE", "/guilds/3/members/5", "", "RemoveMember(GuildId(3), UserId(5))").await;
     check("PUT", "/guilds/3/members/5/roles/6", "", "AddMemberRole(GuildId(3), UserId(5), RoleId(6))").await;
-    check("DELETE", "/guilds/3/members/5/roles/6", "", "RemoveMemberRole(GuildId(3), UserId(5), RoleId(6))").await;
+    check("DELETE", "/guilds/3/members/5/roles/6", "", "RemoveMemberRole(GuildId(3), UserId(5), RoleId(6))")
+        .await;
     check("GET", "/guilds/3/bans", "", "ListBans(GuildId(3))").await;
     check("PUT", "/guilds/3/bans/5", "", "Ban(GuildId(3), UserId(5)").await;
     check("DELETE", "/guilds/3/bans/5", "", "Unban(GuildId(3), UserId(5))").await;
     check("GET", "/guilds/3/voice-states/@me", "", "GetVoiceState(GuildId(3), UserId(1))").await;
-    check("PATCH", "/guilds/3/voice-states/5", r#"{"suppress":true}"#, "ModifyVoiceState(GuildId(3), UserId(5)").await;
-    let messages = "ListMessages { channel: ChannelId(4), limit: 50, before: Some(MessageId(9)), after: None }";
+    check(
+        "PATCH",
+        "/guilds/3/voice-states/5",
+        r#"{"suppress":true}"#,
+        "ModifyVoiceState(GuildId(3), UserId(5)",
+    )
+    .await;
+    let messages =
+        "ListMessages { channel: ChannelId(4), limit: 50, before: Some(MessageId(9)), after: None }";
     check("GET", "/channels/4/messages?before=9", "", messages).await;
     check("POST", "/channels/4/messages", r#"{"content":"hi"}"#, "CreateMessage(ChannelId(4)").await;
     let bulk = "BulkDeleteMessages(ChannelId(4), [MessageId(1), MessageId(2)])";
     check("POST", "/channels/4/messages/bulk-delete", r#"{"messages":["1","2"]}"#, bulk).await;
     check("GET", "/channels/4/messages/9", "", "GetMessage(ChannelId(4), MessageId(9))").await;
-    check("PATCH", "/channels/4/messages/9", r#"{"content":"ho"}"#, "EditMessage(ChannelId(4), MessageId(9)").await;
+    check("PATCH", "/channels/4/messages/9", r#"{"content":"ho"}"#, "EditMessage(ChannelId(4), MessageId(9)")
+        .await;
     check("DELETE", "/channels/4/messages/9", "", "DeleteMessage(ChannelId(4), MessageId(9))").await;
     check("POST", "/channels/4/invites", "", "CreateInvite(ChannelId(4)").await;
     check("GET", "/guilds/3/invites", "", "ListInvites(GuildId(3))").await;
@@ -100,7 +118,11 @@ async fn errors_are_json_with_the_protocols_numbers() {
     let check = async |method: &str, path: &str, token: &str, body: &str, status: u16, code: u32| {
         let response = request(server.addr, method, path, &[("Authorization", token)], body).await;
         let shown = format!("{method} {path}: {response:?}");
-        assert_eq!((response.status, response.header("content-type")), (status, Some("application/json")), "{shown}");
+        assert_eq!(
+            (response.status, response.header("content-type")),
+            (status, Some("application/json")),
+            "{shown}"
+        );
         let json = response.json();
         assert_eq!(json["code"], code, "{shown}");
         assert!(json["message"].is_string(), "{shown}");
@@ -118,7 +140,8 @@ async fn errors_are_json_with_the_protocols_numbers() {
     check("POST", "/api/v10/guilds", "alice", "{", 400, 50109).await;
     check("POST", "/api/v10/guilds", "alice", "", 400, 50109).await;
     check("POST", "/api/v10/guilds", "alice", r#"{"name":5}"#, 400, 50035).await;
-    check("POST", "/api/v10/channels/4/messages/bulk-delete", "alice", r#"{"messages":["1"]}"#, 400, 50035).await;
+    check("POST", "/api/v10/channels/4/messages/bulk-delete", "alice", r#"{"messages":["1"]}"#, 400, 50035)
+        .await;
     check("GET", "/api/v10/stage-instances/4", "alice", "", 404, 10067).await;
     check("GET", "/api/v10/applications/@me", "person", "", 403, 50001).await;
     check("GET", "/metrics", "", "", 404, 0).await;
@@ -144,7 +167,8 @@ async fn the_gateway_answers_for_itself_where_it_can() {
     let server = Server::start().await;
     let url = get(server.addr, "/api/v10/gateway", "").await.json();
     assert_eq!(url["url"], format!("ws://{}", server.addr));
-    let named = request(server.addr, "GET", "/api/v10/gateway", &[("Host", "voice.example.org:81")], "").await.json();
+    let named =
+        request(server.addr, "GET", "/api/v10/gateway", &[("Host", "voice.example.org:81")], "").await.json();
     assert_eq!(named["url"], "ws://voice.example.org:81");
     let bot = get(server.addr, "/api/v10/gateway/bot", "Bot alice").await.json();
     assert_eq!((&bot["shards"], &bot["session_start_limit"]["remaining"]), (&1.into(), &1_000.into()));
@@ -154,7 +178,8 @@ async fn the_gateway_answers_for_itself_where_it_can() {
     let application = get(server.addr, "/api/v10/oauth2/applications/@me", "Bot alice").await.json();
     assert_eq!((&application["id"], &application["name"]), (&"1".into(), &"user 1".into()));
     assert_eq!(application["owner"]["id"], "1");
-    for key in ["icon", "description", "bot_public", "bot_require_code_grant", "verify_key", "team", "flags"] {
+    for key in ["icon", "description", "bot_public", "bot_require_code_grant", "verify_key", "team", "flags"]
+    {
         assert!(application.get(key).is_some(), "{key}");
     }
     server.handle.shutdown().await;
@@ -162,7 +187,8 @@ async fn the_gateway_answers_for_itself_where_it_can() {
 
 #[tokio::test]
 async fn a_configured_url_is_told_to_everybody_without_its_path() {
-    let config = GatewayConfig { public_url: Some("wss://voice.example.org/".to_owned()), ..GatewayConfig::default() };
+    let config =
+        GatewayConfig { public_url: Some("wss://voice.example.org/".to_owned()), ..GatewayConfig::default() };
     let server = Server::with(config).await;
     assert_eq!(get(server.addr, "/api/v10/gateway", "").await.json()["url"], "wss://voice.example.org");
     let (_, ready) = server.live().await;
@@ -174,14 +200,22 @@ async fn a_configured_url_is_told_to_everybody_without_its_path() {
 async fn limits_are_told_in_headers_and_kept() {
     let sign_ins = Quota { requests: 2, window: Duration::from_secs(60) };
     let server = Server::with(GatewayConfig { sign_ins, ..GatewayConfig::default() }).await;
-    let login = async || request(server.addr, "POST", "/api/v10/auth/login", &[], r#"{"login":"a","password":"b"}"#).await;
+    let login = async || {
+        request(server.addr, "POST", "/api/v10/auth/login", &[], r#"{"login":"a","password":"b"}"#).await
+    };
     let first = login().await;
     assert_eq!(first.status, 200);
-    assert_eq!((first.header("x-ratelimit-limit"), first.header("x-ratelimit-remaining")), (Some("2"), Some("1")));
+    assert_eq!(
+        (first.header("x-ratelimit-limit"), first.header("x-ratelimit-remaining")),
+        (Some("2"), Some("1"))
+    );
     assert_eq!(first.header("x-ratelimit-bucket"), login().await.header("x-ratelimit-bucket"));
     let third = login().await;
     assert_eq!((third.status, third.header("x-ratelimit-remaining")), (429, Some("0")));
-    assert_eq!((third.header("x-ratelimit-scope"), third.header("via")), (Some("user"), Some("1.1 guildhall")));
+    assert_eq!(
+        (third.header("x-ratelimit-scope"), third.header("via")),
+        (Some("user"), Some("1.1 guildhall"))
+    );
     let wait: f64 = third.header("x-ratelimit-reset-after").unwrap().parse().unwrap();
     assert!((1.0..=60.0).contains(&wait), "{wait}");
     let retry_after: u64 = third.header("retry-after").unwrap().parse().unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use client_wire::error::{code, ApiError};
+use client_wire::error::{ApiError, code};
 use client_wire::gateway::{FromServer, Ready};
 use cluster_wire::guilds::{Account, Audience, Call, CallResult, Dispatch, Event, Json, Op, Reply};
 use cluster_wire::link::{CallEnvelope, EventSender, GuildsLink};
@@ -13,9 +13,9 @@ use gateway::{Gateway, GatewayConfig, GatewayHandle};
 use model::{GuildId, UserId};
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, Notify};
+use tokio::sync::{Notify, mpsc};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{connect_async, MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,8 +72,14 @@ impl Server {
     }
 
     pub async fn dispatch(&self, t: &'static str, d: &str) {
-        let dispatch =
-            Dispatch { t, d: json(d), without_content: None, intents: 0, audience: Audience::Guild, always: None };
+        let dispatch = Dispatch {
+            t,
+            d: json(d),
+            without_content: None,
+            intents: 0,
+            audience: Audience::Guild,
+            always: None,
+        };
         self.events.send(Event::Dispatch { guild: GUILD, dispatch }).await.unwrap();
     }
 
@@ -106,7 +112,8 @@ async fn guilds(mut calls: mpsc::Receiver<CallEnvelope>, events: EventSender, as
         if let Some((guild, session)) = attach {
             let d = json(&format!(r#"{{"id":"{guild}","unavailable":false}}"#));
             let audience = Audience::Session(session);
-            let dispatch = Dispatch { t: "GUILD_CREATE", d, without_content: None, intents: 1, audience, always: None };
+            let dispatch =
+                Dispatch { t: "GUILD_CREATE", d, without_content: None, intents: 1, audience, always: None };
             let _ = events.send(Event::Dispatch { guild, dispatch }).await;
         }
     }
@@ -126,7 +133,9 @@ fn answer(call: &Call) -> CallResult {
                 _ => Err(ApiError::unauthorized()),
             }
         }
-        Call::Rest { op: Op::GetGuild(GuildId(404)), .. } => Err(ApiError::not_found(code::UNKNOWN_GUILD, "Guild")),
+        Call::Rest { op: Op::GetGuild(GuildId(404)), .. } => {
+            Err(ApiError::not_found(code::UNKNOWN_GUILD, "Guild"))
+        }
         Call::Rest { op: Op::Typing(_) | Op::DeleteChannel(_), .. } => Ok(Reply::Empty),
         Call::Rest { op: Op::CreateGuild(_), .. } => Ok(Reply::Json(201, json(r#"{"id":"7"}"#))),
         Call::Rest { actor, operator, reason, op } => {
@@ -157,7 +166,8 @@ impl Client {
     }
 
     pub async fn message(&mut self) -> Option<Message> {
-        let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message comes in time");
+        let message =
+            tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message comes in time");
         message.and_then(Result::ok)
     }
 

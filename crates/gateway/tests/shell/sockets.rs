@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use client_wire::gateway::{FromServer, CLIENT_FRAME_BYTES_MAX};
+use client_wire::gateway::{CLIENT_FRAME_BYTES_MAX, FromServer};
 use cluster_wire::guilds::Call;
 use futures_util::SinkExt as _;
 use gateway::GatewayConfig;
@@ -12,7 +12,7 @@ use zlib_rs::{Inflate, InflateFlush};
 use zstd::stream::raw::{Decoder, InBuffer, Operation as _, OutBuffer};
 
 use super::http;
-use super::server::{Client, Server, GUILD};
+use super::server::{Client, GUILD, Server};
 
 #[tokio::test]
 async fn a_client_comes_in_beats_and_is_told_events() {
@@ -59,7 +59,9 @@ async fn a_client_whose_socket_is_cut_resumes_where_it_was() {
     }
     let mut client = server.connect().await;
     client.hello().await;
-    client.send(&format!(r#"{{"op":6,"d":{{"token":"alice","session_id":"{}","seq":2}}}}"#, ready.session_id)).await;
+    client
+        .send(&format!(r#"{{"op":6,"d":{{"token":"alice","session_id":"{}","seq":2}}}}"#, ready.session_id))
+        .await;
     for n in 0..3 {
         let (seq, d) = client.dispatch("EVENT").await;
         assert_eq!((seq, d.get()), (n + 3, n.to_string().as_str()));
@@ -79,7 +81,10 @@ async fn a_goodbye_ends_the_session_for_guilds_too() {
     let server = Server::start().await;
     let (mut client, _) = server.live().await;
     client.socket.close(Some(close_frame(1000))).await.unwrap();
-    server.asked.find(|call| matches!(call, Call::Detach { guild, .. } if *guild == GUILD).then_some(())).await;
+    server
+        .asked
+        .find(|call| matches!(call, Call::Detach { guild, .. } if *guild == GUILD).then_some(()))
+        .await;
     server.handle.shutdown().await;
 }
 
@@ -197,7 +202,9 @@ async fn zlib_stream_is_one_context_for_the_connection() {
     let mut client = Client::connect(&url).await;
     let mut inflate = Inflate::new(true, 15);
     let mut next = async |client: &mut Client| {
-        let Some(Message::Binary(bytes)) = client.message().await else { panic!("compressed frames are binary") };
+        let Some(Message::Binary(bytes)) = client.message().await else {
+            panic!("compressed frames are binary")
+        };
         assert!(bytes.ends_with(&[0, 0, 0xff, 0xff]));
         let mut out = vec![0; 64 * 1024];
         let before = inflate.total_out();
@@ -221,7 +228,9 @@ async fn zstd_stream_is_one_frame_for_the_connection() {
     let mut client = Client::connect(&url).await;
     let mut decoder = Decoder::new().unwrap();
     let mut next = async |client: &mut Client| {
-        let Some(Message::Binary(bytes)) = client.message().await else { panic!("compressed frames are binary") };
+        let Some(Message::Binary(bytes)) = client.message().await else {
+            panic!("compressed frames are binary")
+        };
         let mut out = vec![0; 64 * 1024];
         let mut input = InBuffer::around(&bytes);
         let mut output = OutBuffer::around(&mut out[..]);
@@ -246,6 +255,8 @@ async fn draining_asks_clients_to_go_and_says_so_to_whoever_checks() {
     server.handle.drain().await;
     assert!(matches!(client.frame().await, FromServer::Reconnect));
     assert_eq!(http::get(server.addr, "/healthz", "").await.status, 503);
+    let refusal = tokio_tungstenite::connect_async(format!("ws://{}/", server.addr)).await.unwrap_err();
+    assert!(refusal.to_string().contains("503"), "{refusal}");
     server.handle.shutdown().await;
 }
 

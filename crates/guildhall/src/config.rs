@@ -1,0 +1,253 @@
+//! Configuration of `guildhall up`: defaults, then a TOML file, then the environment, then the command line.
+//!
+//! It is read whole before anything is bound; a wrong key or value is refused, naming it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Variables with our prefix that belong to the client commands, not to the server's configuration.
+const CLIENT_VARIABLES: &[&str] = &["server", "token", "guild", "channel", "ca", "password", "log", "config"];
+
+/// What may be said on the command line, in the environment (`GUILDHALL_HTTP`, …) and in the file (`http = …`).
+#[derive(Debug, Clone, Default, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Where everything is kept: database, keys, certificates.
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Address of the gateway and REST interface (default 127.0.0.1:8090).
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
+    /// Address of the first voice server's WebSocket, TLS (default 127.0.0.1:8443); further ones take the ports after it.
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice: Option<SocketAddr>,
+    /// Address of the first shard's UDP port (default 127.0.0.1:50000); further ones take the ports after it.
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<SocketAddr>,
+    /// The host name or IPv4 address that clients reach this machine by. Given, it makes the defaults above listen on every
+    /// interface instead of this machine alone.
+    #[arg(long, value_name = "HOST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announce: Option<String>,
+    /// How many voice servers, each with a relay process of its own (default 1).
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice_servers: Option<u16>,
+    /// Threads and UDP ports of each relay (default: one for each core, four at the most).
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u16>,
+    /// Name of this machine's region (default `local`).
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// `sqlite:PATH` or `postgres://…` (default: a SQLite file in the data folder).
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Encryption modes offered to native clients, in order (default: all six).
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modes: Option<Vec<String>>,
+    /// Who may make an account: `open`, `invited` (whoever holds an invite) or `closed` (default open).
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Registration>,
+    /// Make a guild with two voice channels, a text channel and N accounts, and write DIR/demo.json.
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demo: Option<u16>,
+}
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    #[default]
+    Open,
+    Invited,
+    Closed,
+}
+
+impl From<Registration> for guilds::Registration {
+    fn from(registration: Registration) -> Self {
+        match registration {
+            Registration::Open => Self::Open,
+            Registration::Invited => Self::Invited,
+            Registration::Closed => Self::Closed,
+        }
+    }
+}
+
+/// The same, with every default resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data: PathBuf,
+    pub http: SocketAddr,
+    pub voice: SocketAddr,
+    pub media: SocketAddr,
+    /// As clients are told: in endpoints and certificates.
+    pub host: String,
+    /// As clients are told: where media goes. The protocol wants an IPv4 literal.
+    pub media_ip: Ipv4Addr,
+    pub voice_servers: u16,
+    pub shards: u16,
+    pub region: String,
+    pub database: String,
+    pub modes: Option<Vec<String>>,
+    pub registration: Registration,
+    pub demo: u16,
+}
+
+impl Config {
+    /// Merges the sources; `file` must exist if it is named.
+    pub fn read(file: Option<PathBuf>, command_line: Options) -> anyhow::Result<Self> {
+        let mut figment = Figment::new();
+        if let Some(file) = file {
+            if !file.is_file() {
+                bail!("the configuration file {} does not exist", file.display());
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed("GUILDHALL_").ignore(CLIENT_VARIABLES);
+        let options: Options = figment
+            .merge(environment)
+            .merge(Serialized::defaults(command_line))
+            .extract()
+            .map_err(|error| anyhow::anyhow!("configuration: {error}"))?;
+        options.resolve()
+    }
+}
+
+impl Options {
+    fn resolve(self) -> anyhow::Result<Config> {
+        let any = if self.announce.is_some() { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        let address =
+            |given: Option<SocketAddr>, port| given.unwrap_or_else(|| SocketAddr::from((any, port)));
+        let (http, voice, media) =
+            (address(self.http, 8090), address(self.voice, 8443), address(self.media, 50_000));
+        let (host, media_ip) = announced(self.announce.as_deref(), voice, media)?;
+        let data = self.data.unwrap_or_else(|| PathBuf::from("guildhall-data"));
+        let voice_servers = at_least_one("voice_servers", self.voice_servers.unwrap_or(1))?;
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(4) as u16);
+        let shards = at_least_one("shards", self.shards.unwrap_or(cores))?;
+        let last_port = u32::from(media.port()) + u32::from(voice_servers) * u32::from(shards);
+        if media.port() != 0 && last_port > u32::from(u16::MAX) {
+            bail!(
+                "configuration: media: {voice_servers} voice servers with {shards} shards do not fit above port {}",
+                media.port()
+            );
+        }
+        Ok(Config {
+            database: self
+                .database
+                .unwrap_or_else(|| format!("sqlite:{}", data.join("guildhall.db").display())),
+            region: self.region.unwrap_or_else(|| "local".to_owned()),
+            modes: self.modes,
+            registration: self.registration.unwrap_or_default(),
+            demo: self.demo.unwrap_or(0),
+            data,
+            http,
+            voice,
+            media,
+            host,
+            media_ip,
+            voice_servers,
+            shards,
+        })
+    }
+}
+
+fn at_least_one(key: &str, n: u16) -> anyhow::Result<u16> {
+    if n == 0 {
+        bail!("configuration: {key} must be at least 1");
+    }
+    Ok(n)
+}
+
+/// What clients are told: the announced host, or the bound addresses where they say something.
+fn announced(
+    announce: Option<&str>,
+    voice: SocketAddr,
+    media: SocketAddr,
+) -> anyhow::Result<(String, Ipv4Addr)> {
+    if let Some(host) = announce {
+        let found = (host, 0)
+            .to_socket_addrs()
+            .with_context(|| format!("configuration: announce: {host:?} does not resolve"))?;
+        let v4 = found.filter_map(|a| if let IpAddr::V4(ip) = a.ip() { Some(ip) } else { None }).next();
+        let ip = v4.with_context(|| {
+            format!("configuration: announce: {host:?} has no IPv4 address, which native clients need")
+        })?;
+        return Ok((host.to_owned(), ip));
+    }
+    let IpAddr::V4(media_ip) = media.ip() else {
+        bail!(
+            "configuration: media: {media} is IPv6; native clients need an IPv4 address (or set `announce`)"
+        );
+    };
+    if voice.ip().is_unspecified() || media_ip.is_unspecified() {
+        bail!(
+            "configuration: listening on every interface needs `announce`: the host that clients reach this machine by"
+        );
+    }
+    let host = match voice.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    Ok((host, media_ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn from_file(text: &str, command_line: Options) -> anyhow::Result<Config> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Config::read(Some(file.path().to_owned()), command_line)
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file_and_the_file_over_defaults() {
+        let command_line = Options { shards: Some(3), ..Options::default() };
+        let config = from_file("shards = 2\nregion = \"eu\"\n", command_line).unwrap();
+        assert_eq!((config.shards, config.region.as_str(), config.voice_servers), (3, "eu", 1));
+        assert_eq!(config.http, "127.0.0.1:8090".parse().unwrap());
+    }
+
+    #[test]
+    fn wrong_keys_and_values_are_refused_by_name() {
+        let check = |text: &str, expect: &str| {
+            let error = format!("{:#}", from_file(text, Options::default()).expect_err(text));
+            assert!(error.contains(expect), "{text:?} gave {error:?}, not {expect:?}");
+        };
+        check("shard = 2", "shard");
+        check("shards = \"many\"", "shards");
+        check("shards = 0", "shards must be at least 1");
+        check("http = \"here\"", "http");
+        check("media = \"127.0.0.1:65530\"\nshards = 20", "media");
+        check("media = \"[::1]:5000\"", "IPv6");
+        check("voice = \"0.0.0.0:8443\"", "announce");
+        let missing = Config::read(Some("/nonexistent/guildhall.toml".into()), Options::default());
+        assert!(missing.unwrap_err().to_string().contains("does not exist"));
+    }
+
+    #[test]
+    fn announcing_a_host_listens_everywhere() {
+        let config = from_file("announce = \"127.0.0.1\"", Options::default()).unwrap();
+        assert!(config.http.ip().is_unspecified() && config.voice.ip().is_unspecified());
+        assert_eq!((config.host.as_str(), config.media_ip), ("127.0.0.1", Ipv4Addr::LOCALHOST));
+    }
+}

@@ -1,0 +1,94 @@
+//! Arguments of `guildhall load`.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use load::Workload;
+use transport::Mode;
+
+use crate::server_args::Server;
+
+/// Synthetic participants by the hundred, with what they received and what that cost
+#[derive(Debug, clap::Args)]
+pub struct Load {
+    #[command(flatten)]
+    server: Server,
+    /// raid: one channel, 200 participants, 5 speak. town-hall: 1,000 participants, 5 speak. idle: 5,000 connected and silent
+    #[arg(long, default_value = "raid", value_parser = clap::builder::PossibleValuesParser::new(Workload::NAMES))]
+    workload: String,
+    /// Instead of the workload's own number
+    #[arg(long, value_name = "N")]
+    participants: Option<usize>,
+    /// Instead of the workload's own number
+    #[arg(long, value_name = "S")]
+    speakers: Option<usize>,
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, default_value = "native", value_parser = ["native"])]
+    transport: String,
+    #[arg(long, value_name = "MODE", default_value = "aead_aes256_gcm_rtpsize")]
+    encryption: Mode,
+    /// A relay process whose CPU time is counted; with --data they are found
+    #[arg(long, value_name = "PID")]
+    sfu_pid: Vec<u32>,
+    /// Do not measure the floor
+    #[arg(long)]
+    no_floor: bool,
+    /// The authority that signed the voice server's certificate; with --data it is found
+    #[arg(long, value_name = "FILE", env = "GUILDHALL_CA")]
+    ca: Option<std::path::PathBuf>,
+    /// Print the report as JSON (it always is)
+    #[arg(long)]
+    json: bool,
+}
+
+impl Load {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let workload: Workload = self.workload.parse()?;
+        let folder_ca = self.server.data().join("ca.pem");
+        let sfu_pids = match self.sfu_pid.is_empty() {
+            true => relays_of(self.server.data()).unwrap_or_default(),
+            false => self.sfu_pid.clone(),
+        };
+        if self.seconds == 0 {
+            bail!("--seconds must be at least 1");
+        }
+        let options = load::Options {
+            server: self.server.url()?,
+            operator_key: self.server.token()?,
+            ca: self.ca.clone().or_else(|| folder_ca.is_file().then_some(folder_ca)),
+            workload,
+            participants: self.participants,
+            speakers: self.speakers,
+            duration: Duration::from_secs(self.seconds),
+            mode: self.encryption,
+            sfu_pids,
+            floor: !self.no_floor,
+        };
+        let report = load::run(options).await?;
+        println!("{}", serde_json::to_string(&report)?);
+        Ok(())
+    }
+}
+
+/// The relay processes of the server that runs with this data folder: its children called `sfu`.
+fn relays_of(data: &std::path::Path) -> anyhow::Result<Vec<u32>> {
+    let text = std::fs::read_to_string(data.join(operator::ADDRESS_FILE))?;
+    let server: serde_json::Value = serde_json::from_str(&text)?;
+    let parent = server["pid"].as_u64().context("the server's address file names no process")?;
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        let child = read("stat")
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u64>().ok());
+        if child == Some(parent) && read("cmdline").split('\0').nth(1) == Some("sfu") {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}

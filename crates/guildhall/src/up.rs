@@ -1,0 +1,162 @@
+//! `guildhall up`: every role on one machine, wired through the same interfaces as a cluster's.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cluster_wire::link::{EVENTS_MAX, ORDERS_MAX};
+use cluster_wire::token::TokenKey;
+use gateway::{Gateway, GatewayConfig, GatewayHandle};
+use guilds::{Guilds, GuildsConfig, GuildsHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use model::{RegionId, ServerId};
+use operator::{ADDRESS_FILE, Api, OPERATOR_KEY_FILE};
+use registry::Registry;
+use serde_json::json;
+use store::Store;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use voice::{Voice, VoiceConfig, VoiceHandle};
+
+use crate::config::Config;
+use crate::{demo, files};
+
+/// Everything that runs, in the order in which it is stopped.
+struct Running {
+    gateway: GatewayHandle,
+    voices: Vec<VoiceHandle>,
+    guilds: GuildsHandle,
+}
+
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("data folder {}", config.data.display()))?;
+    let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+
+    let operator_key = operator_key(&config.data)?;
+    let running = start(&config, &operator_key, metrics).await?;
+    let http = reachable(running.gateway.local_addr());
+    let api = Api::new(&format!("http://{http}"), &operator_key);
+    let ready = ready_line(&config, http);
+    files::write_private(&config.data.join(ADDRESS_FILE), &format!("{ready}\n"))?;
+    if config.demo > 0 {
+        demo::make(&api, &config.data, config.demo).await.context("demonstration")?;
+    }
+    println!("{ready}");
+    eprint!("{}", crate::welcome::text(&config, http));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    // The address is no longer true.
+    let _ = std::fs::remove_file(config.data.join(ADDRESS_FILE));
+    Ok(())
+}
+
+async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -> anyhow::Result<Running> {
+    let store = Store::open(&config.database).await.context("database")?;
+    let secret = store.meta_put_if_absent("cluster_secret", &random_hex()).await.context("database")?;
+    let token_key = TokenKey::new(secret.as_bytes());
+    let registry = Registry::memory(registry::DEFAULT_TTL);
+    let guilds_config = GuildsConfig {
+        operator_key: Some(operator_key.to_owned()),
+        registration: config.registration.into(),
+        ..GuildsConfig::default()
+    };
+    let guilds = Guilds::start(guilds_config, store, registry.clone(), token_key.clone());
+    let mut voices = Vec::new();
+    for n in 0..config.voice_servers {
+        voices.push(
+            voice_server(config, n, &registry, &token_key, &guilds)
+                .await
+                .with_context(|| format!("voice server {n}"))?,
+        );
+    }
+    let (events, incoming) = mpsc::channel(EVENTS_MAX);
+    guilds.add_gateway(events);
+    let gateway_config = GatewayConfig {
+        http: config.http,
+        metrics: Some(Arc::new(move || metrics.render())),
+        ..GatewayConfig::default()
+    };
+    let gateway = Gateway::start(gateway_config, guilds.link(), incoming).await.context("gateway")?;
+    Ok(Running { gateway, voices, guilds })
+}
+
+async fn voice_server(
+    config: &Config,
+    n: u16,
+    registry: &Registry,
+    token_key: &TokenKey,
+    guilds: &GuildsHandle,
+) -> anyhow::Result<VoiceHandle> {
+    let id = ServerId(format!("{}-{n}", config.region));
+    let voice_config = VoiceConfig {
+        id: id.clone(),
+        region: RegionId(config.region.clone()),
+        listen: further(config.voice, n),
+        host: config.host.clone(),
+        media_ip: config.media_ip,
+        media: further(config.media, n * config.shards),
+        shards: config.shards,
+        modes: config.modes.clone(),
+        data: config.data.clone(),
+        ..VoiceConfig::default()
+    };
+    let (orders, incoming) = mpsc::channel(ORDERS_MAX);
+    let handle =
+        Voice::start(voice_config, registry.clone(), token_key.clone(), incoming, guilds.reports()).await?;
+    guilds.add_voice(id, cluster_wire::link::VoiceLink::new(orders));
+    Ok(handle)
+}
+
+impl Running {
+    async fn stop(self) {
+        self.gateway.drain().await;
+        for voice in self.voices {
+            voice.shutdown().await;
+        }
+        self.gateway.shutdown().await;
+        self.guilds.shutdown().await;
+    }
+}
+
+fn ready_line(config: &Config, http: SocketAddr) -> serde_json::Value {
+    json!({
+        "ready": true,
+        "http": format!("http://{http}"),
+        "gateway": format!("ws://{http}"),
+        "web": format!("http://{http}/"),
+        "ca": config.data.join("ca.pem"),
+        "pid": std::process::id(),
+    })
+}
+
+/// A wildcard is where we listen, not where we can be reached from this machine.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], bound.port())) } else { bound }
+}
+
+/// The n-th port after this one; port 0 stays "any".
+fn further(first: SocketAddr, n: u16) -> SocketAddr {
+    SocketAddr::new(first.ip(), if first.port() == 0 { 0 } else { first.port() + n })
+}
+
+/// Made at the first start.
+fn operator_key(data: &Path) -> anyhow::Result<String> {
+    let file = data.join(OPERATOR_KEY_FILE);
+    if !file.exists() {
+        files::write_private(&file, &format!("{}\n", random_hex()))?;
+    }
+    operator::operator_key(data)
+}
+
+fn random_hex() -> String {
+    hex::encode(rand::random::<[u8; 32]>())
+}

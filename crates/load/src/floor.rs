@@ -1,0 +1,88 @@
+//! The floor: a relay without protocol or cryptography that receives the same datagrams and sends the same number of bytes to the same
+//! live receivers. What it costs is what the machine's sockets cost; everything above it is ours.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use udp_io::{Poller, RecvBatch, SendBatch};
+
+use crate::join::Participant;
+use crate::limits::FLOOR_MAX;
+use crate::media::{self, Measured, Path, Settings, speaker_of};
+use crate::workload::Shape;
+
+pub struct Floor {
+    pub measured: Measured,
+    pub relay_cpu: Duration,
+}
+
+/// Long enough to be known, short enough not to be waited for.
+pub fn duration(run: Duration) -> Duration {
+    run.min(FLOOR_MAX)
+}
+
+pub async fn measure(
+    mut participants: Vec<Participant>,
+    shape: &Shape,
+    duration: Duration,
+) -> anyhow::Result<Floor> {
+    let settings = Settings { shape: shape.clone(), duration, sfu_pids: Vec::new() };
+    tokio::task::spawn_blocking(move || {
+        let mut routes = Vec::new();
+        for speaker in 0..settings.shape.speakers {
+            let listeners = settings.shape.listeners(speaker);
+            routes
+                .push(listeners.map(|l| participants[l].socket.local_addr()).collect::<Result<Vec<_>, _>>()?);
+        }
+        let socket = udp_io::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        udp_io::set_buffers(&socket, 4 << 20, 4 << 20)?;
+        let relay = socket.local_addr()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("floor".to_owned())
+            .spawn(move || forward(&socket, &routes, &stopped))
+            .context("the floor relay's thread")?;
+        let measured = media::run(&mut participants, &settings, Path::Floor(relay));
+        stop.store(true, Ordering::Relaxed);
+        let relay_cpu = thread.join().expect("the floor relay does not panic")?;
+        Ok(Floor { measured: measured?, relay_cpu })
+    })
+    .await
+    .context("the floor run broke")?
+}
+
+/// Returns the thread's CPU time.
+fn forward(
+    socket: &std::net::UdpSocket,
+    routes: &[Vec<SocketAddr>],
+    stop: &AtomicBool,
+) -> std::io::Result<Duration> {
+    let mut poller = Poller::new()?;
+    poller.add(socket, 0)?;
+    let mut incoming = RecvBatch::new();
+    let mut outgoing = SendBatch::for_socket(socket)?;
+    let before = udp_io::thread_cpu();
+    while !stop.load(Ordering::Relaxed) {
+        // Wakes now and then to see whether it is over.
+        let _ = poller.wait(Some(Duration::from_millis(50)))?.count();
+        while incoming.receive(socket)? > 0 {
+            for (datagram, _) in incoming.datagrams() {
+                let Some(route) = speaker_of(datagram).and_then(|speaker| routes.get(speaker)) else {
+                    continue;
+                };
+                for to in route {
+                    if outgoing.is_full() {
+                        outgoing.flush(socket)?;
+                    }
+                    let _taken = outgoing.push(datagram, *to);
+                }
+            }
+        }
+        outgoing.flush(socket)?;
+    }
+    Ok(udp_io::thread_cpu().saturating_sub(before))
+}

@@ -1,0 +1,28 @@
+//! Bounds and fixed quantities of the generator.
+
+use std::time::Duration;
+
+/// A speaker's packet rate: one Opus frame of 20 ms each.
+pub const FRAME: Duration = Duration::from_millis(20);
+/// Samples in a frame at 48 kHz.
+pub const FRAME_SAMPLES: u32 = 960;
+/// Bytes of an Opus-like payload.
+pub const PAYLOAD: usize = 100;
+/// How often sockets are drained. Nobody sleeps on them, so the server is not charged for waking receivers.
+pub const TICK: Duration = Duration::from_millis(1);
+/// Native clients show that they live with an empty receiver report this often.
+pub const KEEPALIVE: Duration = Duration::from_secs(5);
+/// One packet in so many is decrypted, which proves the path and measures its delay.
+pub const OPEN_EVERY: u64 = 16;
+/// Packets still under way when the last one was sent.
+pub const TAIL: Duration = Duration::from_millis(500);
+/// Joins under way at once: enough to be quick, few enough to be those of a machine of this size.
+pub const JOINING_MAX: usize = 16;
+/// A participant who is not in by then never will be.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Accounts being made at once.
+pub const MAKING_MAX: usize = 8;
+/// A participant's receive buffer: half a second of the busiest workload.
+pub const RECEIVE_BYTES: usize = 1 << 20;
+/// The floor needs no longer than this to be known.
+pub const FLOOR_MAX: Duration = Duration::from_secs(10);
