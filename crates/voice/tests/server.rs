@@ -218,7 +218,7 @@ async fn a_planned_end_asks_clients_to_come_back_and_leaves_nothing_running() {
     send(&mut client, server.identify()).await;
     frame(&mut client).await;
     frame(&mut client).await;
-    let pid = *server.handle.sfu_pids().first().expect("the relay runs");
+    let pid = server.handle.sfu_after(0).await.unwrap();
     let closed = tokio::spawn(async move { close_code(&mut client).await });
     server.handle.shutdown().await;
     assert_eq!(closed.await.unwrap(), 1001);
@@ -238,7 +238,7 @@ async fn a_relay_that_dies_is_started_again_with_its_sockets() {
     let server = start_with(&script, |config| config.shards = 2).await.unwrap();
     let first = wait_for_marks(&marks, 1).await;
     assert_eq!(first, "--shard 3,4 --shard 5,6\n");
-    let pid = *server.handle.sfu_pids().first().unwrap();
+    let pid = server.handle.sfu_after(0).await.unwrap();
     kill(pid);
     wait_for_marks(&marks, 2).await;
     let successor = timeout(PATIENCE, server.handle.sfu_after(pid)).await.expect("a successor starts");
