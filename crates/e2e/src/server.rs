@@ -83,6 +83,20 @@ impl Server {
         User { id: text("id"), token: text("token") }
     }
 
+    /// Fetches a page over plain HTTP; it must be there.
+    pub fn get(&self, path: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let host = self.http().trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(host).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n").expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the server answers in text");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        body.to_owned()
+    }
+
     /// Runs `guildhall ctl` and returns what it printed; it must succeed.
     pub fn ctl(&self, args: &[&str]) -> String {
         let out =

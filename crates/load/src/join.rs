@@ -85,9 +85,10 @@ impl Connections {
     pub async fn close(self) {
         stream::iter(self.0)
             .for_each_concurrent(JOINING_MAX, |connection| async move {
-                connection.listener.abort();
                 connection.voice.close().await;
                 connection.gateway.close().await;
+                // Listened to the end: whoever stops reading before it has left is a slow client to the server.
+                connection.listener.abort();
             })
             .await;
     }
