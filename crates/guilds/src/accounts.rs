@@ -73,7 +73,7 @@ pub(crate) async fn register(shared: &Arc<Shared>, body: rest::Register, by_oper
     if let Some(invite) = body.invite {
         invite_call(shared, Some(user.id), Op::AcceptInvite(invite)).await?;
     }
-    metrics::counter!("guilds_accounts_created").increment(1);
+    metrics::counter!("guildhall_guilds_accounts_created_total").increment(1);
     Ok(Reply::Json(201, credentials(shared, &user).await?))
 }
 
@@ -87,7 +87,7 @@ async fn invite_call(shared: &Arc<Shared>, actor: Option<UserId>, op: Op) -> Cal
 /// The same answer for a wrong name and a wrong password.
 pub(crate) async fn login(shared: &Shared, body: rest::Login) -> CallResult {
     if let Some(wait) = lock(&shared.throttle).must_wait(Instant::now(), &body.login) {
-        metrics::counter!("guilds_logins", "outcome" => "throttled").increment(1);
+        metrics::counter!("guildhall_guilds_logins_total", "outcome" => "throttled").increment(1);
         let message = format!("Too many wrong passwords. Try again in {} s.", wait.as_secs() + 1);
         return Err(ApiError::new(429, 0, message));
     }
@@ -99,11 +99,11 @@ pub(crate) async fn login(shared: &Shared, body: rest::Login) -> CallResult {
     let is_right = shared.passwords.verify(body.password, hash).await?;
     let Some(user) = user.filter(|_| is_right) else {
         lock(&shared.throttle).failed(Instant::now(), &body.login);
-        metrics::counter!("guilds_logins", "outcome" => "wrong").increment(1);
+        metrics::counter!("guildhall_guilds_logins_total", "outcome" => "wrong").increment(1);
         return Err(wrong_login());
     };
     lock(&shared.throttle).succeeded(&body.login);
-    metrics::counter!("guilds_logins", "outcome" => "ok").increment(1);
+    metrics::counter!("guildhall_guilds_logins_total", "outcome" => "ok").increment(1);
     let user = shared.store.user(user).await.map_err(storage)?.ok_or_else(wrong_login)?;
     Ok(Reply::Json(200, credentials(shared, &user).await?))
 }

@@ -35,9 +35,9 @@ pub(crate) enum Question {
 pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::Receiver<Input>) {
     let refusal = match Actor::load(&shared, guild).await {
         Ok(Some(mut actor)) => {
-            metrics::gauge!("guilds_active").increment(1);
+            metrics::gauge!("guildhall_guilds_active").increment(1);
             actor.live(&mut inputs).await;
-            metrics::gauge!("guilds_active").decrement(1);
+            metrics::gauge!("guildhall_guilds_active").decrement(1);
             actor.count();
             unknown_guild()
         }
@@ -107,7 +107,7 @@ impl Actor {
             Input::Call(call, reply) => {
                 let kind = call_kind(&call);
                 let result = self.call(call).await;
-                metrics::counter!("guilds_calls", "kind" => kind, "outcome" => outcome(&result)).increment(1);
+                metrics::counter!("guildhall_guilds_calls_total", "kind" => kind, "outcome" => outcome(&result)).increment(1);
                 // A caller that has gone away needs no answer.
                 let _ = reply.send(result);
             }
@@ -192,7 +192,7 @@ impl Actor {
                 Effect::Left(user) => shared.gateways.tell(Event::Left { guild, user }),
                 Effect::Placed(server) => {
                     tracing::debug!(%guild, %server, "placed");
-                    metrics::counter!("guilds_placements").increment(1);
+                    metrics::counter!("guildhall_guilds_placements_total").increment(1);
                     shared.fleet.placed(&server);
                 }
                 Effect::Order { server, order } => {
@@ -256,8 +256,8 @@ impl Actor {
         };
         let old = std::mem::replace(&mut self.counted, counted);
         for (name, old, new) in [
-            ("guilds_voice_states", old.voice_states, counted.voice_states),
-            ("guilds_awaiting_endpoint", old.awaiting, counted.awaiting),
+            ("guildhall_guilds_voice_states", old.voice_states, counted.voice_states),
+            ("guildhall_guilds_awaiting_endpoint", old.awaiting, counted.awaiting),
         ] {
             if old != new {
                 metrics::gauge!(name).increment(new as f64 - old as f64);

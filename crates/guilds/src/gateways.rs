@@ -25,7 +25,7 @@ impl Gateways {
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(_)) => {
                 tracing::warn!("a gateway fell behind and is cut off from events");
-                metrics::counter!("guilds_gateways_cut_off").increment(1);
+                metrics::counter!("guildhall_guilds_gateways_cut_off_total").increment(1);
                 false
             }
         });

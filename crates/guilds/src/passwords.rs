@@ -67,7 +67,7 @@ impl Passwords {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
         let busy = || ApiError::new(503, 0, "Too many people are signing in. Try again soon.");
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
-        metrics::gauge!("guilds_passwords_waiting")
+        metrics::gauge!("guildhall_guilds_passwords_waiting")
             .set((PASSWORDS_WAITING_MAX - self.waiting.available_permits()) as f64);
         let turn = Arc::clone(&self.working).acquire_owned().await.expect("the semaphore is never closed");
         let done = tokio::task::spawn_blocking(move || {

@@ -195,6 +195,6 @@ pub(crate) fn now() -> UnixMs {
 /// What the database refused or could not do, as a client sees it.
 pub(crate) fn storage(error: StoreError) -> ApiError {
     tracing::error!(%error, "the database failed");
-    metrics::counter!("guilds_store_failures").increment(1);
+    metrics::counter!("guildhall_guilds_store_failures_total").increment(1);
     ApiError::internal()
 }

@@ -256,7 +256,7 @@ impl Deframer {
     }
 
     /// The next whole message, or `None` until more bytes have come. Messages of a later version are passed over.
-    pub fn next<M: Framed>(&mut self) -> Result<Option<M>, WireError> {
+    pub fn next_message<M: Framed>(&mut self) -> Result<Option<M>, WireError> {
         loop {
             let rest = &self.buffer[self.read..];
             let Some((head, body)) = rest.split_first_chunk::<4>() else { return Ok(None) };
@@ -279,14 +279,23 @@ mod tests {
     use super::*;
 
     fn leg() -> Leg {
-        let native = Native { mode: "aead_aes256_gcm_rtpsize".into(), key: vec![7; 32], claimed_address: "1.2.3.4:5".into() };
+        let native = Native {
+            mode: "aead_aes256_gcm_rtpsize".into(),
+            key: vec![7; 32],
+            claimed_address: "1.2.3.4:5".into(),
+        };
         Leg { id: 1, room: 2, ssrc: 3, speak: true, hear: true, priority: false, native: Some(native) }
     }
 
     #[test]
     fn messages_survive_any_cutting_of_the_stream() {
         let messages = [
-            ToSfu::Start(Start { protocol: PROTOCOL, shard: 1, seed: vec![1; 32], sender_packets_per_s_max: 100 }),
+            ToSfu::Start(Start {
+                protocol: PROTOCOL,
+                shard: 1,
+                seed: vec![1; 32],
+                sender_packets_per_s_max: 100,
+            }),
             ToSfu::Snapshot(Snapshot { legs: vec![leg(), leg()] }),
             ToSfu::PutLeg(leg()),
             ToSfu::RemoveLeg(RemoveLeg { id: 1 }),
@@ -300,7 +309,7 @@ mod tests {
             let mut got = Vec::new();
             for chunk in stream.chunks(step) {
                 deframer.push(chunk);
-                while let Some(message) = deframer.next::<ToSfu>().unwrap() {
+                while let Some(message) = deframer.next_message::<ToSfu>().unwrap() {
                     got.push(message);
                 }
             }
@@ -315,13 +324,13 @@ mod tests {
         ToSfu::RemoveLeg(RemoveLeg { id: 9 }).append_to(&mut stream);
         let mut deframer = Deframer::default();
         deframer.push(&stream);
-        assert_eq!(deframer.next::<ToSfu>(), Ok(Some(ToSfu::RemoveLeg(RemoveLeg { id: 9 }))));
+        assert_eq!(deframer.next_message::<ToSfu>(), Ok(Some(ToSfu::RemoveLeg(RemoveLeg { id: 9 }))));
 
         let mut deframer = Deframer::default();
         deframer.push(&[1, 0, 0, 0, 0xff]);
-        assert!(matches!(deframer.next::<ToSfu>(), Err(WireError::Malformed(_))));
+        assert!(matches!(deframer.next_message::<ToSfu>(), Err(WireError::Malformed(_))));
         let mut deframer = Deframer::default();
         deframer.push(&[0xff; 4]);
-        assert_eq!(deframer.next::<ToSfu>(), Err(WireError::TooLong(u32::MAX as usize)));
+        assert_eq!(deframer.next_message::<ToSfu>(), Err(WireError::TooLong(u32::MAX as usize)));
     }
 }

@@ -51,7 +51,7 @@ impl Control {
 
     /// The next whole message of what was read.
     pub fn next(&mut self) -> Result<Option<ToSfu>, WireError> {
-        self.deframer.next()
+        self.deframer.next_message()
     }
 
     /// Whether another event may be added.
@@ -118,7 +118,7 @@ mod tests {
         while heard < pushed {
             let len = theirs.read(&mut chunk).unwrap();
             deframer.push(&chunk[..len]);
-            while let Some(FromSfu::LegSpeaking(event)) = deframer.next().unwrap() {
+            while let Some(FromSfu::LegSpeaking(event)) = deframer.next_message().unwrap() {
                 assert_eq!(event.id, heard);
                 heard += 1;
             }

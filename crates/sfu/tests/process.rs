@@ -47,7 +47,7 @@ impl Signalling {
 
     fn hear(&mut self) -> FromSfu {
         loop {
-            if let Some(event) = self.deframer.next().unwrap() {
+            if let Some(event) = self.deframer.next_message().unwrap() {
                 return event;
             }
             let mut chunk = [0; 4096];

@@ -185,7 +185,7 @@ async fn read_all(mut stream: OwnedReadHalf, shard: u32, generation: u64, inputs
         };
         deframer.push(&buffer[..read]);
         loop {
-            match deframer.next::<FromSfu>() {
+            match deframer.next_message::<FromSfu>() {
                 Ok(Some(message)) => {
                     if inputs.send(Input::Relay { generation, shard, message }).await.is_err() {
                         return;
