@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use client_wire::gateway::FromClient;
 use model::SessionId;
 
-use crate::limits::{EARLY_FRAMES_MAX, IDENTIFY_PATIENCE, MESSAGES_BURST, MESSAGE_EVERY};
+use crate::limits::{EARLY_FRAMES_MAX, IDENTIFY_PATIENCE, MESSAGE_EVERY, MESSAGES_BURST};
 use crate::rate::Rate;
 
 /// Numbers connections in the order they came; never used again.
@@ -67,13 +67,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(now: Instant, resume_url: String) -> Self {
+    pub fn new(now: Instant, resume_url: String, patience: Duration) -> Self {
         Self {
             phase: Phase::Greeted,
             session: None,
             resume_url,
             messages: Rate::new(MESSAGES_BURST, MESSAGE_EVERY),
-            deadline: now + IDENTIFY_PATIENCE,
+            deadline: now + patience.min(IDENTIFY_PATIENCE),
             early: Vec::new(),
         }
     }

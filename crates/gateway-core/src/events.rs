@@ -7,7 +7,7 @@ use cluster_wire::guilds::{Audience, Dispatch};
 use model::{GuildId, SessionId, UserId};
 use serde_json::value::RawValue;
 
-use crate::fanout::{wants, Key, Variant};
+use crate::fanout::{Key, Variant, wants};
 use crate::limits::GUILDS_PER_SESSION_MAX;
 use crate::node::{Node, SessionEnd};
 use crate::session::Follow;

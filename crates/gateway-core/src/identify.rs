@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use client_wire::gateway::{Application, CloseCode, FromServer, Identify, Intents, Ready, Resume, UnavailableGuild};
+use client_wire::gateway::{
+    Application, CloseCode, FromServer, Identify, Intents, Ready, Resume, UnavailableGuild,
+};
 use cluster_wire::guilds::{Account, Call, CallResult, Json, Reply};
 use model::{GuildId, SessionId, UserId};
 use rand::RngExt as _;
@@ -12,7 +14,8 @@ use serde_json::value::RawValue;
 use crate::connection::{ConnId, Step};
 use crate::fanout::Key;
 use crate::limits::{
-    ATTACH_RETRY, GUILDS_PER_SESSION_MAX, MEMBERSHIP_CHANGES_MAX, SESSIONS_MAX, SESSIONS_PER_USER_MAX, TOKEN_CHARS_MAX,
+    ATTACH_RETRY, GUILDS_PER_SESSION_MAX, MEMBERSHIP_CHANGES_MAX, SESSIONS_MAX, SESSIONS_PER_USER_MAX,
+    TOKEN_CHARS_MAX,
 };
 use crate::node::{Frame, Node, Notice, SessionEnd};
 use crate::replay::ReplayError;
@@ -22,10 +25,24 @@ use crate::timers::Reason;
 /// What a call's reply is for.
 #[derive(Debug)]
 pub enum Waiting {
-    Identify { conn: ConnId, identify: Box<Identify>, shard: Shard, changes_since: u64 },
-    Resume { conn: ConnId, session: SessionId, seq: u64 },
-    Attach { session: SessionId, guild: GuildId },
-    Voice { session: SessionId },
+    Identify {
+        conn: ConnId,
+        identify: Box<Identify>,
+        shard: Shard,
+        changes_since: u64,
+    },
+    Resume {
+        conn: ConnId,
+        session: SessionId,
+        seq: u64,
+    },
+    Attach {
+        session: SessionId,
+        guild: GuildId,
+    },
+    Voice {
+        session: SessionId,
+    },
     /// Nothing follows from it.
     Told,
 }
@@ -92,7 +109,9 @@ impl Node {
         if identify.intents.is_some_and(|bits| Intents::from_bits(bits).is_none()) {
             return self.close(now, id, CloseCode::InvalidIntents);
         }
-        let Some(token) = bare(&identify.token) else { return self.close(now, id, CloseCode::AuthenticationFailed) };
+        let Some(token) = bare(&identify.token) else {
+            return self.close(now, id, CloseCode::AuthenticationFailed);
+        };
         let call = Call::Authenticate { token: token.to_owned() };
         self.connection_step(id, Step::Identify);
         let changes_since = self.changes.watch();
@@ -100,7 +119,9 @@ impl Node {
     }
 
     pub(crate) fn resume(&mut self, now: Instant, id: ConnId, resume: Resume) {
-        let Some(token) = bare(&resume.token) else { return self.close(now, id, CloseCode::AuthenticationFailed) };
+        let Some(token) = bare(&resume.token) else {
+            return self.close(now, id, CloseCode::AuthenticationFailed);
+        };
         let session = resume.session_id.parse().ok().filter(|session| self.by_id.contains_key(session));
         let Some(session) = session else { return self.refuse_resume(id, "unknown") };
         let call = Call::Authenticate { token: token.to_owned() };
@@ -154,14 +175,22 @@ impl Node {
         None
     }
 
-    fn identified(&mut self, now: Instant, conn: ConnId, identify: &Identify, shard: Shard, account: Account) {
+    fn identified(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        identify: &Identify,
+        shard: Shard,
+        account: Account,
+    ) {
         let intents = match identify.intents {
             Some(bits) => bits,
             // Only bots must say what they want to hear of; people's clients do not.
             None if account.bot => return self.close(now, conn, CloseCode::InvalidIntents),
             None => Intents::all().bits(),
         };
-        let guilds: Vec<GuildId> = account.guilds.iter().copied().filter(|guild| shard.holds(*guild)).collect();
+        let guilds: Vec<GuildId> =
+            account.guilds.iter().copied().filter(|guild| shard.holds(*guild)).collect();
         if guilds.len() > GUILDS_PER_SESSION_MAX {
             return self.close(now, conn, CloseCode::ShardingRequired);
         }
@@ -173,7 +202,8 @@ impl Node {
         }
         let mut session = Session::new(SessionId(self.rng.random()), account.user, intents, shard, conn);
         session.guilds = guilds.iter().map(|guild| (*guild, Follow::Waiting)).collect();
-        session.status = identify.presence.as_ref().map_or(model::PresenceStatus::Online, |presence| presence.status());
+        session.status =
+            identify.presence.as_ref().map_or(model::PresenceStatus::Online, |presence| presence.status());
         let id = session.id;
         let ready = self.ready(conn, &session, &account);
         let key = self.sessions.insert(session);
@@ -198,7 +228,9 @@ impl Node {
             presences: [],
             trace: [],
         };
-        serde_json::value::to_raw_value(&ready).expect("READY has string keys and no failing serialisers").into()
+        serde_json::value::to_raw_value(&ready)
+            .expect("READY has string keys and no failing serialisers")
+            .into()
     }
 
     /// Whether the user may have one more session, if need be in place of one that waits in vain.

@@ -29,6 +29,7 @@
 mod connection;
 mod events;
 mod fanout;
+pub mod fuzz;
 mod identify;
 pub mod limits;
 mod node;

@@ -78,5 +78,7 @@ pub const MEMBERS_REQUEST_NONCE_BYTES_MAX: usize = 32;
 pub const DRAIN_AT_ONCE: usize = 200;
 pub const DRAIN_EVERY: Duration = Duration::from_millis(100);
 
-const _: () = assert!(VOICE_UPDATES_DELAYED_MAX < VOICE_FLOOD_BURST as usize, "a delay must come before a close");
-const _: () = assert!(IDENTIFY_PATIENCE.as_millis() > HEARTBEAT_INTERVAL.as_millis(), "a first heartbeat fits");
+const _: () =
+    assert!(VOICE_UPDATES_DELAYED_MAX < VOICE_FLOOD_BURST as usize, "a delay must come before a close");
+const _: () =
+    assert!(IDENTIFY_PATIENCE.as_millis() > HEARTBEAT_INTERVAL.as_millis(), "a first heartbeat fits");

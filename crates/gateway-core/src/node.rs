@@ -5,17 +5,19 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use client_wire::gateway::{encode_dispatch, CloseCode, FrameError, FromClient, FromServer};
+use client_wire::gateway::{CloseCode, FrameError, FromClient, FromServer, encode_dispatch};
 use cluster_wire::guilds::{Call, CallResult, Event, Json};
 use model::{GuildId, SessionId, UserId};
-use rand::rngs::StdRng;
 use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use slab::Slab;
 
 use crate::connection::{ConnId, Connection, Phase as ConnPhase, Step};
 use crate::fanout::{Fanout, Key, Variant};
 use crate::identify::{MembershipChanges, Waiting};
-use crate::limits::{DRAIN_AT_ONCE, DRAIN_EVERY, HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE_QUARTERS, SESSION_KEEP};
+use crate::limits::{
+    DRAIN_AT_ONCE, DRAIN_EVERY, HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE_QUARTERS, SESSION_KEEP,
+};
 use crate::replay::Kept;
 use crate::session::{Follow, Phase, Session};
 use crate::timers::{Reason, Timers};
@@ -180,10 +182,11 @@ impl Node {
     pub fn handle_connected(&mut self, now: Instant, resume_url: String) -> ConnId {
         let id = ConnId(self.next_conn);
         self.next_conn += 1;
-        let connection = Connection::new(now, resume_url);
+        let connection = Connection::new(now, resume_url, self.config.patience());
         self.timers.set(connection.deadline, Reason::Silence(id));
         self.connections.insert(id, connection);
-        let interval = u64::try_from(self.config.heartbeat_interval.as_millis()).expect("an interval of minutes at most");
+        let interval = u64::try_from(self.config.heartbeat_interval.as_millis())
+            .expect("an interval of minutes at most");
         self.send(id, Frame::Control(FromServer::Hello { heartbeat_interval_ms: interval }));
         if self.is_draining() {
             self.send(id, Frame::Control(FromServer::Reconnect));

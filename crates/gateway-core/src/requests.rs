@@ -111,8 +111,12 @@ impl Node {
     fn ping_voice_server(&mut self, key: Key, guild: Option<GuildId>) {
         let session = &self.sessions[key];
         let (user, id) = (session.user, session.id);
-        let suspects: Vec<GuildId> =
-            session.voice_guilds.iter().copied().filter(|joined| guild.is_none_or(|named| named == *joined)).collect();
+        let suspects: Vec<GuildId> = session
+            .voice_guilds
+            .iter()
+            .copied()
+            .filter(|joined| guild.is_none_or(|named| named == *joined))
+            .collect();
         for guild in suspects {
             self.call(Call::VoiceServerPing { guild, user, session: id }, Waiting::Voice { session: id });
         }
@@ -132,7 +136,8 @@ impl Node {
             presences: request.presences,
             nonce: request.nonce.filter(|nonce| nonce.len() <= MEMBERS_REQUEST_NONCE_BYTES_MAX),
         };
-        let call = Call::RequestMembers { guild: request.guild_id, user: session.user, session: session.id, query };
+        let call =
+            Call::RequestMembers { guild: request.guild_id, user: session.user, session: session.id, query };
         self.call(call, Waiting::Told);
     }
 }

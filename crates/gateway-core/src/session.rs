@@ -9,8 +9,8 @@ use model::{GuildId, PresenceStatus, SessionId, UserId};
 
 use crate::connection::ConnId;
 use crate::limits::{
-    ATTACHES_AT_ONCE_MAX, VOICE_FLOOD_BURST, VOICE_FLOOD_EVERY, VOICE_UPDATES_BURST, VOICE_UPDATES_DELAYED_MAX,
-    VOICE_UPDATE_EVERY,
+    ATTACHES_AT_ONCE_MAX, VOICE_FLOOD_BURST, VOICE_FLOOD_EVERY, VOICE_UPDATE_EVERY, VOICE_UPDATES_BURST,
+    VOICE_UPDATES_DELAYED_MAX,
 };
 use crate::rate::Rate;
 use crate::replay::{Kept, Replay};
@@ -18,9 +18,14 @@ use crate::replay::{Kept, Replay};
 /// Where a session is in its life. It begins live; an ended one is forgotten at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    Live { conn: ConnId },
+    Live {
+        conn: ConnId,
+    },
     /// Its connection is lost; it waits for a resume until then. `sent` is the last number that may have arrived.
-    Detached { until: Instant, sent: u64 },
+    Detached {
+        until: Instant,
+        sent: u64,
+    },
 }
 
 /// How far a session is with one of its guilds.
@@ -147,7 +152,10 @@ pub struct VoiceGate {
 pub enum Gate {
     Pass(VoiceStateUpdate),
     /// Later; `dropped` says that the oldest delayed one had to go for it. The time is set when no timer runs yet.
-    Delayed { wake: Option<Instant>, dropped: bool },
+    Delayed {
+        wake: Option<Instant>,
+        dropped: bool,
+    },
     /// Beyond all patience.
     Flood,
 }
@@ -203,7 +211,11 @@ mod tests {
     #[test]
     fn a_shard_holds_its_share_of_the_guilds() {
         let check = |guild: u64, id, count, expect| {
-            assert_eq!(Shard::new(id, count).unwrap().holds(GuildId(guild << 22 | 77)), expect, "{guild} {id}/{count}");
+            assert_eq!(
+                Shard::new(id, count).unwrap().holds(GuildId(guild << 22 | 77)),
+                expect,
+                "{guild} {id}/{count}"
+            );
         };
         check(5, 0, 1, true);
         check(5, 1, 2, true);

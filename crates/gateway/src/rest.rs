@@ -86,7 +86,7 @@ impl Exchange<'_> {
 
     /// Who asks. None where the route lets anybody ask.
     async fn account(&self, headers: &HeaderMap) -> Result<Option<Account>, Response<Body>> {
-        if self.route.auth == Auth::Anybody {
+        if self.route.auth != Auth::Token {
             return Ok(None);
         }
         let wrong = Subject::Address(self.peer);

@@ -54,7 +54,10 @@ impl Default for Properties {
 impl std::fmt::Debug for Identify {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The token is a secret and stays out of logs.
-        f.debug_struct("Identify").field("intents", &self.intents).field("shard", &self.shard).finish_non_exhaustive()
+        f.debug_struct("Identify")
+            .field("intents", &self.intents)
+            .field("shard", &self.shard)
+            .finish_non_exhaustive()
     }
 }
 
@@ -197,14 +200,18 @@ impl FromClient {
         let op = Opcode::from_number(envelope.op).ok_or(FrameError::UnknownOpcode)?;
         let d = envelope.d;
         Ok(match op {
-            Opcode::Heartbeat | Opcode::QosHeartbeat => Self::Heartbeat(optional::<Beat>(d)?.and_then(|beat| match beat {
-                Beat::Seq(seq) => Some(seq),
-                Beat::Qos { seq } => seq,
-            })),
+            Opcode::Heartbeat | Opcode::QosHeartbeat => {
+                Self::Heartbeat(optional::<Beat>(d)?.and_then(|beat| match beat {
+                    Beat::Seq(seq) => Some(seq),
+                    Beat::Qos { seq } => seq,
+                }))
+            }
             Opcode::Identify => Self::Identify(Box::new(required(d)?)),
             Opcode::PresenceUpdate => Self::PresenceUpdate(required(d)?),
             Opcode::VoiceStateUpdate => Self::VoiceStateUpdate(required(d)?),
-            Opcode::VoiceServerPing => Self::VoiceServerPing(optional::<Ping>(d).ok().flatten().and_then(|p| p.guild_id)),
+            Opcode::VoiceServerPing => {
+                Self::VoiceServerPing(optional::<Ping>(d).ok().flatten().and_then(|p| p.guild_id))
+            }
             Opcode::Resume => Self::Resume(required(d)?),
             Opcode::RequestGuildMembers => Self::RequestGuildMembers(required(d)?),
             op if op.is_from_client() => Self::NotOffered(op),
@@ -259,7 +266,13 @@ mod tests {
     }
 
     fn identify(token: &str) -> Identify {
-        Identify { token: token.into(), intents: None, shard: None, presence: None, properties: Properties::default() }
+        Identify {
+            token: token.into(),
+            intents: None,
+            shard: None,
+            presence: None,
+            properties: Properties::default(),
+        }
     }
 
     #[test]
@@ -296,7 +309,10 @@ mod tests {
                 ..identify("t")
             }))),
         );
-        check(r#"{"op":2,"d":{"token":"t","presence":5}}"#, Ok(FromClient::Identify(Box::new(identify("t")))));
+        check(
+            r#"{"op":2,"d":{"token":"t","presence":5}}"#,
+            Ok(FromClient::Identify(Box::new(identify("t")))),
+        );
         check(r#"{"op":2,"d":{"intents":1}}"#, Err(FrameError::Decode));
         check(r#"{"op":2,"d":{"token":"t","intents":-1}}"#, Err(FrameError::Decode));
         check(r#"{"op":2}"#, Err(FrameError::Decode));
@@ -315,7 +331,10 @@ mod tests {
             r#"{"d":{"guild_id":175928847299117063,"channel_id":18446744073709551615,"self_deaf":true,"self_mute":null},"op":4}"#,
             Ok(FromClient::VoiceStateUpdate(update.clone())),
         );
-        check(&FromClient::VoiceStateUpdate(update.clone()).encode(), Ok(FromClient::VoiceStateUpdate(update.clone())));
+        check(
+            &FromClient::VoiceStateUpdate(update.clone()).encode(),
+            Ok(FromClient::VoiceStateUpdate(update.clone())),
+        );
         check(
             r#"{"op":4,"d":{"guild_id":"1","channel_id":null,"self_mute":false,"self_deaf":false,"flags":2}}"#,
             Ok(FromClient::VoiceStateUpdate(VoiceStateUpdate {
@@ -349,7 +368,10 @@ mod tests {
     fn what_is_unknown_or_malformed_is_refused_and_what_is_not_offered_is_tolerated() {
         check(r#"{"op":5,"d":null}"#, Ok(FromClient::VoiceServerPing(None)));
         check(r#"{"op":5,"d":{"guild_id":"3"}}"#, Ok(FromClient::VoiceServerPing(Some(GuildId(3)))));
-        check(r#"{"op":31,"d":{"guild_ids":["1"]}}"#, Ok(FromClient::NotOffered(Opcode::RequestSoundboardSounds)));
+        check(
+            r#"{"op":31,"d":{"guild_ids":["1"]}}"#,
+            Ok(FromClient::NotOffered(Opcode::RequestSoundboardSounds)),
+        );
         check(r#"{"op":18,"d":{"type":"guild"}}"#, Ok(FromClient::NotOffered(Opcode::StreamCreate)));
         check(r#"{"op":0,"d":{}}"#, Err(FrameError::UnknownOpcode));
         check(r#"{"op":10,"d":{}}"#, Err(FrameError::UnknownOpcode));
@@ -366,7 +388,11 @@ mod tests {
     fn what_we_write_we_read() {
         let all = [
             FromClient::Heartbeat(Some(4)),
-            FromClient::Identify(Box::new(Identify { intents: Some(1), shard: Some((1, 2)), ..identify("t\"") })),
+            FromClient::Identify(Box::new(Identify {
+                intents: Some(1),
+                shard: Some((1, 2)),
+                ..identify("t\"")
+            })),
             FromClient::PresenceUpdate(PresenceUpdate::new(PresenceStatus::Dnd)),
             FromClient::VoiceServerPing(Some(GuildId(1))),
             FromClient::Resume(Resume { token: "t".into(), session_id: "s".into(), seq: 3 }),

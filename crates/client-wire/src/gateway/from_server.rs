@@ -55,10 +55,12 @@ impl FromServer {
             }),
             Opcode::Heartbeat => Ok(Self::Heartbeat),
             Opcode::Reconnect => Ok(Self::Reconnect),
-            Opcode::InvalidSession => Ok(Self::InvalidSession { may_resume: d.is_some_and(|d| d.get() == "true") }),
+            Opcode::InvalidSession => {
+                Ok(Self::InvalidSession { may_resume: d.is_some_and(|d| d.get() == "true") })
+            }
             Opcode::Hello => {
-                let hello: Hello =
-                    serde_json::from_str(d.ok_or(FrameError::Decode)?.get()).map_err(|_| FrameError::Decode)?;
+                let hello: Hello = serde_json::from_str(d.ok_or(FrameError::Decode)?.get())
+                    .map_err(|_| FrameError::Decode)?;
                 Ok(Self::Hello { heartbeat_interval_ms: hello.heartbeat_interval })
             }
             Opcode::HeartbeatAck => Ok(Self::HeartbeatAck),

@@ -58,7 +58,10 @@ impl Opcode {
 
     /// Whether a client may send it.
     pub fn is_from_client(self) -> bool {
-        !matches!(self, Self::Dispatch | Self::Reconnect | Self::InvalidSession | Self::Hello | Self::HeartbeatAck)
+        !matches!(
+            self,
+            Self::Dispatch | Self::Reconnect | Self::InvalidSession | Self::Hello | Self::HeartbeatAck
+        )
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cluster_wire::guilds::{Audience, Call, Event};
 use client_wire::gateway::{FromClient, Intents};
+use cluster_wire::guilds::{Audience, Call, Event};
 use model::{ChannelId, GuildId, PresenceStatus, UserId};
 
-use super::world::{dispatch, json, voice_update, World, VOICE};
-use crate::limits::{VOICE_UPDATES_BURST, VOICE_UPDATES_DELAYED_MAX, VOICE_UPDATE_EVERY};
+use super::world::{VOICE, World, dispatch, json, voice_update};
 use crate::Notice;
+use crate::limits::{VOICE_UPDATE_EVERY, VOICE_UPDATES_BURST, VOICE_UPDATES_DELAYED_MAX};
 
 #[test]
 fn an_event_reaches_whom_it_is_for_in_the_variant_they_may_read() {
@@ -34,7 +34,10 @@ fn nothing_of_a_guild_comes_before_the_guild() {
     let (alice, session) = world.live("alice", VOICE);
     world.dispatch(10, dispatch("CHANNEL_UPDATE", "{}", Audience::Guild));
     world.dispatch(10, dispatch("GUILD_MEMBERS_CHUNK", "{}", Audience::Session(session)));
-    world.dispatch(10, dispatch("VOICE_STATE_UPDATE", "{}", Audience::Users(Arc::new(HashSet::from([UserId(1)])))));
+    world.dispatch(
+        10,
+        dispatch("VOICE_STATE_UPDATE", "{}", Audience::Users(Arc::new(HashSet::from([UserId(1)])))),
+    );
     world.expect(alice, &[]);
     world.broken.clear();
     world.wait(crate::limits::ATTACH_RETRY);
@@ -74,8 +77,12 @@ fn voice_updates_go_to_the_guild_in_their_order() {
     world.frame(alice, voice_update(99, Some(5)));
     world.frame_text(alice, r#"{"op":4,"d":{"guild_id":null,"channel_id":"5"}}"#);
     let calls = world.take_calls();
-    let channels: Vec<_> = calls.iter().map(|call| match call {
-        Call::UpdateVoice { guild: GuildId(10), user: UserId(1), session: whose, channel, .. } if *whose == session => *channel,
+    let channels = calls.iter().map(|call| match call {
+        Call::UpdateVoice { guild: GuildId(10), user: UserId(1), session: whose, channel, .. }
+            if *whose == session =>
+        {
+            *channel
+        }
         other => panic!("{other:?}"),
     });
     assert_eq!(channels.collect::<Vec<_>>(), [Some(ChannelId(5)), None]);
@@ -97,7 +104,9 @@ fn voice_updates_that_come_too_fast_are_delayed_and_then_lost_oldest_first() {
     let calls = world.take_calls();
     assert_eq!(calls.len(), VOICE_UPDATES_DELAYED_MAX);
     let newest = ChannelId(all as u64);
-    assert!(matches!(calls.last(), Some(Call::UpdateVoice { channel: Some(channel), .. }) if *channel == newest));
+    assert!(
+        matches!(calls.last(), Some(Call::UpdateVoice { channel: Some(channel), .. }) if *channel == newest)
+    );
     world.expect(alice, &[]);
 }
 
@@ -137,7 +146,10 @@ fn a_status_goes_to_every_guild_once() {
     }
     let calls = world.take_calls();
     assert_eq!(calls.len(), 2, "{calls:?}");
-    assert!(calls.iter().all(|c| matches!(c, Call::UpdatePresence { status: PresenceStatus::Idle, .. })), "{calls:?}");
+    assert!(
+        calls.iter().all(|c| matches!(c, Call::UpdatePresence { status: PresenceStatus::Idle, .. })),
+        "{calls:?}"
+    );
 }
 
 #[test]
@@ -147,7 +159,10 @@ fn member_requests_are_cut_to_size() {
     world.take_calls();
     let users: Vec<String> = (0..150).map(|n| n.to_string()).collect();
     let nonce = "n".repeat(33);
-    world.frame_text(alice, &format!(r#"{{"op":8,"d":{{"guild_id":"10","user_ids":[{}],"nonce":"{nonce}"}}}}"#, users.join(",")));
+    world.frame_text(
+        alice,
+        &format!(r#"{{"op":8,"d":{{"guild_id":"10","user_ids":[{}],"nonce":"{nonce}"}}}}"#, users.join(",")),
+    );
     world.frame_text(alice, r#"{"op":8,"d":{"guild_id":"99","query":"","limit":0}}"#);
     let calls = world.take_calls();
     let [Call::RequestMembers { query, .. }] = &calls[..] else { panic!("{calls:?}") };

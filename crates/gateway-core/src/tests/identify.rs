@@ -4,8 +4,10 @@ use client_wire::gateway::FrameError;
 use cluster_wire::guilds::{Call, Event};
 use model::{GuildId, PresenceStatus, UserId};
 
-use super::world::{identify_frame, voice_update, World};
-use crate::limits::{ATTACHES_AT_ONCE_MAX, ATTACH_RETRY, EARLY_FRAMES_MAX, GUILDS_PER_SESSION_MAX, SESSIONS_PER_USER_MAX};
+use super::world::{World, identify_frame, voice_update};
+use crate::limits::{
+    ATTACH_RETRY, ATTACHES_AT_ONCE_MAX, EARLY_FRAMES_MAX, GUILDS_PER_SESSION_MAX, SESSIONS_PER_USER_MAX,
+};
 
 #[test]
 fn a_client_is_greeted_identified_and_shown_its_guilds() {
@@ -19,7 +21,10 @@ fn a_client_is_greeted_identified_and_shown_its_guilds() {
     assert!(texts[1].contains(r#""user":{"id":"2"}"#), "{}", texts[1]);
     let calls = world.take_calls();
     assert!(matches!(&calls[0], Call::Authenticate { token } if token == "bot"), "{calls:?}");
-    assert!(matches!(calls[1], Call::Attach { guild: GuildId(10), user: UserId(2), intents: 1, .. }), "{calls:?}");
+    assert!(
+        matches!(calls[1], Call::Attach { guild: GuildId(10), user: UserId(2), intents: 1, .. }),
+        "{calls:?}"
+    );
     assert_eq!((world.node.sessions(), world.node.live(), world.node.connections()), (1, 1, 1));
 }
 
@@ -113,7 +118,8 @@ fn a_shard_sees_its_share_of_guilds() {
         world.take_calls();
         world.frame(conn, identify_frame("bot", Some((shard, 2))));
         let calls = world.take_calls();
-        let guilds: Vec<_> = calls.iter().filter_map(|c| if let Call::Attach { guild, .. } = c { Some(*guild) } else { None });
+        let guilds =
+            calls.iter().filter_map(|c| if let Call::Attach { guild, .. } = c { Some(*guild) } else { None });
         assert_eq!(guilds.collect::<Vec<_>>(), [expect]);
     }
 }

@@ -6,9 +6,9 @@ use client_wire::gateway::FromClient;
 use cluster_wire::guilds::{Audience, Call};
 use model::GuildId;
 
-use super::world::{dispatch, identify_frame, World};
-use crate::limits::{DRAIN_AT_ONCE, DRAIN_EVERY, IDENTIFY_PATIENCE, REPLAY_DISPATCHES_MAX, SESSION_KEEP};
+use super::world::{World, dispatch, identify_frame};
 use crate::NodeConfig;
+use crate::limits::{DRAIN_AT_ONCE, DRAIN_EVERY, IDENTIFY_PATIENCE, REPLAY_DISPATCHES_MAX, SESSION_KEEP};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -8,9 +8,9 @@ use cluster_wire::guilds::{Audience, Call};
 use model::UserId;
 use proptest::prelude::*;
 
-use super::world::{dispatch, voice_update, World};
-use crate::limits::REPLAY_DISPATCHES_MAX;
+use super::world::{World, dispatch, voice_update};
 use crate::ConnId;
+use crate::limits::REPLAY_DISPATCHES_MAX;
 
 #[test]
 fn what_was_missed_is_replayed_under_its_first_numbers() {
@@ -164,7 +164,11 @@ impl Client {
             }
             "EVENT" => {
                 let n = d.parse().unwrap();
-                assert!(self.last_event.is_none_or(|last| n == last + 1), "event {n} after {:?}", self.last_event);
+                assert!(
+                    self.last_event.is_none_or(|last| n == last + 1),
+                    "event {n} after {:?}",
+                    self.last_event
+                );
                 self.last_event = Some(n);
             }
             _ => {}

@@ -89,10 +89,13 @@ impl World {
     }
 
     pub fn identify(&mut self, conn: ConnId, token: &str, intents: Option<u64>) {
-        let text = format!(r#"{{"op":2,"d":{{"token":"{token}","intents":{intents}}}}}"#, intents = match intents {
-            Some(bits) => bits.to_string(),
-            None => "null".to_owned(),
-        });
+        let text = format!(
+            r#"{{"op":2,"d":{{"token":"{token}","intents":{intents}}}}}"#,
+            intents = match intents {
+                Some(bits) => bits.to_string(),
+                None => "null".to_owned(),
+            }
+        );
         self.frame_text(conn, &text);
     }
 
@@ -234,7 +237,9 @@ impl World {
 
 pub fn identify_frame(token: &str, shard: Option<(u64, u64)>) -> FromClient {
     let text = match shard {
-        Some((id, count)) => format!(r#"{{"op":2,"d":{{"token":"{token}","intents":1,"shard":[{id},{count}]}}}}"#),
+        Some((id, count)) => {
+            format!(r#"{{"op":2,"d":{{"token":"{token}","intents":1,"shard":[{id},{count}]}}}}"#)
+        }
         None => format!(r#"{{"op":2,"d":{{"token":"{token}","intents":1}}}}"#),
     };
     let frame = FromClient::parse(text.as_bytes()).unwrap();
