@@ -6,8 +6,10 @@
 
 mod bot;
 mod process;
+pub mod raw;
 mod server;
 mod talk;
+pub mod wire;
 
 pub use bot::{Bot, Library, hears};
 pub use process::{Lines, Running, signal_pid};
