@@ -8,7 +8,7 @@ mod from_server;
 mod numbers;
 
 pub use from_client::{FromClient, Identify, PresenceUpdate, RequestGuildMembers, Resume, VoiceStateUpdate};
-pub use from_server::{encode_dispatch, Application, FromServer, Ready, UnavailableGuild};
+pub use from_server::{Application, FromServer, Ready, UnavailableGuild, encode_dispatch};
 pub use numbers::{CloseCode, Intents, Opcode};
 
 /// The versions of the gateway this server speaks; they differ in nothing it sends.
