@@ -62,7 +62,7 @@ impl Exchange<'_> {
         };
         let count = match self.count(account.as_ref(), params) {
             Ok(count) => count,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let result = match axum::body::to_bytes(body, BODY_BYTES_MAX).await {
             Ok(body) => {
@@ -116,7 +116,7 @@ impl Exchange<'_> {
         &self,
         account: Option<&Account>,
         params: &RawPathParams,
-    ) -> Result<Option<Count>, Response<Body>> {
+    ) -> Result<Option<Count>, Box<Response<Body>>> {
         let now = Instant::now();
         let subject = match account {
             Some(account) if account.operator => return Ok(None),
@@ -127,13 +127,13 @@ impl Exchange<'_> {
         self.app
             .quotas
             .take(now, everything, ALL_ROUTES)
-            .map_err(|count| too_many(&count, "global", true))?;
+            .map_err(|count| Box::new(too_many(&count, "global", true)))?;
         let bucket = (subject, self.route.path, request::major(params));
         let quota = self.quota();
         let count = self.app.quotas.take(now, bucket, quota).map_err(|count| {
             let mut response = too_many(&count, "user", false);
             count.describe(response.headers_mut());
-            response
+            Box::new(response)
         })?;
         Ok(Some(count))
     }

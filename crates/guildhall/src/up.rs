@@ -85,7 +85,9 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
         metrics: Some(Arc::new(move || metrics.render())),
         ..GatewayConfig::default()
     };
-    let gateway = Gateway::start(gateway_config, guilds.link(), incoming).await.context("gateway")?;
+    let gateway = Gateway::start(gateway_config, guilds.link(), incoming)
+        .await
+        .with_context(|| format!("gateway at {}", config.http))?;
     Ok(Running { gateway, voices, guilds })
 }
 

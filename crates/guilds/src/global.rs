@@ -65,6 +65,10 @@ async fn create_guild(shared: &Arc<Shared>, owner: UserId, body: rest::CreateGui
     if !body.region.as_ref().is_none_or(is_known) {
         return Err(ApiError::field("region", "REGION_UNKNOWN", "No voice server is in this region."));
     }
+    // The operator can name anybody as the owner.
+    if shared.store.user(owner).await.map_err(storage)?.is_none() {
+        return Err(ApiError::not_found(code::UNKNOWN_USER, "User"));
+    }
     if shared.store.guilds_of(owner).await.map_err(storage)?.len() >= GUILDS_PER_USER_MAX {
         return Err(ApiError::new(400, code::TOO_MANY_GUILDS, "Maximum number of guilds reached"));
     }

@@ -27,7 +27,15 @@ pub struct Role {
 
 impl Role {
     pub fn new(id: RoleId, name: &str, permissions: Permissions) -> Self {
-        Self { id, name: name.to_owned(), permissions, position: 1, color: 0, hoist: false, mentionable: false }
+        Self {
+            id,
+            name: name.to_owned(),
+            permissions,
+            position: 1,
+            color: 0,
+            hoist: false,
+            mentionable: false,
+        }
     }
 }
 
@@ -117,7 +125,15 @@ pub struct Member {
 
 impl Member {
     pub fn new(user: UserId, joined_at: UnixMs) -> Self {
-        Self { user, nick: None, roles: Vec::new(), joined_at, mute: false, deaf: false, timed_out_until: None }
+        Self {
+            user,
+            nick: None,
+            roles: Vec::new(),
+            joined_at,
+            mute: false,
+            deaf: false,
+            timed_out_until: None,
+        }
     }
 }
 

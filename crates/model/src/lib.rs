@@ -12,13 +12,13 @@ mod voice;
 mod write;
 
 pub use guild::{
-    Ban, Channel, ChannelKind, Guild, Invite, Member, Message, Overwrite, OverwriteTarget, Presence, PresenceStatus, Role,
-    User,
+    Ban, Channel, ChannelKind, Guild, Invite, Member, Message, Overwrite, OverwriteTarget, Presence,
+    PresenceStatus, Role, User,
 };
-pub use id::{ChannelId, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, UserId, EPOCH_MS};
-pub use permissions::{channel_permissions, guild_permissions, Permissions, VOICE_PERMISSIONS};
-pub use write::Write;
+pub use id::{ChannelId, EPOCH_MS, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, UserId};
+pub use permissions::{Permissions, VOICE_PERMISSIONS, channel_permissions, guild_permissions};
 pub use voice::{RegionId, ServerId, SessionId, VoiceFlags, VoiceState};
+pub use write::Write;
 
 /// Milliseconds since the Unix epoch: the only wall-clock time that enters the system's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -39,7 +39,12 @@ impl UnixMs {
         let month = if mp < 10 { mp + 3 } else { mp - 9 };
         let year = yoe + era * 400 + i64::from(month <= 2);
         let (s, ms) = (ms_of_day / 1000, ms_of_day % 1000);
-        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}000+00:00", s / 3600, s / 60 % 60, s % 60)
+        format!(
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}000+00:00",
+            s / 3600,
+            s / 60 % 60,
+            s % 60
+        )
     }
 }
 

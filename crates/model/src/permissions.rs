@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bitflags::bitflags;
-use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Guild, Member, Overwrite, OverwriteTarget, RoleId, UnixMs};
 
@@ -134,7 +134,12 @@ pub fn guild_permissions(guild: &Guild, member: &Member, now: UnixMs) -> Permiss
 
 /// What `member` may do in a channel with these overwrites. Nothing without VIEW_CHANNEL; no voice permission
 /// without CONNECT.
-pub fn channel_permissions(guild: &Guild, member: &Member, overwrites: &[Overwrite], now: UnixMs) -> Permissions {
+pub fn channel_permissions(
+    guild: &Guild,
+    member: &Member,
+    overwrites: &[Overwrite],
+    now: UnixMs,
+) -> Permissions {
     let base = guild_permissions(guild, member, now);
     if base == Permissions::all() {
         return base;
@@ -142,9 +147,11 @@ pub fn channel_permissions(guild: &Guild, member: &Member, overwrites: &[Overwri
     let everyone = guild.id.everyone();
     let apply = |p: Permissions, deny: Permissions, allow: Permissions| p.difference(deny) | allow;
     let role_overwrites = |wanted: &dyn Fn(RoleId) -> bool| {
-        overwrites.iter().fold((Permissions::empty(), Permissions::empty()), |(deny, allow), o| match o.target {
-            OverwriteTarget::Role(id) if wanted(id) => (deny | o.deny, allow | o.allow),
-            _ => (deny, allow),
+        overwrites.iter().fold((Permissions::empty(), Permissions::empty()), |(deny, allow), o| {
+            match o.target {
+                OverwriteTarget::Role(id) if wanted(id) => (deny | o.deny, allow | o.allow),
+                _ => (deny, allow),
+            }
         })
     };
     let (deny, allow) = role_overwrites(&|id| id == everyone);
@@ -220,12 +227,18 @@ mod tests {
         check(&[], &[overwrite(everyone, none, Permissions::CONNECT)], speak, false);
         check(&[], &[overwrite(everyone, none, Permissions::CONNECT)], Permissions::SEND_MESSAGES, true);
         // No VIEW_CHANNEL: nothing at all.
-        check(&[], &[overwrite(everyone, none, Permissions::VIEW_CHANNEL)], Permissions::SEND_MESSAGES, false);
+        check(
+            &[],
+            &[overwrite(everyone, none, Permissions::VIEW_CHANNEL)],
+            Permissions::SEND_MESSAGES,
+            false,
+        );
     }
 
     #[test]
     fn owner_and_administrator_pass_everything_and_a_time_out_leaves_reading() {
-        let deny_all = [overwrite(OverwriteTarget::Role(RoleId(10)), Permissions::empty(), Permissions::all())];
+        let deny_all =
+            [overwrite(OverwriteTarget::Role(RoleId(10)), Permissions::empty(), Permissions::all())];
         let mut guild = guild();
         let owner = Member::new(OWNER, NOW);
         assert_eq!(channel_permissions(&guild, &owner, &deny_all, NOW), Permissions::all());

@@ -1,11 +1,18 @@
 //! What the owner of a guild asks the database to remember. A list of these is one transaction.
 
-use crate::{Ban, Channel, ChannelId, GuildId, Invite, Member, Message, MessageId, RegionId, Role, RoleId, UserId};
+use crate::{
+    Ban, Channel, ChannelId, GuildId, Invite, Member, Message, MessageId, RegionId, Role, RoleId, UserId,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
     /// Creates the guild or changes its own columns; its parts have their own writes.
-    PutGuild { id: GuildId, name: String, owner: UserId, region: Option<RegionId> },
+    PutGuild {
+        id: GuildId,
+        name: String,
+        owner: UserId,
+        region: Option<RegionId>,
+    },
     /// With everything in it.
     DeleteGuild(GuildId),
     PutChannel(GuildId, Channel),

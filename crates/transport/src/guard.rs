@@ -2,7 +2,7 @@
 
 use rtp_wire::SeqNo;
 
-use crate::replay::{Replayed, ReplayWindow};
+use crate::replay::{ReplayWindow, Replayed};
 
 /// Counters nearer to each other than this belong to one run. A server that moves its counter away from its client's goes
 /// further (see [`crate::NonceCounter`]).
@@ -88,7 +88,11 @@ mod tests {
             assert!(take(&mut guard, 1_000) && take(&mut guard, 1_002));
             assert!(take(&mut guard, jump.wrapping_add(1_000)), "jump of {jump}");
             assert!(take(&mut guard, 1_001), "a late packet of the earlier run, after a jump of {jump}");
-            assert!(!take(&mut guard, 1_001) && !take(&mut guard, 1_002) && !take(&mut guard, jump.wrapping_add(1_000)));
+            assert!(
+                !take(&mut guard, 1_001)
+                    && !take(&mut guard, 1_002)
+                    && !take(&mut guard, jump.wrapping_add(1_000))
+            );
             assert!(take(&mut guard, jump.wrapping_add(1_001)));
         }
     }

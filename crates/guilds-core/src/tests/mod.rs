@@ -234,10 +234,14 @@ impl World {
                 *held = participants.into_iter().map(|p| ((p.user, p.session), p)).collect()
             }
             OrderKind::Put(participant) => {
-                drop(held.insert((participant.user, participant.session), participant))
+                held.insert((participant.user, participant.session), participant);
             }
-            OrderKind::Remove { user, session } => drop(held.remove(&(user, session))),
-            OrderKind::Drop => drop(self.obeyed.remove(&server)),
+            OrderKind::Remove { user, session } => {
+                held.remove(&(user, session));
+            }
+            OrderKind::Drop => {
+                self.obeyed.remove(&server);
+            }
         }
     }
 
