@@ -11,6 +11,9 @@ use serde_json::Value;
 /// The last lines of a process's output, for the message of a failing test.
 const TAIL_LINES: usize = 60;
 
+/// A process that does not end when asked is killed after this.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
 /// Ends its process when dropped.
 pub struct Running {
     name: String,
@@ -99,7 +102,12 @@ pub fn signal_pid(pid: u32, signal: &str) {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already ended is fine.
+        // Asked first, so that it ends what it has itself started. Already ended is fine.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            signal_pid(self.pid(), "TERM");
+            let deadline = Instant::now() + END_WITHIN;
+            while self.lines.next_before(deadline).is_some() {}
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -137,6 +145,12 @@ impl Lines {
     pub fn drain(&mut self) -> Vec<Value> {
         let now = Instant::now();
         std::iter::from_fn(|| self.next_before(now)).collect()
+    }
+
+    /// Everything printed so far, read or not.
+    pub fn all(&mut self) -> &[Value] {
+        self.drain();
+        &self.seen
     }
 
     /// Does the error output contain this text by now?
