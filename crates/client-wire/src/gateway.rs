@@ -1,7 +1,7 @@
 //! The main gateway, version 10: what the two ends of its WebSocket say to each other.
 //!
-//! Owns: frames in both directions, opcodes, intents, close codes. Deliberately does not: know what a dispatch's payload
-//! means (the objects live in [`crate::object`]) or what either end does next.
+//! Owns: frames in both directions, opcodes, intents, close codes. Deliberately does not: know what a
+//! dispatch's payload means (the objects live in [`crate::object`]) or what either end does next.
 
 mod from_client;
 mod from_server;

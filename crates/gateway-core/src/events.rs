@@ -82,7 +82,8 @@ impl Node {
         }
     }
 
-    /// Tells a session that a guild is none of its any more. Without `unavailable`, which would mean an outage.
+    /// Tells a session that a guild is none of its any more. Without `unavailable`, which would mean an
+    /// outage.
     pub(crate) fn guild_removed(&mut self, key: Key, guild: GuildId) {
         let d = RawValue::from_string(format!(r#"{{"id":"{guild}"}}"#)).expect("the text is JSON");
         if !self.deliver(key, "GUILD_DELETE", d.into()) {

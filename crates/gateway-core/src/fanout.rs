@@ -93,7 +93,8 @@ mod tests {
     const VOICE: u64 = 1 << 7;
     const CONTENT: u64 = 1 << 15;
 
-    /// Three sessions: 0 of user 10 with voice states, 1 of user 11 without any intent, 2 of user 12 with everything.
+    /// Three sessions: 0 of user 10 with voice states, 1 of user 11 without any intent, 2 of user 12 with
+    /// everything.
     fn check(audience: Audience, intents: u64, always: Option<u64>, expect: &[(Key, Variant)]) {
         let mut fanout = Fanout::default();
         fanout.follow(GUILD, 0, UserId(10), VOICE);

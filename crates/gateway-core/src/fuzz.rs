@@ -1,5 +1,5 @@
-//! A body for fuzzers: arbitrary frames from two clients, one of them live. It may not panic, whatever the bytes; the committed
-//! corpus under `corpus/clients/` is replayed by an ordinary test.
+//! A body for fuzzers: arbitrary frames from two clients, one of them live. It may not panic, whatever the
+//! bytes; the committed corpus under `corpus/clients/` is replayed by an ordinary test.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 
 use crate::{ConnId, Node, NodeConfig, Output, Transmit};
 
-/// Each line of `data` is a frame: of a stranger if it begins with a space, else of a client that is live. A `$` in it stands for
-/// the live client's session id. Whoever is closed comes again as a stranger.
+/// Each line of `data` is a frame: of a stranger if it begins with a space, else of a client that is live. A
+/// `$` in it stands for the live client's session id. Whoever is closed comes again as a stranger.
 pub fn fuzz_clients(data: &[u8]) {
     let mut world = World::new();
     let mut live = world.connect();

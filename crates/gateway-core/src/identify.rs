@@ -49,8 +49,8 @@ pub enum Waiting {
 
 /// Who joined and left guilds while somebody was being authenticated.
 ///
-/// The list of guilds in a reply may be older than an event that came before the reply, so the events since the question are
-/// applied to it. Doing so twice does no harm.
+/// The list of guilds in a reply may be older than an event that came before the reply, so the events since
+/// the question are applied to it. Doing so twice does no harm.
 #[derive(Debug, Default)]
 pub struct MembershipChanges {
     log: VecDeque<(GuildId, UserId, bool)>,

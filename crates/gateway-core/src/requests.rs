@@ -68,8 +68,8 @@ impl Node {
         }
     }
 
-    /// Outside guilds there are no calls here, and of a guild that is not its own a client is told nothing: both are passed over
-    /// in silence, as the protocol has it.
+    /// Outside guilds there are no calls here, and of a guild that is not its own a client is told nothing:
+    /// both are passed over in silence, as the protocol has it.
     fn update_voice(&mut self, key: Key, update: &VoiceStateUpdate) {
         let Some(guild) = update.guild_id else { return };
         if !self.reach(key, guild) {
@@ -92,8 +92,8 @@ impl Node {
         self.call(call, Waiting::Voice { session: id });
     }
 
-    /// Whether guilds knows, or is told before anything else, that the session is in this guild. A client need not wait for its
-    /// GUILD_CREATE before it joins a channel.
+    /// Whether guilds knows, or is told before anything else, that the session is in this guild. A client
+    /// need not wait for its GUILD_CREATE before it joins a channel.
     fn reach(&mut self, key: Key, guild: GuildId) -> bool {
         let session = &mut self.sessions[key];
         match session.guilds.get_mut(&guild) {

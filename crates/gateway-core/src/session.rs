@@ -21,7 +21,8 @@ pub enum Phase {
     Live {
         conn: ConnId,
     },
-    /// Its connection is lost; it waits for a resume until then. `sent` is the last number that may have arrived.
+    /// Its connection is lost; it waits for a resume until then. `sent` is the last number that may have
+    /// arrived.
     Detached {
         until: Instant,
         sent: u64,
@@ -151,7 +152,8 @@ pub struct VoiceGate {
 #[derive(Debug, PartialEq)]
 pub enum Gate {
     Pass(VoiceStateUpdate),
-    /// Later; `dropped` says that the oldest delayed one had to go for it. The time is set when no timer runs yet.
+    /// Later; `dropped` says that the oldest delayed one had to go for it. The time is set when no timer runs
+    /// yet.
     Delayed {
         wake: Option<Instant>,
         dropped: bool,

@@ -1,7 +1,7 @@
 //! What has to happen later.
 //!
-//! Entries are never removed early: whoever set one checks, when it comes, whether it still means anything. A heartbeat thus
-//! costs a store into the connection instead of a walk through the heap.
+//! Entries are never removed early: whoever set one checks, when it comes, whether it still means anything. A
+//! heartbeat thus costs a store into the connection instead of a walk through the heap.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn zlib_messages_inflate_one_by_one() {
         let mut encoder = Encoder::new(Compression::ZlibStream);
-        // A smaller window than the default on the other side would not do; the default is what libraries use.
+        // A smaller window than the default on the other side would not do; the default is what libraries
+        // use.
         let mut inflate = Inflate::new(true, 15);
         for text in texts() {
             let message = binary(encoder.encode(text.clone()));

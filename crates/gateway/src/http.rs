@@ -96,7 +96,8 @@ fn refusal(query: &HashMap<String, String>) -> Option<CloseCode> {
 }
 
 impl App {
-    /// Where clients find the gateway: scheme, host and port only, since they append their own path and query.
+    /// Where clients find the gateway: scheme, host and port only, since they append their own path and
+    /// query.
     pub fn gateway_url(&self, headers: &HeaderMap) -> String {
         if let Some(url) = &self.config.public_url {
             return url.trim_end_matches('/').to_owned();

@@ -1,7 +1,7 @@
 //! The gateway's shell: WebSockets, REST, and the loop around [`gateway_core::Node`].
 //!
-//! Owns: the listening socket, one task a WebSocket, compression, REST routes and their rate limits. Deliberately does not:
-//! decide who is told what (`gateway_core`), or what anything means (guilds).
+//! Owns: the listening socket, one task a WebSocket, compression, REST routes and their rate limits.
+//! Deliberately does not: decide who is told what (`gateway_core`), or what anything means (guilds).
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -37,8 +37,8 @@ pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct GatewayConfig {
     /// Where to listen. Port 0 chooses one.
     pub http: SocketAddr,
-    /// What clients are told to connect to: `ws://` or `wss://`, host and port, nothing more. None tells each client the host that
-    /// it has itself asked for.
+    /// What clients are told to connect to: `ws://` or `wss://`, host and port, nothing more. None tells each
+    /// client the host that it has itself asked for.
     pub public_url: Option<String>,
     pub heartbeat_interval: Duration,
     /// How long a session waits for a lost client to resume.

@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
-/// WebSockets one node holds: with what a compressed one costs (a hundred and fifty kilobytes) fifteen gigabytes, and room under
-/// the usual limit of open files. Full: the upgrade is answered 503 and the client tries another node.
+/// WebSockets one node holds: with what a compressed one costs (a hundred and fifty kilobytes) fifteen
+/// gigabytes, and room under the usual limit of open files. Full: the upgrade is answered 503 and the client
+/// tries another node.
 pub const SOCKETS_MAX: usize = 100_000;
 
-/// Bytes read from a socket at once. Clients' frames are short; the library's own default would cost 128 KiB a connection.
+/// Bytes read from a socket at once. Clients' frames are short; the library's own default would cost 128 KiB
+/// a connection.
 pub const SOCKET_READ_BYTES: usize = 4_096;
 
 /// Bytes gathered for one write when several frames wait.
 pub const SOCKET_WRITE_BYTES: usize = 16 * 1024;
 
-/// A message longer than a client's frame may be is read up to this length, so that the close frame that answers it is not
-/// lost in a connection reset. A longer one is not read at all.
+/// A message longer than a client's frame may be is read up to this length, so that the close frame that
+/// answers it is not lost in a connection reset. A longer one is not read at all.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// Frames that wait for one socket: READY, a whole replay, and what happens meanwhile. Full: the client is too slow; it is
-/// disconnected and may resume.
+/// Frames that wait for one socket: READY, a whole replay, and what happens meanwhile. Full: the client is
+/// too slow; it is disconnected and may resume.
 pub const SOCKET_FRAMES_MAX: usize = 4_096;
 
 /// Bytes of payload that wait for one socket; one frame may always wait, however large. Full: as above.
@@ -35,7 +37,8 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Frames from all sockets that wait for the node. Full: the sockets are not read until there is room.
 pub const INPUTS_MAX: usize = 8_192;
 
-/// Calls to guilds without an answer. Full: the node reads no more frames from clients until some are answered.
+/// Calls to guilds without an answer. Full: the node reads no more frames from clients until some are
+/// answered.
 pub const CALLS_IN_FLIGHT_MAX: usize = 8_192;
 
 /// How long shutting down waits for guilds and for clients to take note.
@@ -47,21 +50,23 @@ pub const BODY_BYTES_MAX: usize = 128 * 1024;
 /// Length of a reason for the audit log. Longer ones are cut, as the protocol has it.
 pub const REASON_CHARS_MAX: usize = 512;
 
-/// REST requests of one user to one route with one channel or guild, by class: what a person or a busy bot does, with much room.
+/// REST requests of one user to one route with one channel or guild, by class: what a person or a busy bot
+/// does, with much room.
 pub const READS: Quota = Quota { requests: 200, window: Duration::from_secs(10) };
 pub const WRITES: Quota = Quota { requests: 60, window: Duration::from_secs(10) };
 
 /// REST requests of one user (or, without a token, of one address) to all routes together.
 pub const ALL_ROUTES: Quota = Quota { requests: 200, window: Duration::from_secs(1) };
 
-/// Registrations and logins from one address. Each costs a slow password hash; guilds limits them by name too.
+/// Registrations and logins from one address. Each costs a slow password hash; guilds limits them by name
+/// too.
 pub const SIGN_INS: Quota = Quota { requests: 60, window: Duration::from_secs(60) };
 
 /// Requests with a wrong token from one address. Beyond, they are answered without asking guilds.
 pub const WRONG_TOKENS: Quota = Quota { requests: 300, window: Duration::from_secs(60) };
 
-/// Quotas that are being counted. Full: finished windows go, and if none has finished all are forgotten: a flood from so
-/// many sources is not what this limit can stop, and refusing everybody else would complete it.
+/// Quotas that are being counted. Full: finished windows go, and if none has finished all are forgotten: a
+/// flood from so many sources is not what this limit can stop, and refusing everybody else would complete it.
 pub const QUOTAS_MAX: usize = 100_000;
 
 /// So many in so long.

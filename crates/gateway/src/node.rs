@@ -194,7 +194,8 @@ impl Shell {
         }
     }
 
-    /// Starts a call. Its first poll happens here and now, so that calls reach guilds in the order in which they were decided.
+    /// Starts a call. Its first poll happens here and now, so that calls reach guilds in the order in which
+    /// they were decided.
     async fn call(&mut self, id: CallId, call: Call) {
         let guilds = self.guilds.clone();
         let mut answer: Answer = Box::pin(async move { (id, guilds.call(call).await) });

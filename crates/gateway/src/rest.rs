@@ -26,7 +26,8 @@ use self::routes::{Answer, Auth, ROUTES, Route};
 use crate::limits::{ALL_ROUTES, BODY_BYTES_MAX, Quota, WRONG_TOKENS};
 use crate::{App, observe};
 
-/// Where clients look for the routes: the version we speak, the one before, which differs in nothing here, and none.
+/// Where clients look for the routes: the version we speak, the one before, which differs in nothing here,
+/// and none.
 const PREFIXES: [&str; 3] = ["/api/v10", "/api/v9", "/api"];
 
 pub fn routes(router: Router<Arc<App>>) -> Router<Arc<App>> {

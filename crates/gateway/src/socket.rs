@@ -226,8 +226,8 @@ pub async fn close(socket: &mut WebSocket, code: CloseCode) {
     drain(socket).await;
 }
 
-/// Reads on until the client answers the close. Going at once would reset the connection while the client still writes, and
-/// the close frame would be lost with it.
+/// Reads on until the client answers the close. Going at once would reset the connection while the client
+/// still writes, and the close frame would be lost with it.
 async fn drain(stream: &mut (impl futures_util::Stream<Item = Result<Message, axum::Error>> + Unpin)) {
     let answered = async {
         loop {

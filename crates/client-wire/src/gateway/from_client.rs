@@ -1,4 +1,5 @@
-//! What clients send. Reading is lenient: keys in any order, unknown keys, nulls for absent values, ids as integers.
+//! What clients send. Reading is lenient: keys in any order, unknown keys, nulls for absent values, ids as
+//! integers.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -9,7 +10,8 @@ use super::{FrameError, Opcode};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromClient {
-    /// Carries the last sequence number the client has seen. The QoS heartbeat of user clients is read as this too.
+    /// Carries the last sequence number the client has seen. The QoS heartbeat of user clients is read as
+    /// this too.
     Heartbeat(Option<u64>),
     Identify(Box<Identify>),
     PresenceUpdate(PresenceUpdate),

@@ -7,7 +7,8 @@ use model::{GuildId, UserId};
 
 use super::{FrameError, Opcode};
 
-/// A frame as a client reads it. The server writes dispatches with [`encode_dispatch`] instead, from a payload shared by many.
+/// A frame as a client reads it. The server writes dispatches with [`encode_dispatch`] instead, from a
+/// payload shared by many.
 #[derive(Debug, Clone)]
 pub enum FromServer {
     Dispatch {
@@ -84,7 +85,8 @@ impl FromServer {
     }
 }
 
-/// A dispatch around a payload that is copied as it is. `t` is a name of the protocol's and needs no escaping.
+/// A dispatch around a payload that is copied as it is. `t` is a name of the protocol's and needs no
+/// escaping.
 pub fn encode_dispatch(seq: u64, t: &str, d: &RawValue) -> String {
     use std::fmt::Write as _;
     let d = d.get();

@@ -199,7 +199,8 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// However a client is cut off and comes back, it sees every event once and in order, or is told that it cannot.
+    /// However a client is cut off and comes back, it sees every event once and in order, or is told that it
+    /// cannot.
     #[test]
     fn a_client_misses_nothing_unless_it_is_told_so(acts in proptest::collection::vec(act(), 1..60)) {
         let mut world = World::new();

@@ -234,8 +234,8 @@ struct Name {
     username: String,
 }
 
-/// A bot and its application are one here: they share an id. People's accounts have one as well, since libraries made for bots
-/// ask for it when they log in, and here anybody may use those.
+/// A bot and its application are one here: they share an id. People's accounts have one as well, since
+/// libraries made for bots ask for it when they log in, and here anybody may use those.
 fn application(request: &Request<'_>) -> Result<Answer, ApiError> {
     let me = request.me()?;
     let Account { json: user, .. } = request.account()?;

@@ -1,4 +1,5 @@
-//! A gateway with a guilds behind it that keeps a record of what it was asked, and a client that speaks WebSocket.
+//! A gateway with a guilds behind it that keeps a record of what it was asked, and a client that speaks
+//! WebSocket.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
