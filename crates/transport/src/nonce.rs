@@ -8,8 +8,8 @@ const TOO_NEAR: u32 = 1 << 30;
 /// Counts the nonces of our direction.
 ///
 /// Both directions of a native leg use the same key, and clients begin to count anywhere (at random, at 0, at
-/// 1). So the server's counter, which begins at a random point, moves half a circle away from the first nonce
-/// that the client has authenticated, unless it is far enough away already; it refuses to go where either of
+/// 1). So the server's counter, which begins at a random point, moves half a circle away when the first nonce
+/// that the client has authenticated is near to it; it refuses to go where either of
 /// them has been; and [`headroom`](Self::headroom) tells when it is time for a new key, long before that.
 #[derive(Debug, Clone)]
 pub struct NonceCounter {
@@ -107,7 +107,9 @@ impl NonceCounter {
             if self.next != self.first {
                 self.early = Some(Run { first: self.first, end: self.next });
             }
-            self.first = nonce.wrapping_add(HALF);
+            // From where it is, not from where the client is: a server that starts again with the same key begins at another
+            // random point, and so never goes where it has been before but by a rare chance.
+            self.first = self.next.wrapping_add(HALF);
             self.next = self.first;
         }
         let to_peer = nonce.wrapping_sub(self.next);
@@ -133,11 +135,11 @@ mod tests {
         let mut server = NonceCounter::server(1000);
         server.take();
         server.observe(900);
-        assert_eq!(server.state(), 900 + HALF);
+        assert_eq!(server.state(), 1001 + HALF);
         assert!(server.is_ours(1000) && !server.is_ours(1001) && !server.is_ours(999));
         assert_eq!(server.headroom(), 100);
-        assert_eq!(server.take(), Some(900 + HALF));
-        assert!(server.is_ours(900 + HALF) && !server.is_ours(901 + HALF));
+        assert_eq!(server.take(), Some(1001 + HALF));
+        assert!(server.is_ours(1001 + HALF) && !server.is_ours(1002 + HALF));
     }
 
     #[test]
@@ -159,7 +161,7 @@ mod tests {
         server.observe(5);
         server.take();
         server.observe(6 + HALF);
-        assert_eq!(server.state(), 6 + HALF);
+        assert_eq!(server.state(), 1 + HALF);
     }
 
     #[test]
