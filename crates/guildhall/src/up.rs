@@ -29,7 +29,7 @@ struct Running {
     guilds: GuildsHandle,
 }
 
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(mut config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data)
         .with_context(|| format!("data folder {}", config.data.display()))?;
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;

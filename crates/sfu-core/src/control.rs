@@ -13,7 +13,6 @@ use crate::leg::{Leg, LegIndex, Security, Silence, Told};
 use crate::limits::{FRAME_INTERVAL, LEGS_MAX, PATH_KEEP_FIRST, SENDER_BURST_S, SILENCE_FRAMES};
 use crate::pace::Pace;
 use crate::path::Path;
-use crate::rewrite::Rewriter;
 use crate::shard::Shard;
 use crate::speech::Speech;
 use crate::timers::Reason;
@@ -88,8 +87,7 @@ impl Shard {
         if self.legs.len() >= LEGS_MAX {
             return Err(Refused::TooManyLegs(wanted.id));
         }
-        let mut rewriter =
-            self.retired.take(now, ssrc).unwrap_or_else(|| Rewriter::new(self.random.next_u16()));
+        let mut rewriter = self.retired.take(now, ssrc).unwrap_or_default();
         rewriter.restart();
         let index = self.legs.reserve();
         let (room, member_at) = self.rooms.join(wanted.room, index);

@@ -68,7 +68,7 @@ mod tests {
     use std::time::Duration;
 
     fn rewriter() -> Rewriter {
-        let mut rewriter = Rewriter::new(0);
+        let mut rewriter = Rewriter::default();
         rewriter.forward(Instant::now(), SeqNo(70_000), RtpTime(0)).unwrap();
         rewriter
     }
@@ -79,7 +79,7 @@ mod tests {
         let mut retired = Retired::default();
         retired.put(now, Ssrc(1), 7, rewriter());
         retired.put(now, Ssrc(2), 7, rewriter());
-        retired.put(now, Ssrc(3), 7, Rewriter::new(0));
+        retired.put(now, Ssrc(3), 7, Rewriter::default());
         assert_eq!(retired.of_room(7).count(), 2);
         assert_eq!(retired.of_room(8).count(), 0);
         assert!(retired.take(now, Ssrc(1)).is_some());

@@ -34,23 +34,23 @@ pub struct Rewriter {
     last: Option<(RtpTime, Instant)>,
 }
 
-impl Rewriter {
-    /// A stream whose first outgoing number will be one above `start`.
-    #[must_use]
-    pub fn new(start: u16) -> Self {
-        // One cycle up, so that no number is ever below zero.
-        let start = SeqNo(0x1_0000 + u64::from(start));
+impl Default for Rewriter {
+    /// A stream that begins with its sender's own number, and falls behind it by what is kept back. So a relay that has lost
+    /// its memory goes on a little ahead of what its listeners have seen, which to them is loss and never a replay.
+    fn default() -> Self {
         Self {
             input: Input::Fresh,
             anchor_in: SeqNo(0),
-            anchor_out: start,
+            anchor_out: SeqNo(0),
             highest_in: SeqNo(0),
-            highest_out: start,
+            highest_out: SeqNo(0),
             time_offset: 0,
             last: None,
         }
     }
+}
 
+impl Rewriter {
     /// The highest number that a listener may have seen; nothing while the stream has sent nothing.
     #[must_use]
     pub fn highest_out(&self) -> Option<SeqNo> {
@@ -115,6 +115,9 @@ impl Rewriter {
 
     fn restart_at(&mut self, now: Instant, seq: SeqNo, time: RtpTime) {
         self.highest_in = SeqNo(seq.0.saturating_sub(1));
+        if self.last.is_none() {
+            self.highest_out = self.highest_in;
+        }
         self.cut();
         if let Some((last_time, last_at)) = self.last {
             let away_ms = now.saturating_duration_since(last_at).as_millis();
@@ -149,13 +152,12 @@ mod tests {
     }
     use Step::{Back, Inject, Restart, Send, Wait};
 
-    const START: u16 = 100;
-
     #[track_caller]
     fn check(steps: &[Step]) {
         let mut now = Instant::now();
-        let mut rewriter = Rewriter::new(START);
-        let relative = |(seq, time): (SeqNo, RtpTime)| (seq.0 - 0x1_0000 - u64::from(START), time.0);
+        let mut rewriter = Rewriter::default();
+        let Send(first, ..) = steps[0] else { panic!("a stream begins with a packet") };
+        let relative = |(seq, time): (SeqNo, RtpTime)| (seq.0 + 1 - first, time.0);
         for (index, step) in steps.iter().enumerate() {
             match *step {
                 Send(seq, time, expect) => {
@@ -232,11 +234,12 @@ mod tests {
 
     #[test]
     fn before_the_first_packet_there_is_nothing_to_go_on_from() {
-        let mut rewriter = Rewriter::new(START);
+        let mut rewriter = Rewriter::default();
         assert_eq!(rewriter.highest_out(), None);
         assert_eq!(rewriter.inject(Instant::now()), None);
         rewriter.keep_back(SeqNo(5));
-        assert!(rewriter.forward(Instant::now(), SeqNo(4), RtpTime(1)).is_some());
+        let first = rewriter.forward(Instant::now(), SeqNo(4), RtpTime(1));
+        assert_eq!(first.map(|(seq, _)| seq), Some(SeqNo(4)), "a stream begins with its sender's own number");
         assert!(rewriter.highest_out().is_some());
     }
 }
