@@ -263,7 +263,7 @@ pub struct Identify {
     pub token: String,
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub channel_id: Option<ChannelId>,
-    /// The newest version of end-to-end encryption the client knows; absent means none.
+    /// The newest version of end-to-end encryption the client knows, 0 for none; a client that does not say is of an older time.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub max_dave_protocol_version: Option<u16>,
 }
@@ -469,7 +469,8 @@ pub struct Ready {
     pub modes: Vec<String>,
     #[serde(default)]
     pub experiments: Vec<Value>,
-    #[serde(default)]
+    /// For clients that announced streams.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<Value>,
 }
 

@@ -307,6 +307,8 @@ impl Driver {
             session,
             token,
             trust: self.gateway_config.trust.clone(),
+            // Whoever wants a certain mode wants to see all there are.
+            retired_modes: self.encryption.is_some(),
         };
         self.deadline = Some(Instant::now() + self.patience);
         self.voice = Some(VoiceSignalling::connect(config));

@@ -34,6 +34,8 @@ pub struct VoiceConfig {
     pub session: String,
     pub token: Token,
     pub trust: Trust,
+    /// Ask for the retired encryption modes too, of which servers spare clients that do not need them.
+    pub retired_modes: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -197,6 +199,7 @@ impl Driver {
         // Until HELLO says how often to beat, its time limit takes the place of the beat.
         let mut beat_at = Instant::now() + HELLO_TIMEOUT;
         let mut interval: Option<Duration> = None;
+        let mut beats = 0_u32;
         let mut unacknowledged = 0_u32;
         loop {
             self.bytes.fetch_add(ws.bytes() - counted, Ordering::Relaxed);
@@ -223,7 +226,8 @@ impl Driver {
                     }
                     unacknowledged += 1;
                     beat_at += interval;
-                    let nonce = rand::random::<u32>().into();
+                    beats += 1;
+                    let nonce = beats.into();
                     ws.send(ClientFrame::Heartbeat(Heartbeat { nonce, seq_ack: self.seq_ack }).text(VERSION)).await
                 }
                 command = self.commands.recv() => match command {
@@ -250,7 +254,10 @@ impl Driver {
 
     /// Connects and introduces itself at once, without waiting for the greeting: that saves a round trip.
     async fn open(&self) -> Result<Ws, tokio_tungstenite::tungstenite::Error> {
-        let VoiceConfig { endpoint, guild, channel, user, session, token, trust } = &self.config;
+        let VoiceConfig { endpoint, guild, channel, user, session, token, trust, retired_modes } =
+            &self.config;
+        // The channel is named from version 9 on; before, the server knows it from the token.
+        let channel = channel.filter(|_| VERSION >= Version::V9);
         let url = format!("wss://{}/?v={}", endpoint.trim_end_matches('/'), VERSION.number());
         let mut ws = Ws::connect(&url, trust).await?;
         let token = token.expose().to_owned();
@@ -259,7 +266,7 @@ impl Driver {
                 server_id: *guild,
                 session_id: session.clone(),
                 token,
-                channel_id: *channel,
+                channel_id: channel,
                 seq_ack: self.seq_ack,
             }),
             Phase::Fresh | Phase::Again => ClientFrame::Identify(Identify {
@@ -267,8 +274,9 @@ impl Driver {
                 user_id: *user,
                 session_id: session.clone(),
                 token,
-                channel_id: *channel,
-                max_dave_protocol_version: None,
+                channel_id: channel,
+                // "None", said by one who knows what it is.
+                max_dave_protocol_version: (!retired_modes).then_some(0),
             }),
         };
         ws.send(hello.text(VERSION)).await?;

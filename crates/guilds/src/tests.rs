@@ -335,8 +335,8 @@ async fn from_registration_to_a_voice_channel() {
     assert_eq!(state["channel_id"], voice.to_string());
     let (_, server) = world.event("VOICE_SERVER_UPDATE").await;
     assert_eq!(server["endpoint"], "v1.test:443");
-    let token =
-        VoiceToken::verify(server["token"].as_str().unwrap(), &TokenKey::new(b"secret"), now()).unwrap();
+    let (text, key) = (server["token"].as_str().unwrap(), TokenKey::new(b"secret"));
+    let token = VoiceToken::verify(text, &key, now(), guild, ann.session).unwrap();
     assert_eq!((token.user, token.channel, token.server.0.as_str()), (ann.id, voice, "v1"));
     let order = patient(orders.recv()).await.unwrap();
     assert_eq!((order.guild, order.fencing > 0), (guild, true));

@@ -115,7 +115,8 @@ async fn join(
         _ => None,
     })
     .await?;
-    let config = VoiceConfig { endpoint, guild, channel: Some(channel), user, session, token, trust };
+    let channel = Some(channel);
+    let config = VoiceConfig { endpoint, guild, channel, user, session, token, trust, retired_modes: false };
     let (voice, mut voice_events) = VoiceSignalling::connect(config);
     let ready = until_voice(&mut voice_events, |event| match event {
         VoiceEvent::Ready(ready) => Some(ready),

@@ -7,7 +7,7 @@ use client_wire::voice::{
     Resume, SecretKey, SelectProtocol, ServerFrame, SessionDescription,
 };
 use cluster_wire::token::{TokenError, VoiceToken};
-use model::{ChannelId, UnixMs};
+use model::{ChannelId, GuildId, UnixMs};
 use sfu_wire::Native;
 
 use crate::core::{VoiceCore, payload};
@@ -109,10 +109,17 @@ impl VoiceCore {
 
     /// Reads a token. An expired one is still good for a session that guilds keeps placed here: libraries use theirs for as long as
     /// the session lives.
-    fn claims(&self, now: UnixMs, token: &str) -> Result<VoiceToken, CloseCode> {
-        let key = &self.config.token_key;
-        let claims = match VoiceToken::verify(token, key, now) {
-            Err(TokenError::Expired) => VoiceToken::verify(token, key, UnixMs(0)).ok().filter(|claims| {
+    fn claims(
+        &self,
+        now: UnixMs,
+        token: &str,
+        guild: GuildId,
+        session: &str,
+    ) -> Result<VoiceToken, CloseCode> {
+        let session = session.parse().map_err(|_| CloseCode::AuthenticationFailed)?;
+        let verify = |now| VoiceToken::verify(token, &self.config.token_key, now, guild, session);
+        let claims = match verify(now) {
+            Err(TokenError::Expired) => verify(UnixMs(0)).ok().filter(|claims| {
                 self.session(key_of(claims)).is_some_and(|session| session.placed.is_some())
             }),
             other => other.ok(),
@@ -125,14 +132,11 @@ impl VoiceCore {
     }
 
     fn identify(&mut self, now: Now, conn: ConnId, identify: &Identify) {
-        let claims = match self.claims(now.wall, &identify.token) {
+        let claims = match self.claims(now.wall, &identify.token, identify.server_id, &identify.session_id) {
             Ok(claims) => claims,
             Err(code) => return self.close(conn, code),
         };
-        let same = claims.guild == identify.server_id
-            && claims.user == identify.user_id
-            && claims.session.to_string() == identify.session_id;
-        if !same {
+        if claims.user != identify.user_id {
             return self.close(conn, CloseCode::AuthenticationFailed);
         }
         let key = key_of(&claims);
@@ -212,13 +216,13 @@ impl VoiceCore {
         }
     }
 
-    /// The modes this client is offered. One that knows end-to-end encryption is of a time after the retired modes, and spared reading
-    /// of them; it may still choose one.
+    /// The modes this client is offered. One that knows of end-to-end encryption, be it only to say that it has none, is of a time
+    /// after the retired modes, and spared reading of them; it may still choose one.
     fn offer(&self, identify: &Identify) -> Vec<String> {
         let modes = &self.config.modes;
         let current = modes.iter().filter(|mode| MODES[..CURRENT_MODES].contains(&mode.as_str()));
         match identify.max_dave_protocol_version {
-            Some(1..) if current.clone().next().is_some() => current.cloned().collect(),
+            Some(_) if current.clone().next().is_some() => current.cloned().collect(),
             _ => modes.clone(),
         }
     }
@@ -269,13 +273,10 @@ impl VoiceCore {
 
     fn resume(&mut self, conn: ConnId, resume: &Resume) {
         // Whether the token has expired is no matter for a session that lives, and no other is resumed.
-        let claims = match self.claims(UnixMs(0), &resume.token) {
+        let claims = match self.claims(UnixMs(0), &resume.token, resume.server_id, &resume.session_id) {
             Ok(claims) => claims,
             Err(code) => return self.close(conn, code),
         };
-        if claims.guild != resume.server_id || claims.session.to_string() != resume.session_id {
-            return self.close(conn, CloseCode::AuthenticationFailed);
-        }
         let key = key_of(&claims);
         let numbered = self.conns.get(&conn).is_some_and(|state| state.version.is_numbered());
         let Some(missed) = self.missed(key, numbered, resume.seq_ack.unwrap_or(-1)) else {

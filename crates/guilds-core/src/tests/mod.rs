@@ -396,8 +396,14 @@ pub fn payloads(outcome: &Outcome, t: &str) -> Vec<serde_json::Value> {
 }
 
 pub fn token(world: &World, outcome: &Outcome) -> VoiceToken {
-    let payload = payloads(outcome, "VOICE_SERVER_UPDATE").pop().expect("a server update");
-    VoiceToken::verify(payload["token"].as_str().unwrap(), &world.key, world.now).unwrap()
+    let update = outcome.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Dispatch(dispatch) if dispatch.t == "VOICE_SERVER_UPDATE" => Some(dispatch),
+        _ => None,
+    });
+    let update = update.expect("a server update");
+    let Audience::Session(session) = update.audience else { panic!("told to {:?}", update.audience) };
+    let payload: serde_json::Value = serde_json::from_str(update.d.get()).unwrap();
+    VoiceToken::verify(payload["token"].as_str().unwrap(), &world.key, world.now, GUILD, session).unwrap()
 }
 
 pub fn writes_of(outcome: &Outcome, wanted: impl Fn(&Write) -> bool) -> usize {
