@@ -61,14 +61,68 @@ impl Bot {
     }
 
     /// Listens for a while and tells what each stream carried.
-    pub fn hear(&mut self, seconds: f64) -> Vec<Value> {
+    pub fn hear(&mut self, seconds: f64) -> Heard {
+        self.listen(seconds);
+        self.heard()
+    }
+
+    /// Begins to listen; several bots can at once.
+    pub fn listen(&mut self, seconds: f64) {
         self.command(json!({"do": "hear", "seconds": seconds}));
-        self.expect("heard")["streams"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// What came of the last `listen`.
+    pub fn heard(&mut self) -> Heard {
+        let event = self.expect("heard");
+        Heard { by: self.library, streams: event["streams"].as_array().cloned().unwrap_or_default() }
+    }
+
+    /// Waits until the gateway has told this bot of a voice state, its own or another's.
+    pub fn sees(&mut self, what: &str, user: &User, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        self.process.lines.until(what, WITHIN, |v| {
+            v["event"] == "voice_state" && v["user"] == user.id.as_str() && wanted(v)
+        })
+    }
+
+    /// Fails on anything that the library or the bot took for an error.
+    pub fn had_no_errors(&mut self) {
+        let errors: Vec<Value> =
+            self.process.lines.all().iter().filter(|v| v["event"] == "error").cloned().collect();
+        assert!(errors.is_empty(), "{:?}: {errors:?}\n{}", self.library, self.process.lines.story());
     }
 }
 
-/// Is this frequency among the strongest of some stream?
-pub fn hears(streams: &[Value], hz: u32) -> bool {
-    let near = |peak: &Value| peak.as_f64().is_some_and(|p| (p - f64::from(hz)).abs() <= 15.0);
-    streams.iter().any(|s| s["peaks_hz"].as_array().is_some_and(|peaks| peaks.first().is_some_and(near)))
+/// What a bot heard over an interval.
+#[derive(Debug)]
+pub struct Heard {
+    pub by: Library,
+    pub streams: Vec<Value>,
+}
+
+impl Heard {
+    /// The stream of this user that brought something.
+    pub fn from(&self, user: &User) -> Option<&Value> {
+        self.streams.iter().find(|s| s["user"] == user.id.as_str() && s["packets"] != 0)
+    }
+
+    /// Demands this tone, and nothing stronger, in the stream of this user.
+    pub fn expect_tone(&self, user: &User, hz: u32, when: &str) -> &Value {
+        let by = self.by;
+        let stream = self.from(user);
+        let stream =
+            stream.unwrap_or_else(|| panic!("{when}: {by:?} hears nothing of {user:?}: {:?}", self.streams));
+        assert!(near(stream, hz), "{when}: {by:?} does not hear {hz} Hz from {user:?}: {stream}");
+        stream
+    }
+
+    /// Demands that this tone is in no stream.
+    pub fn expect_no_tone(&self, hz: u32, when: &str) {
+        let stream = self.streams.iter().find(|s| near(s, hz));
+        assert!(stream.is_none(), "{when}: {:?} hears {hz} Hz: {stream:?}", self.by);
+    }
+}
+
+/// Is this the strongest tone of the stream? The bots measure in steps of 10 Hz.
+fn near(stream: &Value, hz: u32) -> bool {
+    stream["peaks_hz"][0].as_f64().is_some_and(|peak| (peak - f64::from(hz)).abs() <= 15.0)
 }

@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod bot;
+pub mod call;
 mod process;
 pub mod raw;
 mod server;
 mod talk;
 pub mod wire;
 
-pub use bot::{Bot, Library, hears};
+pub use bot::{Bot, Heard, Library};
 pub use process::{Lines, Running, signal_pid};
 pub use server::{Server, User};
 pub use talk::{Talk, speech};

@@ -133,7 +133,8 @@ impl Lines {
                 return value;
             }
         }
-        panic!("{}: waited {within:?} for {what}\n{}", self.name, self.story());
+        let why = if Instant::now() < deadline { "it ended while we" } else { "we" };
+        panic!("{}: {why} waited {within:?} for {what}\n{}", self.name, self.story());
     }
 
     /// The next line with this `event`.

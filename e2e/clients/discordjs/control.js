@@ -20,8 +20,9 @@ export function options(args) {
   }
 }
 
+/** Every event says when it was told, by the bot's own clock. */
 export function emit(event, fields = {}) {
-  process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
+  process.stdout.write(`${JSON.stringify({ event, ...fields, at_ms: performance.now() })}\n`);
 }
 
 /** Hands each command to `carryOut` until told to quit, or until whoever gives them is gone. */

@@ -59,6 +59,8 @@ class Stream {
   /** Sequence numbers, extended over the wrap at 2^16. */
   #numbers = new Set();
   #highest;
+  /** All its numbers since it was first heard. */
+  #ever = new Set();
   #lastPacket = performance.now();
   #longestGap = 0;
   #mono = [];
@@ -66,6 +68,7 @@ class Stream {
   packet(sequence, listening) {
     const now = performance.now();
     const number = this.#extend(sequence);
+    this.#ever.add(number);
     if (listening) {
       if (this.#numbers.size > 0) this.#longestGap = Math.max(this.#longestGap, now - this.#lastPacket);
       this.#numbers.add(number);
@@ -95,18 +98,18 @@ class Stream {
   }
 
   report() {
-    const numbers = [...this.#numbers].sort((left, right) => left - right);
-    const [first, last] = [numbers.at(0), numbers.at(-1)];
+    const { first, last, lost } = span(this.#numbers);
     const samples = Float64Array.from(this.#mono);
     return {
-      packets: numbers.length,
-      lost: numbers.length === 0 ? 0 : last - first + 1 - numbers.length,
-      seq_first: numbers.length === 0 ? null : first & 0xffff,
-      seq_last: numbers.length === 0 ? null : last & 0xffff,
+      packets: this.#numbers.size,
+      lost,
+      seq_first: first === undefined ? null : first & 0xffff,
+      seq_last: last === undefined ? null : last & 0xffff,
       peaks_hz: peaksHz(samples),
       rms: rms(samples),
       longest_gap_ms: Math.round(this.#longestGap),
-      last_packet_ms_ago: Math.round(this.silentMs()),
+      last_packet_at_ms: this.#lastPacket,
+      lost_ever: span(this.#ever).lost,
     };
   }
 
@@ -118,4 +121,11 @@ class Stream {
     this.#highest = Math.max(this.#highest, number);
     return number;
   }
+}
+
+/** The lowest and the highest of these numbers, and how many between them are not there. */
+function span(numbers) {
+  const sorted = [...numbers].sort((left, right) => left - right);
+  const [first, last] = [sorted.at(0), sorted.at(-1)];
+  return { first, last, lost: sorted.length === 0 ? 0 : last - first + 1 - sorted.length };
 }

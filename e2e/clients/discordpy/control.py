@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 
 
@@ -20,8 +21,9 @@ def options() -> argparse.Namespace:
 
 
 def emit(event: str, **fields: object) -> None:
+    """Every event says when it was told, by the bot's own clock."""
     # One write a line, because the socket's thread and the event loop both have things to tell.
-    sys.stdout.write(json.dumps({'event': event, **fields}) + '\n')
+    sys.stdout.write(json.dumps({'event': event, **fields, 'at_ms': time.monotonic() * 1_000}) + '\n')
     sys.stdout.flush()
 
 

@@ -68,6 +68,8 @@ class Stream:
         # Sequence numbers, extended over the wrap at 2^16.
         self._numbers: set[int] = set()
         self._highest: int | None = None
+        # All its numbers since it was first heard.
+        self._ever: set[int] = set()
         self._last_packet = time.monotonic()
         self._longest_gap = 0.0
         self._stereo = array('h')
@@ -75,6 +77,7 @@ class Stream:
     def packet(self, sequence: int, listening: bool) -> None:
         now = time.monotonic()
         number = self._extend(sequence)
+        self._ever.add(number)
         if listening:
             if self._numbers:
                 self._longest_gap = max(self._longest_gap, now - self._last_packet)
@@ -97,12 +100,13 @@ class Stream:
         first, last = min(self._numbers, default=None), max(self._numbers, default=None)
         return {
             'packets': len(self._numbers),
-            'lost': 0 if first is None else last - first + 1 - len(self._numbers),
+            'lost': missing(self._numbers),
             'seq_first': None if first is None else first & 0xFFFF,
             'seq_last': None if last is None else last & 0xFFFF,
             'stereo': stereo,
             'longest_gap_ms': round(self._longest_gap * 1_000),
-            'last_packet_ms_ago': round(self.silent_s() * 1_000),
+            'last_packet_at_ms': self._last_packet * 1_000,
+            'lost_ever': missing(self._ever),
         }
 
     def _extend(self, sequence: int) -> int:
@@ -113,6 +117,11 @@ class Stream:
         number = self._highest + distance
         self._highest = max(self._highest, number)
         return number
+
+
+def missing(numbers: set[int]) -> int:
+    """How many numbers between the lowest and the highest are not there."""
+    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
 
 def with_tones(streams: list[dict]) -> list[dict]:

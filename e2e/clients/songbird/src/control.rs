@@ -2,6 +2,8 @@
 //! `e2e/clients/README.md` describes it for all bots.
 
 use std::io::Write;
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,11 +62,27 @@ pub struct HeardStream {
     pub peaks_hz: Vec<u32>,
     pub rms: f64,
     pub longest_gap_ms: u64,
-    pub last_packet_ms_ago: u64,
+    pub last_packet_at_ms: f64,
+    pub lost_ever: u64,
+}
+
+/// When something was told, by the bot's own clock.
+#[derive(Serialize)]
+struct Stamped<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    at_ms: f64,
+}
+
+/// The bot's clock; it starts with its first use.
+pub fn at_ms(moment: Instant) -> f64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    moment.saturating_duration_since(*START).as_secs_f64() * 1_000.0
 }
 
 pub fn emit(event: &Event) {
-    let mut line = serde_json::to_string(event).expect("events have only string keys");
+    let stamped = Stamped { event, at_ms: at_ms(Instant::now()) };
+    let mut line = serde_json::to_string(&stamped).expect("events have only string keys");
     line.push('\n');
     // A test that is gone takes its bot with it.
     if std::io::stdout().lock().write_all(line.as_bytes()).is_err() {

@@ -6,16 +6,15 @@
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, RawFd};
 
-use socket2::{SockRef, Type};
+use socket2::{SockRef, Socket, Type};
 
 /// `endpoint` is `host:port` or the URL of a WebSocket.
 pub async fn streams_to(endpoint: &str) -> Result<(), String> {
     let peers = resolve(endpoint).await?;
-    let mut found = false;
-    for fd in descriptors()? {
-        found |= cut(fd, &peers);
-    }
-    found.then_some(()).ok_or(format!("no connection to {endpoint} to cut"))
+    // All of them before the first is cut: the library opens a new one within a millisecond, which is to live.
+    let streams: Vec<Socket> = descriptors()?.into_iter().filter_map(|fd| stream_to(&peers, fd)).collect();
+    let cut = streams.iter().filter(|stream| stream.shutdown(Shutdown::Both).is_ok()).count();
+    (cut > 0).then_some(()).ok_or(format!("no connection to {endpoint} to cut"))
 }
 
 async fn resolve(endpoint: &str) -> Result<Vec<SocketAddr>, String> {
@@ -31,12 +30,13 @@ fn descriptors() -> Result<Vec<RawFd>, String> {
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
-fn cut(fd: RawFd, peers: &[SocketAddr]) -> bool {
+/// A descriptor of our own for the TCP connection behind this one, if it leads to one of these addresses.
+fn stream_to(peers: &[SocketAddr], fd: RawFd) -> Option<Socket> {
     // SAFETY: the number was a live descriptor of this process a moment ago. Should another thread have closed it
     // since, each call below fails, or meets a new socket, which is left alone unless it leads to the same address.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let socket = SockRef::from(&borrowed);
     let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
-    let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
-    is_stream && peer.is_some_and(|peer| peers.contains(&peer)) && socket.shutdown(Shutdown::Both).is_ok()
+    let peer = socket.peer_addr().ok()?.as_socket()?;
+    (is_stream && peers.contains(&peer)).then(|| socket.try_clone().ok()).flatten()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::control::{Event, HeardStream};
+use crate::control::{Event, HeardStream, at_ms};
 use crate::spectrum;
 
 /// A stream that has been silent for longer than this belongs to an earlier scene of the test.
@@ -19,6 +19,8 @@ pub struct Ears {
 /// One stream over one interval of listening.
 struct Stream {
     user: Option<String>,
+    /// All its numbers since it was first heard.
+    ever: BTreeSet<i64>,
     /// Sequence numbers, extended over the wrap at 2^16.
     numbers: BTreeSet<i64>,
     highest: i64,
@@ -60,13 +62,12 @@ impl Ears {
 
     pub fn take_window(&mut self) -> Vec<HeardWindow> {
         self.listening = false;
-        let now = Instant::now();
         let mut windows: Vec<_> = self
             .streams
             .iter_mut()
             .map(|(ssrc, stream)| {
                 stream.user = self.users.get(ssrc).cloned();
-                stream.window(*ssrc, now)
+                stream.window(*ssrc)
             })
             .collect();
         windows.sort_by_key(|window| window.heard.ssrc);
@@ -98,6 +99,7 @@ impl Stream {
     fn new(now: Instant, sequence: u16) -> Self {
         Self {
             user: None,
+            ever: BTreeSet::new(),
             numbers: BTreeSet::new(),
             highest: i64::from(sequence),
             last_packet: now,
@@ -119,6 +121,7 @@ impl Stream {
         let distance = sequence.wrapping_sub(self.highest as u16).cast_signed();
         let number = self.highest + i64::from(distance);
         self.highest = self.highest.max(number);
+        self.ever.insert(number);
         number
     }
 
@@ -128,23 +131,29 @@ impl Stream {
         self.mono.clear();
     }
 
-    fn window(&mut self, ssrc: u32, now: Instant) -> HeardWindow {
+    fn window(&mut self, ssrc: u32) -> HeardWindow {
         let (first, last) = (self.numbers.first().copied(), self.numbers.last().copied());
-        let spanned = first.zip(last).map_or(0, |(first, last)| (last - first + 1).cast_unsigned());
         HeardWindow {
             heard: HeardStream {
                 ssrc,
                 user: self.user.clone(),
                 packets: self.numbers.len(),
-                lost: spanned - self.numbers.len() as u64,
+                lost: missing(&self.numbers),
                 seq_first: first.map(|number| number as u16),
                 seq_last: last.map(|number| number as u16),
                 peaks_hz: Vec::new(),
                 rms: 0.0,
                 longest_gap_ms: self.longest_gap.as_millis() as u64,
-                last_packet_ms_ago: (now - self.last_packet).as_millis() as u64,
+                last_packet_at_ms: at_ms(self.last_packet),
+                lost_ever: missing(&self.ever),
             },
             mono: std::mem::take(&mut self.mono),
         }
     }
+}
+
+/// How many numbers between the first and the last are not there.
+fn missing(numbers: &BTreeSet<i64>) -> u64 {
+    let spanned = numbers.first().zip(numbers.last()).map_or(0, |(first, last)| (last - first + 1).cast_unsigned());
+    spanned - numbers.len() as u64
 }

@@ -29,6 +29,7 @@ use options::Options;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> std::process::ExitCode {
+    control::at_ms(std::time::Instant::now());
     journal::install();
     rustls::crypto::ring::default_provider().install_default().expect("nothing else installs a provider");
     let options = match Options::from_arguments(std::env::args().skip(1)) {
