@@ -2,6 +2,7 @@
 
 use client_wire::voice::{CloseCode, Version};
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -117,13 +118,27 @@ async fn exchange(
     }
 }
 
-/// Waits for the close that the hub answers with, and sends it.
+/// Waits for the close that the hub answers with, and sends it to a client whose messages can no longer be told apart: what it still
+/// sends is thrown away unread, for a connection that ends before it would be reset, and the close with it.
 async fn say_goodbye(socket: &mut Socket, queue: &mut mpsc::Receiver<Outgoing>) {
     while let Ok(Some(out)) = timeout(CLOSE_TIMEOUT, queue.recv()).await {
         if let Outgoing::Close(code) = out {
-            return close(socket, code).await;
+            let farewell = async {
+                if socket.send(close_message(code)).await.is_ok() {
+                    let mut unread = [0; READ_BUFFER_BYTES];
+                    while matches!(socket.get_mut().read(&mut unread).await, Ok(1..)) {}
+                }
+            };
+            let _: Result<(), _> = timeout(CLOSE_TIMEOUT, farewell).await;
+            return;
         }
     }
+}
+
+fn close_message(code: CloseCode) -> Message {
+    let frame =
+        CloseFrame { code: WsCloseCode::from(code.number()), reason: Utf8Bytes::from_static(code.reason()) };
+    Message::Close(Some(frame))
 }
 
 async fn write(socket: &mut Socket, message: Message) -> bool {
@@ -132,10 +147,8 @@ async fn write(socket: &mut Socket, message: Message) -> bool {
 
 /// Sends our close and reads on until the client's comes, for otherwise the kernel would cut off what is still on its way.
 async fn close(socket: &mut Socket, code: CloseCode) {
-    let frame =
-        CloseFrame { code: WsCloseCode::from(code.number()), reason: Utf8Bytes::from_static(code.reason()) };
     let farewell = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+        if socket.send(close_message(code)).await.is_ok() {
             while let Some(Ok(_)) = socket.next().await {}
         }
     };
