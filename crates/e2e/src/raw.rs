@@ -7,7 +7,9 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use rtp_wire::{DISCOVERY_LEN, DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, RtpHeader, Ssrc, classify};
+use rtp_wire::{
+    DISCOVERY_LEN, DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, RtpHeader, Ssrc, classify,
+};
 use serde_json::{Value, json};
 use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
 
@@ -120,7 +122,7 @@ pub struct Voice {
     pub media: SocketAddr,
     /// Bound to the client's own address and not connected, so that nothing that anybody sends here is hidden.
     pub socket: UdpSocket,
-    /// Where IDENTIFY's answer to discovery says that we are.
+    /// Where discovery says that we are.
     pub seen_as: DiscoveryResponse,
     pub datagrams: Vec<Datagram>,
     security: Session,
@@ -213,6 +215,18 @@ impl Voice {
                 self.datagrams.push(Datagram { kind: classify(&raw), raw, opened });
             }
         }
+    }
+
+    /// Takes in what has arrived by now.
+    pub fn drain(&mut self) {
+        let mut buf = [0; 2048];
+        self.socket.set_nonblocking(true).expect("a socket takes options");
+        while let Ok((len, _)) = self.socket.recv_from(&mut buf) {
+            let raw = buf[..len].to_vec();
+            let opened = open(&mut self.security, &mut self.windows, &raw);
+            self.datagrams.push(Datagram { kind: classify(&raw), raw, opened });
+        }
+        self.socket.set_nonblocking(false).expect("a socket takes options");
     }
 
     /// How many packets of this stream came and could be decrypted.

@@ -1,0 +1,114 @@
+//! Two of our own clients in a call that must not notice what happens around it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::wire::{self, WITHIN};
+use crate::{Server, Talk, User};
+
+/// The first account speaks a tone, the second listens.
+pub struct Call {
+    pub server: Server,
+    pub channel: String,
+    speaker: Talk,
+    listener: Talk,
+    relays: Vec<u32>,
+}
+
+impl Call {
+    pub fn start(accounts: usize) -> Self {
+        let server = Server::start(accounts);
+        let channel = server.voice_channel(0);
+        let mut listener = Talk::start(&server, &server.user(1), &channel, &["--seconds", "300"]);
+        listener.connected();
+        let options = ["--tone", "440", "--seconds", "300"];
+        let mut speaker = Talk::start(&server, &server.user(0), &channel, &options);
+        speaker.connected();
+        let relays = relays(server.process.pid());
+        assert_eq!(relays.len(), 1, "one voice server has one relay process");
+        Self { server, channel, speaker, listener, relays }
+    }
+
+    pub fn speaking_user(&self) -> User {
+        self.server.user(0)
+    }
+
+    /// Ends the call: both processes of the server are those that were started, and not a packet of the tone was lost. Returns what
+    /// the listener reports.
+    pub fn end(mut self) -> Value {
+        assert_eq!(relays(self.server.process.pid()), self.relays, "the relay was replaced");
+        let health = wire::http(&self.server, std::net::Ipv4Addr::LOCALHOST, None, "GET /healthz", None);
+        assert_eq!(health.status, 200, "{health:?}");
+        self.speaker.process.signal("INT");
+        let said = self.speaker.report(WITHIN);
+        self.listener.process.signal("INT");
+        let heard = self.listener.report(WITHIN);
+        let user = self.speaking_user();
+        let stream = Talk::stream(&heard, &user).unwrap_or_else(|| panic!("nothing was heard: {heard}"));
+        assert_eq!(stream["lost"], 0, "{heard}");
+        assert_eq!((&said["reconnects"], &heard["reconnects"]), (&0.into(), &0.into()), "{said} {heard}");
+        let sent = said["sent"].as_u64().expect("a number");
+        let received = stream["received"].as_u64().expect("a number");
+        // What the relay says at the end of a stream, five frames of silence, comes on top; and the first or last packets may fall
+        // outside of the time the two were both there.
+        assert!(received.abs_diff(sent) <= 10, "{said} {heard}");
+        heard
+    }
+}
+
+/// The relay processes that this server has started.
+fn relays(server: u32) -> Vec<u32> {
+    let processes = Path::new("/proc").read_dir().expect("Linux has it").flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; state and parent come after it.
+        let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
+        after.split(' ').nth(1) == Some(&server.to_string())
+    };
+    let mut found: Vec<u32> = numbers.filter(is_child).collect();
+    found.sort_unstable();
+    found
+}
+
+/// The relay's sums, from the metrics page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums {
+    pub received: u64,
+    pub forwarded_in: u64,
+    pub consumed: u64,
+    pub dropped: u64,
+}
+
+impl Sums {
+    pub fn read(server: &Server) -> Self {
+        let page = wire::http(server, std::net::Ipv4Addr::LOCALHOST, None, "GET /metrics", None).text;
+        let sum = |name: &str| {
+            let lines = page.lines().filter(|line| line.starts_with(name));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+        };
+        Self {
+            received: sum("guildhall_sfu_packets_received_total"),
+            forwarded_in: sum("guildhall_sfu_packets_forwarded_in_total"),
+            consumed: sum("guildhall_sfu_packets_consumed_total"),
+            dropped: sum("guildhall_sfu_packets_dropped_total"),
+        }
+    }
+
+    /// Waits for a report of the relay that tells of so many dropped packets, and checks that it accounts for every packet.
+    pub fn conserved_after(server: &Server, dropped: u64) -> Self {
+        let deadline = std::time::Instant::now() + WITHIN;
+        loop {
+            let sums = Self::read(server);
+            let whole = sums.received == sums.forwarded_in + sums.consumed + sums.dropped;
+            if sums.dropped >= dropped && whole {
+                return sums;
+            }
+            assert!(std::time::Instant::now() < deadline, "waited for {dropped} drops: {sums:?}");
+            // Reports come about once a second, and the page is read while one is being taken in, so it is looked at again.
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
