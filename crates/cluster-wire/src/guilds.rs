@@ -38,7 +38,13 @@ pub enum Call {
     /// The session is over (not merely disconnected): its voice state and presence go.
     Detach { guild: GuildId, user: UserId, session: SessionId },
     /// Gateway op 4. Refusals are silent towards the client, by the protocol's custom; the reply says why, for logs and metrics.
-    UpdateVoice { guild: GuildId, user: UserId, session: SessionId, channel: Option<ChannelId>, flags: VoiceFlags },
+    UpdateVoice {
+        guild: GuildId,
+        user: UserId,
+        session: SessionId,
+        channel: Option<ChannelId>,
+        flags: VoiceFlags,
+    },
     /// Gateway op 5: the client suspects its voice server.
     VoiceServerPing { guild: GuildId, user: UserId, session: SessionId },
     /// Gateway op 3.
@@ -80,16 +86,31 @@ pub enum Op {
     ModifyChannel(ChannelId, rest::ChannelBody),
     DeleteChannel(ChannelId),
     /// `id` is a role's or a member's, as the body's type says.
-    PutOverwrite { channel: ChannelId, id: u64, body: rest::OverwriteBody },
-    DeleteOverwrite { channel: ChannelId, id: u64 },
+    PutOverwrite {
+        channel: ChannelId,
+        id: u64,
+        body: rest::OverwriteBody,
+    },
+    DeleteOverwrite {
+        channel: ChannelId,
+        id: u64,
+    },
     ListRoles(GuildId),
     CreateRole(GuildId, rest::RoleBody),
     ModifyRole(GuildId, RoleId, rest::RoleBody),
     DeleteRole(GuildId, RoleId),
     AddMemberRole(GuildId, UserId, RoleId),
     RemoveMemberRole(GuildId, UserId, RoleId),
-    ListMembers { guild: GuildId, limit: u32, after: UserId },
-    SearchMembers { guild: GuildId, query: String, limit: u32 },
+    ListMembers {
+        guild: GuildId,
+        limit: u32,
+        after: UserId,
+    },
+    SearchMembers {
+        guild: GuildId,
+        query: String,
+        limit: u32,
+    },
     GetMember(GuildId, UserId),
     ModifyMember(GuildId, UserId, rest::ModifyMember),
     /// Kick from the guild; of oneself: leave it.
@@ -100,7 +121,12 @@ pub enum Op {
     GetVoiceState(GuildId, UserId),
     ModifyVoiceState(GuildId, UserId, rest::ModifyVoiceState),
     ListRegions,
-    ListMessages { channel: ChannelId, limit: u32, before: Option<MessageId>, after: Option<MessageId> },
+    ListMessages {
+        channel: ChannelId,
+        limit: u32,
+        before: Option<MessageId>,
+        after: Option<MessageId>,
+    },
     GetMessage(ChannelId, MessageId),
     CreateMessage(ChannelId, rest::MessageBody),
     EditMessage(ChannelId, MessageId, rest::MessageBody),
@@ -165,11 +191,22 @@ pub enum Audience {
 /// What a gateway reads from guilds. Order is kept.
 #[derive(Debug, Clone)]
 pub enum Event {
-    Dispatch { guild: GuildId, dispatch: Dispatch },
+    Dispatch {
+        guild: GuildId,
+        dispatch: Dispatch,
+    },
     /// The user became a member: sessions of the user attach to the guild.
-    Joined { guild: GuildId, user: UserId },
+    Joined {
+        guild: GuildId,
+        user: UserId,
+    },
     /// The user is no member any more (or the guild is gone): sessions stop following after this, with a GUILD_DELETE.
-    Left { guild: GuildId, user: UserId },
+    Left {
+        guild: GuildId,
+        user: UserId,
+    },
     /// Tokens of the user were replaced: sessions end with 4004.
-    TokensRevoked { user: UserId },
+    TokensRevoked {
+        user: UserId,
+    },
 }
