@@ -12,6 +12,7 @@ from tone import Tone
 
 SPEAKING_OP = 5
 DATAGRAM_BYTES_MAX = 2_048
+LOOK_AGAIN_S = 0.1
 
 
 class Voice:
@@ -189,4 +190,11 @@ class ObservedConnection(VoiceConnectionState):
         before = self._state
         VoiceConnectionState.state.fset(self, state)
         if state is not before:
+            # The library looks at the state, and only in the loop's next turn begins to wait for its change. A server that
+            # answers within that turn is never noticed, so whoever waits is made to look again.
+            self.voice_client.loop.call_later(LOOK_AGAIN_S, self._look_again)
             self.voice_client.changed(state)
+
+    def _look_again(self) -> None:
+        self._state_event.set()
+        self._state_event.clear()
