@@ -95,9 +95,7 @@ fn the_gateway_closes_with_the_documented_code() {
     let mut broken = identified(server, 2);
     broken.send_raw(&[0xff; 512]);
     broken.close_code();
-    for bytes in
-        [&b"\x00\x01\x02garbage\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", &[0x16; 600]]
-    {
+    for bytes in [&b"\x00\x01\x02garbage\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", &[0x16; 600]] {
         let answer = exchange(server, ATTACKER, bytes);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     }

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 /// Sums a counter over its labels.
 fn metric(text: &str, name: &str) -> u64 {
-    let lines = text.lines().filter(|l| l.starts_with(name) && matches!(l.as_bytes().get(name.len()), Some(b'{' | b' ')));
+    let lines = text
+        .lines()
+        .filter(|l| l.starts_with(name) && matches!(l.as_bytes().get(name.len()), Some(b'{' | b' ')));
     lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 

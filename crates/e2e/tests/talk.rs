@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{speech, Server, Talk};
+use e2e::{Server, Talk, speech};
 use serde_json::Value;
 
 /// The share of the original's active frames that must be in the recording (log-mel spectra of 20 ms frames, aligned, correlation of 0.8
@@ -11,7 +11,12 @@ use serde_json::Value;
 const FRAMES_MATCHED_MIN: f64 = 0.95;
 
 fn compare(original: &std::path::Path, heard: &std::path::Path) -> Value {
-    let out = Command::new(e2e::guildhall()).arg("compare").arg(original).arg(heard).output().expect("compare starts");
+    let out = Command::new(e2e::guildhall())
+        .arg("compare")
+        .arg(original)
+        .arg(heard)
+        .output()
+        .expect("compare starts");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     serde_json::from_slice(&out.stdout).expect("compare prints JSON")
 }
@@ -28,12 +33,14 @@ fn speech_arrives_whole_and_nothing_is_sent_in_its_pauses() {
 
     let mut hearing = Talk::start(&server, &listener, &channel, &["--record", recordings_text]);
     hearing.connected();
-    let mut speaking = Talk::start(&server, &speaker, &channel, &["--play", original.to_str().expect("UTF-8")]);
+    let mut speaking =
+        Talk::start(&server, &speaker, &channel, &["--play", original.to_str().expect("UTF-8")]);
     let said = speaking.report(Duration::from_secs(90));
     hearing.process.signal("INT");
     let heard = hearing.report(Duration::from_secs(30));
 
-    let stream = Talk::stream(&heard, &speaker).unwrap_or_else(|| panic!("the speaker was not heard: {heard}"));
+    let stream =
+        Talk::stream(&heard, &speaker).unwrap_or_else(|| panic!("the speaker was not heard: {heard}"));
     assert_eq!(stream["lost"], 0, "{heard}");
     assert_eq!(stream["received"], said["sent"], "every packet sent is one received: {said} {heard}");
     // The speech has a pause of 1.5 s in it: more than one burst, and fewer packets than 20 ms frames in the file.
@@ -76,13 +83,19 @@ fn every_encryption_mode_carries_a_call_in_both_directions() {
         // Each mode speaks to another one: the relay opens with one and seals with the other.
         let other = modes[(n + 1) % modes.len()];
         let start = |user: usize, mode: &str, hz: &str| {
-            Talk::start(&server, &server.user(user), &channel, &["--tone", hz, "--encryption", mode, "--seconds", "3"])
+            Talk::start(
+                &server,
+                &server.user(user),
+                &channel,
+                &["--tone", hz, "--encryption", mode, "--seconds", "3"],
+            )
         };
         let (mut a, mut b) = (start(0, mode, "440"), start(1, other, "660"));
         let (a, b) = (a.report(Duration::from_secs(30)), b.report(Duration::from_secs(30)));
         for (report, speaker, own) in [(&a, server.user(1), *mode), (&b, server.user(0), other)] {
             assert_eq!(report["mode"], own, "{report}");
-            let stream = Talk::stream(report, &speaker).unwrap_or_else(|| panic!("{own} heard nobody: {report}"));
+            let stream =
+                Talk::stream(report, &speaker).unwrap_or_else(|| panic!("{own} heard nobody: {report}"));
             assert_eq!(stream["lost"], 0, "{own}: {report}");
             assert!(stream["received"].as_u64() > Some(50), "{own}: {report}");
         }
@@ -94,7 +107,17 @@ fn wrong_tokens_channels_and_servers_are_told_in_words() {
     let server = Server::start(2);
     let talk = |token: &str, channel: &str, address: &str| {
         let out = Command::new(e2e::guildhall())
-            .args(["talk", "--server", address, "--token", token, "--guild", server.guild(), "--channel", channel])
+            .args([
+                "talk",
+                "--server",
+                address,
+                "--token",
+                token,
+                "--guild",
+                server.guild(),
+                "--channel",
+                channel,
+            ])
             .arg("--ca")
             .arg(server.ca())
             .args(["--seconds", "1"])
