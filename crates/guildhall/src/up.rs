@@ -30,8 +30,10 @@ struct Running {
 }
 
 pub async fn run(mut config: Config) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.data)
-        .with_context(|| format!("data folder {}", config.data.display()))?;
+    let folder = format!("data folder {}", config.data.display());
+    std::fs::create_dir_all(&config.data).with_context(|| folder.clone())?;
+    // Clients are told of files in it, and they stand elsewhere.
+    config.data = config.data.canonicalize().context(folder)?;
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
