@@ -467,7 +467,7 @@ pub struct Ready {
     pub ip: Ipv4Addr,
     pub port: u16,
     pub modes: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub experiments: Vec<Value>,
     /// For clients that announced streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

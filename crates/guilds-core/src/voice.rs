@@ -263,7 +263,11 @@ impl GuildCore {
                 self.guild.channel(entry.state.channel).is_some_and(|channel| channel.kind.is_voice());
             let permissions = self.member_permissions_in(user, entry.state.channel, turn.now);
             let allowed = permissions.contains(Permissions::VIEW_CHANNEL | Permissions::CONNECT);
-            if is_voice && (allowed || entry.was_moved) && self.guild.member(user).is_some() {
+            // Who was moved in by a moderator may stay without the permission to enter, but nobody stays through a time-out.
+            let member = self.guild.member(user);
+            let timed_out = member.and_then(|m| m.timed_out_until).is_some_and(|until| until > turn.now);
+            let stays = allowed || (entry.was_moved && !timed_out);
+            if is_voice && stays && member.is_some() {
                 self.rejudge(turn, user, false);
             } else {
                 self.leave_voice(turn, user);

@@ -7,7 +7,7 @@ use client_wire::{object, rest};
 use cluster_wire::guilds::{Call, CallResult, Event, Json, Op, Reply};
 use cluster_wire::record::{Health, ServerRecord};
 use guilds_core::found_guild;
-use model::{RegionId, UserId};
+use model::{GuildId, RegionId, UserId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -35,6 +35,7 @@ pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: 
             as_operator()?;
             accounts::register(shared, body, true).await
         }
+        Op::AdminAddMember(guild, member) => add_member(shared, actor, operator, guild, member).await,
         Op::AdminListUsers => {
             as_operator()?;
             let users = shared.store.list_users(None, USERS_LISTED_MAX).await.map_err(storage)?;
@@ -81,6 +82,27 @@ async fn create_guild(shared: &Arc<Shared>, owner: UserId, body: rest::CreateGui
         Reply::Json(_, body) => Ok(Reply::Json(201, body)),
         other => Ok(other),
     }
+}
+
+/// The operator adds anybody; who owns a bot adds that bot where it may (which the guild judges) and is not banned.
+async fn add_member(
+    shared: &Arc<Shared>,
+    actor: Option<UserId>,
+    operator: bool,
+    guild: GuildId,
+    member: UserId,
+) -> CallResult {
+    if !operator {
+        let owner = shared.store.bot_owner(member).await.map_err(storage)?;
+        if owner.is_none() || owner != actor {
+            return Err(ApiError::missing_permissions());
+        }
+        if shared.store.ban(guild, member).await.map_err(storage)?.is_some() {
+            return Err(ApiError::new(403, code::BANNED, "The bot is banned from this guild."));
+        }
+    }
+    let op = Op::AdminAddMember(guild, member);
+    shared.call(guild, Call::Rest { actor, operator, reason: None, op }).await
 }
 
 fn list_regions(shared: &Shared) -> CallResult {

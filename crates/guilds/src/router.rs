@@ -110,6 +110,7 @@ fn op_target(op: &Op) -> Target {
         | Op::ListRegions
         | Op::AdminCreateUser(_)
         | Op::AdminListUsers
+        | Op::AdminAddMember(..)
         | Op::AdminServers => Target::Here,
         Op::GetGuild(guild)
         | Op::ModifyGuild(guild, _)
@@ -132,8 +133,7 @@ fn op_target(op: &Op) -> Target {
         | Op::Unban(guild, _)
         | Op::GetVoiceState(guild, _)
         | Op::ModifyVoiceState(guild, ..)
-        | Op::ListInvites(guild)
-        | Op::AdminAddMember(guild, _) => Target::Guild(*guild),
+        | Op::ListInvites(guild) => Target::Guild(*guild),
         Op::GetChannel(channel)
         | Op::ModifyChannel(channel, _)
         | Op::DeleteChannel(channel)

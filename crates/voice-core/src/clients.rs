@@ -281,7 +281,8 @@ impl VoiceCore {
         let numbered = self.conns.get(&conn).is_some_and(|state| state.version.is_numbered());
         let Some(missed) = self.missed(key, numbered, resume.seq_ack.unwrap_or(-1)) else {
             self.event(Event::ResumeRefused);
-            self.end_presence(key, None);
+            // With the connection that it still has, should that one not know yet that it is dead.
+            self.end_presence(key, Some(CloseCode::SessionInvalid));
             return self.close(conn, CloseCode::SessionInvalid);
         };
         self.attach(key, conn);

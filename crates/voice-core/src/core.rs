@@ -112,6 +112,10 @@ impl VoiceCore {
     /// A WebSocket is gone. A client that closed it with 1000 has left; any other may come back.
     pub fn handle_close(&mut self, now: Now, conn: ConnId, code: Option<u16>) {
         let Some(key) = self.conns.remove(&conn).and_then(|conn| conn.session) else { return };
+        if !self.is_attached(key, conn) {
+            // Another connection speaks for the session by now.
+            return;
+        }
         if code == Some(CloseCode::Normal.number()) {
             self.end_presence(key, None);
         } else {
@@ -178,7 +182,7 @@ impl VoiceCore {
             self.timers.arm(due, Reason::Heartbeat(id));
             return;
         }
-        let session = conn.session;
+        let session = conn.session.filter(|key| self.is_attached(*key, id));
         self.close(id, CloseCode::SessionTimeout);
         if let Some(key) = session {
             self.detach(now, key);
@@ -256,6 +260,12 @@ impl VoiceCore {
         if self.conns.remove(&conn).is_some() {
             self.outputs.push_back(Output::Close { conn, code });
         }
+    }
+
+    /// Is this the connection that speaks for the session?
+    fn is_attached(&self, key: SessionKey, conn: ConnId) -> bool {
+        let presence = self.session(key).and_then(|session| session.presence.as_ref());
+        presence.is_some_and(|presence| matches!(presence.link, Link::Attached(attached) if attached == conn))
     }
 
     /// The connection is gone but the client may resume: media goes on for a while.

@@ -105,6 +105,22 @@ fn what_cannot_be_replayed_whole_is_refused() {
 }
 
 #[test]
+fn a_refused_resume_leaves_nothing_behind_that_could_end_the_next_call() {
+    let (mut world, half_open, _, token) = talking(Version::V8);
+    // The first connection is dead, but nobody here knows it yet.
+    let refused = resume(&mut world, Version::V8, &token, "9");
+    assert_eq!(world.close_of(refused), Some(4006));
+    assert_eq!(world.close_of(half_open), Some(4006), "it spoke for the session that ended");
+    let again = world.open(Version::V8);
+    world.identify_with(again, user(1), token.clone());
+    world.select(again, client_wire::voice::MODES[0]);
+    let leg = world.leg(again).unwrap();
+    world.lose(half_open, Some(1000));
+    assert_eq!(world.leg(again), Some(leg), "the new call goes on");
+    assert_eq!(world.close_of(again), None);
+}
+
+#[test]
 fn acknowledged_messages_are_let_go() {
     let (mut world, conn, _, token) = talking(Version::V8);
     world.send(conn, r#"{"op":3,"d":{"t":1,"seq_ack":3}}"#);

@@ -126,8 +126,8 @@ fn the_version_governs_the_bytes() {
             experiments: vec![],
             streams: vec![],
         }),
-        r#"{"op":2,"d":{"ssrc":1,"ip":"127.0.0.1","port":2,"modes":["aead_aes256_gcm_rtpsize"],"experiments":[]}}"#,
-        r#"{"op":2,"d":{"ssrc":1,"ip":"127.0.0.1","port":2,"modes":["aead_aes256_gcm_rtpsize"],"experiments":[]}}"#,
+        r#"{"op":2,"d":{"ssrc":1,"ip":"127.0.0.1","port":2,"modes":["aead_aes256_gcm_rtpsize"]}}"#,
+        r#"{"op":2,"d":{"ssrc":1,"ip":"127.0.0.1","port":2,"modes":["aead_aes256_gcm_rtpsize"]}}"#,
     );
 }
 
