@@ -167,10 +167,16 @@ fn nobody_is_told_where_another_is() {
     clients.iter_mut().for_each(Client::talk);
     let streams: Vec<_> = clients.iter().map(|client| client.voice.ssrc).collect();
     for (n, client) in clients.iter_mut().enumerate() {
+        // They are named in the order in which they began, whichever that was.
+        let mut unnamed = Vec::new();
         for other in streams.iter().enumerate().filter(|(m, _)| *m != n).map(|(_, ssrc)| *ssrc) {
             client.voice.hear("the others' speech", |heard| e2e::raw::count(heard, other) >= PACKETS);
-            client.voice.wire.until("whose stream it is", |v| v["op"] == 5 && v["d"]["ssrc"] == other.0);
+            unnamed.push(other.0);
         }
+        client.voice.wire.until("whose streams they are", |v| {
+            unnamed.retain(|ssrc| v["op"] != 5 || v["d"]["ssrc"] != *ssrc);
+            unnamed.is_empty()
+        });
     }
     // One mutes itself, one is muted in the middle of a word, one is moved and comes back by itself.
     clients[1].raw.state(Some(&channels[0]), true);
