@@ -122,8 +122,15 @@ impl GuildCore {
         turn.finish(Ok(Reply::Done))
     }
 
-    /// The database's truth after a failed write. Sessions, presences and voice states stay, as far as they still can.
-    pub fn handle_reload(&mut self, moment: Moment<'_>, guild: Guild, users: Vec<User>) -> Outcome {
+    /// The database's truth after failed writes. Sessions, presences and voice states stay, as far as they still can. `parted` are
+    /// those whose membership these writes should have ended: they are members still, and must be attached anew.
+    pub fn handle_reload(
+        &mut self,
+        moment: Moment<'_>,
+        guild: Guild,
+        users: Vec<User>,
+        parted: &BTreeSet<UserId>,
+    ) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         let fresh = Self::new(guild, users, self.fencing, self.token_key.clone());
         (self.guild, self.users) = (fresh.guild, fresh.users);
@@ -139,6 +146,9 @@ impl GuildCore {
             self.drop_stranger(&mut turn, user);
         }
         self.reconcile_voice(&mut turn, Scope::Everything);
+        for user in parted.iter().filter(|user| self.guild.members.contains_key(user)) {
+            turn.effect(Effect::Joined(*user));
+        }
         turn.finish(Ok(Reply::Done))
     }
 

@@ -261,9 +261,8 @@ impl GuildCore {
             Patch::Clear => self.leave_voice(turn, user),
             Patch::Set(channel) if channel == state.channel => {}
             Patch::Set(channel) => {
-                let entrance =
-                    Entrance { user, session: state.session, channel, flags: state.flags, was_moved: true };
-                self.enter(turn, entrance);
+                let (session, flags) = (state.session, state.flags);
+                self.enter(turn, Entrance { user, session, channel, flags });
             }
         }
     }

@@ -51,12 +51,15 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Voice states live in memory alone, so what happened to them stays true when the database refuses the rest.
-    fn is_voice(&self) -> bool {
+    /// Voice states and attachments live in memory alone, so what happened to them stays true when the database refuses the
+    /// rest.
+    fn is_of_memory(&self) -> bool {
         match self {
             Self::Dispatch(dispatch) => matches!(dispatch.t, "VOICE_STATE_UPDATE" | "VOICE_SERVER_UPDATE"),
             Self::Order { .. } | Self::Placed(_) | Self::EnteredVoice { .. } | Self::LeftVoice(_) => true,
-            Self::Joined(_) | Self::Left(_) | Self::Deleted => false,
+            // Whoever was put out has lost its attachment here, and the gateways must know it; the reload lets it in again.
+            Self::Left(_) => true,
+            Self::Joined(_) | Self::Deleted => false,
         }
     }
 }
@@ -70,9 +73,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whose membership this outcome ends. Should its writes fail, [`GuildCore::handle_reload`](crate::GuildCore::handle_reload)
+    /// must hear of them.
+    pub fn parted(&self) -> impl Iterator<Item = UserId> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Left(user) => Some(*user),
+            _ => None,
+        })
+    }
+
     /// What is left of this outcome when its writes failed. The guild must then be reloaded.
     pub fn after_failed_write(self) -> Self {
-        let effects = self.effects.into_iter().filter(Effect::is_voice).collect();
+        let effects = self.effects.into_iter().filter(Effect::is_of_memory).collect();
         Self { reply: Err(ApiError::internal()), writes: Vec::new(), effects }
     }
 }

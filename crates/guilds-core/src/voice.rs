@@ -21,14 +21,18 @@ use crate::placement::{Placement, is_to_be_left, place};
 use crate::turn::{Effect, Turn, json};
 use crate::visibility::{Scope, except};
 
+/// What entering a voice channel by oneself needs.
+const TO_ENTER: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::CONNECT);
+
 #[derive(Debug, Clone)]
 pub(crate) struct VoiceEntry {
     pub state: VoiceState,
     pub life: Life,
     /// As the voice server was told last.
     pub rights: Rights,
-    /// Moved here by a moderator: need not be allowed to connect by itself.
-    pub was_moved: bool,
+    /// Of what entering needs, what the participant has, or has had since it entered: losing any of it ends the stay. Whom a
+    /// moderator moved in may lack some of it from the beginning.
+    pub admitted_by: Permissions,
     /// On a stage: invited to speak.
     pub is_speaker: bool,
 }
@@ -61,13 +65,12 @@ impl Life {
     }
 }
 
-/// Where a participant goes, and on whose authority.
+/// Where a participant goes. That it may is decided.
 pub(crate) struct Entrance {
     pub user: UserId,
     pub session: SessionId,
     pub channel: ChannelId,
     pub flags: VoiceFlags,
-    pub was_moved: bool,
 }
 
 impl GuildCore {
@@ -98,7 +101,7 @@ impl GuildCore {
         if let Err(why) = self.may_enter(user, channel, turn.now) {
             return Reply::Refused(why);
         }
-        self.enter(turn, Entrance { user, session, channel, flags, was_moved: false });
+        self.enter(turn, Entrance { user, session, channel, flags });
         Reply::Done
     }
 
@@ -106,7 +109,7 @@ impl GuildCore {
         let found = self.guild.channel(channel).filter(|channel| channel.kind.is_voice());
         let found = found.ok_or("no such voice channel")?;
         let permissions = self.member_permissions_in(user, channel, now);
-        if !permissions.contains(Permissions::VIEW_CHANNEL | Permissions::CONNECT) {
+        if !permissions.contains(TO_ENTER) {
             return Err("may not connect to this channel");
         }
         if self.is_full(found, user) && !permissions.contains(Permissions::MOVE_MEMBERS) {
@@ -156,7 +159,7 @@ impl GuildCore {
     }
 
     fn new_entry(&self, now: UnixMs, entrance: Entrance, old: Option<&VoiceEntry>) -> VoiceEntry {
-        let Entrance { user, session, channel, flags, was_moved } = entrance;
+        let Entrance { user, session, channel, flags } = entrance;
         let stays = old.filter(|old| old.state.channel == channel);
         let member = self.guild.member(user).expect("only members enter");
         let mut entry = VoiceEntry {
@@ -173,7 +176,7 @@ impl GuildCore {
             },
             life: Life::Pending { since: now },
             rights: Rights::default(),
-            was_moved,
+            admitted_by: self.member_permissions_in(user, channel, now) & TO_ENTER,
             is_speaker: stays.is_some_and(|old| old.is_speaker),
         };
         self.judge(&mut entry, now);
@@ -262,12 +265,13 @@ impl GuildCore {
             let is_voice =
                 self.guild.channel(entry.state.channel).is_some_and(|channel| channel.kind.is_voice());
             let permissions = self.member_permissions_in(user, entry.state.channel, turn.now);
-            let allowed = permissions.contains(Permissions::VIEW_CHANNEL | Permissions::CONNECT);
-            // Who was moved in by a moderator may stay without the permission to enter, but nobody stays through a time-out.
+            // Nobody stays through a time-out, be it without the permission to enter that a time-out takes away.
             let member = self.guild.member(user);
             let timed_out = member.and_then(|m| m.timed_out_until).is_some_and(|until| until > turn.now);
-            let stays = allowed || (entry.was_moved && !timed_out);
+            let stays = permissions.contains(entry.admitted_by) && !timed_out;
             if is_voice && stays && member.is_some() {
+                let gained = permissions & TO_ENTER;
+                self.voice.entry(user).and_modify(|entry| entry.admitted_by |= gained);
                 self.rejudge(turn, user, false);
             } else {
                 self.leave_voice(turn, user);

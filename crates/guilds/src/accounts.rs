@@ -70,8 +70,12 @@ pub(crate) async fn register(shared: &Arc<Shared>, body: rest::Register, by_oper
     };
     let user = User { id: UserId(shared.next_id()), name, display_name, bot: false };
     create(shared, &user, password_hash.as_deref(), None).await?;
-    if let Some(invite) = body.invite {
-        invite_call(shared, Some(user.id), Op::AcceptInvite(invite)).await?;
+    if let Some(invite) = body.invite
+        && let Err(refusal) = invite_call(shared, Some(user.id), Op::AcceptInvite(invite)).await
+    {
+        // Somebody else was quicker with an invite's last use: there is no account without it.
+        shared.store.delete_user(user.id).await.map_err(storage)?;
+        return Err(refusal);
     }
     metrics::counter!("guildhall_guilds_accounts_created_total").increment(1);
     Ok(Reply::Json(201, credentials(shared, &user).await?))
@@ -86,7 +90,8 @@ async fn invite_call(shared: &Arc<Shared>, actor: Option<UserId>, op: Op) -> Cal
 
 /// The same answer for a wrong name and a wrong password.
 pub(crate) async fn login(shared: &Shared, body: rest::Login) -> CallResult {
-    if let Some(wait) = lock(&shared.throttle).must_wait(Instant::now(), &body.login) {
+    // Every attempt counts as wrong until it has proved right, so that guesses made at once are counted as well.
+    if let Err(wait) = lock(&shared.throttle).attempt(Instant::now(), &body.login) {
         metrics::counter!("guildhall_guilds_logins_total", "outcome" => "throttled").increment(1);
         let message = format!("Too many wrong passwords. Try again in {} s.", wait.as_secs() + 1);
         return Err(ApiError::new(429, 0, message));
@@ -98,7 +103,6 @@ pub(crate) async fn login(shared: &Shared, body: rest::Login) -> CallResult {
     let (user, hash) = found.unzip();
     let is_right = shared.passwords.verify(body.password, hash).await?;
     let Some(user) = user.filter(|_| is_right) else {
-        lock(&shared.throttle).failed(Instant::now(), &body.login);
         metrics::counter!("guildhall_guilds_logins_total", "outcome" => "wrong").increment(1);
         return Err(wrong_login());
     };

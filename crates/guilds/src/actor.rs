@@ -1,5 +1,6 @@
 //! One active guild: a task that feeds its inputs to the machine, makes its writes durable and carries out its effects.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use client_wire::error::{ApiError, code};
@@ -58,6 +59,8 @@ struct Actor {
     core: GuildCore,
     /// A write failed and the database could not be read since: the machine may be ahead of it.
     is_stale: bool,
+    /// Whose membership ended by writes that failed, until the database has been read again.
+    parted: BTreeSet<UserId>,
     is_deleted: bool,
     /// As the gauges were told.
     counted: Counted,
@@ -83,6 +86,7 @@ impl Actor {
             shared: Arc::clone(shared),
             core,
             is_stale: false,
+            parted: BTreeSet::new(),
             is_deleted: false,
             counted: Counted::default(),
         }))
@@ -152,6 +156,7 @@ impl Actor {
                 outcome.reply
             }
             Err(error) => {
+                self.parted.extend(outcome.parted());
                 let outcome = outcome.after_failed_write();
                 self.carry_out(outcome.effects);
                 let reloaded = self.reload().await;
@@ -169,7 +174,8 @@ impl Actor {
             self.is_deleted = true;
             return Err(unknown_guild());
         };
-        let outcome = self.decide(|core, moment| core.handle_reload(moment, guild, users));
+        let parted = std::mem::take(&mut self.parted);
+        let outcome = self.decide(|core, moment| core.handle_reload(moment, guild, users, &parted));
         self.carry_out(outcome.effects);
         self.is_stale = false;
         Ok(())

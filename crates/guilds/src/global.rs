@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::accounts;
 use crate::actor::{Input, Question};
-use crate::limits::{GUILDS_PER_USER_MAX, USERS_LISTED_MAX};
+use crate::limits::{GUILDS_PER_BOT_MAX, GUILDS_PER_USER_MAX, USERS_LISTED_MAX};
 use crate::shared::{Shared, now, storage};
 
 pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: bool, op: Op) -> CallResult {
@@ -70,9 +70,7 @@ async fn create_guild(shared: &Arc<Shared>, owner: UserId, body: rest::CreateGui
     if shared.store.user(owner).await.map_err(storage)?.is_none() {
         return Err(ApiError::not_found(code::UNKNOWN_USER, "User"));
     }
-    if shared.store.guilds_of(owner).await.map_err(storage)?.len() >= GUILDS_PER_USER_MAX {
-        return Err(ApiError::new(400, code::TOO_MANY_GUILDS, "Maximum number of guilds reached"));
-    }
+    require_room_for(shared, owner, GUILDS_PER_USER_MAX, GuildId(0)).await?;
     let region = body.region.map(RegionId);
     let (guild, writes) = found_guild(&body.name, region, owner, now(), || shared.next_id())?;
     shared.store.apply(&writes).await.map_err(storage)?;
@@ -81,6 +79,23 @@ async fn create_guild(shared: &Arc<Shared>, owner: UserId, body: rest::CreateGui
     match shared.call(guild.id, Call::Rest { actor: Some(owner), operator: false, reason: None, op }).await? {
         Reply::Json(_, body) => Ok(Reply::Json(201, body)),
         other => Ok(other),
+    }
+}
+
+/// Refuses whoever is in so many guilds already, unless it is in this one.
+pub(crate) async fn require_room_for(
+    shared: &Shared,
+    user: UserId,
+    guilds_max: usize,
+    guild: GuildId,
+) -> Result<(), ApiError> {
+    let guilds = shared.store.guilds_of(user).await.map_err(storage)?;
+    match guilds.len() < guilds_max || guilds.contains(&guild) {
+        true => Ok(()),
+        false => {
+            let message = format!("Maximum number of guilds reached ({guilds_max})");
+            Err(ApiError::new(400, code::TOO_MANY_GUILDS, message))
+        }
     }
 }
 
@@ -100,6 +115,7 @@ async fn add_member(
         if shared.store.ban(guild, member).await.map_err(storage)?.is_some() {
             return Err(ApiError::new(403, code::BANNED, "The bot is banned from this guild."));
         }
+        require_room_for(shared, member, GUILDS_PER_BOT_MAX, guild).await?;
     }
     let op = Op::AdminAddMember(guild, member);
     shared.call(guild, Call::Rest { actor, operator, reason: None, op }).await

@@ -11,6 +11,10 @@ pub const GLOBAL_CALLS_MAX: usize = 1_024;
 pub const CHANNELS_KNOWN_MAX: usize = 100_000;
 /// Guilds one user may be in, by the protocol.
 pub const GUILDS_PER_USER_MAX: usize = 200;
+
+/// Guilds a bot is in, unless the operator adds it to more: beyond, libraries want several shards, which is for the operator to
+/// know of.
+pub const GUILDS_PER_BOT_MAX: usize = 2_500;
 /// Users one operator's listing shows.
 pub const USERS_LISTED_MAX: u32 = 1_000;
 

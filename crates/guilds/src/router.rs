@@ -8,6 +8,7 @@ use cluster_wire::link::CallEnvelope;
 use model::{ChannelId, GuildId, UserId};
 use tokio::sync::mpsc;
 
+use crate::limits::GUILDS_PER_USER_MAX;
 use crate::shared::{Reply, Shared, storage};
 use crate::{accounts, global};
 
@@ -75,6 +76,9 @@ async fn answer(shared: &Arc<Shared>, call: Call) -> CallResult {
         Target::Invite(invite) => {
             let found = shared.store.invite(&invite).await.map_err(storage)?;
             let found = found.ok_or_else(|| ApiError::not_found(code::UNKNOWN_INVITE, "Invite"))?;
+            if let Call::Rest { actor: Some(user), op: Op::AcceptInvite(_), .. } = &call {
+                global::require_room_for(shared, *user, GUILDS_PER_USER_MAX, found.guild).await?;
+            }
             shared.call(found.guild, call).await
         }
         Target::Here => match call {

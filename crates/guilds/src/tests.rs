@@ -243,6 +243,74 @@ async fn guessing_a_password_is_slowed_down() {
 }
 
 #[tokio::test]
+async fn guesses_made_at_once_are_slowed_down_as_well() {
+    let world = World::new().await;
+    world.register("ann").await;
+    let guess = || {
+        let form = rest::Login { login: "ann".to_owned(), password: "wrong password".to_owned() };
+        world.rest(None, Op::Login(form))
+    };
+    let answers = futures_util::future::join_all((0..50).map(|_| guess())).await;
+    let verified = answers.into_iter().filter(|answer| answer.as_ref().unwrap_err().status == 400).count();
+    assert_eq!(verified, LOGIN_FAILURES_FREE as usize);
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_invite_for_one_makes_one_account() {
+    let world = World::with(|config| config.registration = Registration::Invited).await;
+    let made = body(world.operate(Op::AdminCreateUser(form("ann"))).await);
+    let ann = Person { id: id(&made["user_id"]), token: String::new(), session: SessionId(1) };
+    let (guild, text, _) = world.guild_of(&ann).await;
+    let once = rest::InviteBody { max_uses: Some(1), ..rest::InviteBody::default() };
+    let invite = body(world.rest(Some(ann.id), Op::CreateInvite(text, once)).await);
+    let code = invite["code"].as_str().unwrap();
+    let register = |n: usize| {
+        let form = rest::Register { invite: Some(code.to_owned()), ..form(&format!("guest{n}")) };
+        world.rest(None, Op::Register(form))
+    };
+    let answers = futures_util::future::join_all((0..5).map(register)).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    let users = body(world.operate(Op::AdminListUsers).await);
+    assert_eq!(users.as_array().unwrap().len(), 2, "{users}");
+    let members = Op::ListMembers { guild, limit: 10, after: UserId(0) };
+    assert_eq!(body(world.rest(Some(ann.id), members).await).as_array().unwrap().len(), 2);
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_bot_is_added_by_its_owner_where_it_is_not_banned() {
+    let world = World::new().await;
+    let (ann, bob) = (world.register("ann").await, world.register("bob").await);
+    let (guild, ..) = world.guild_of(&ann).await;
+    let create = |name: &str| Op::CreateBot(rest::CreateBot { name: name.to_owned(), guild_id: None });
+    let anns: UserId = id(&body(world.rest(Some(ann.id), create("robot")).await)["user_id"]);
+    let bobs: UserId = id(&body(world.rest(Some(bob.id), create("golem")).await)["user_id"]);
+    let add = |bot| Op::AdminAddMember(guild, bot);
+    assert_eq!(refused(world.rest(Some(ann.id), add(bobs)).await), (403, 50013), "another's bot");
+    assert_eq!(refused(world.rest(Some(ann.id), add(bob.id)).await), (403, 50013), "a person");
+    assert_eq!(refused(world.rest(Some(bob.id), add(bobs)).await), (403, 50001), "a guild one is not in");
+    body(world.rest(Some(ann.id), add(anns)).await);
+    world.rest(Some(ann.id), Op::Ban(guild, anns, rest::BanBody::default())).await.unwrap();
+    assert_eq!(refused(world.rest(Some(ann.id), add(anns)).await), (403, 40007));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn nobody_is_in_more_guilds_than_there_is_room_for() {
+    let world = World::new().await;
+    let (ann, bob) = (world.register("ann").await, world.register("bob").await);
+    let (_, text, _) = world.guild_of(&bob).await;
+    let invite = body(world.rest(Some(bob.id), Op::CreateInvite(text, rest::InviteBody::default())).await);
+    let accept = || Op::AcceptInvite(invite["code"].as_str().unwrap().to_owned());
+    for _ in 0..crate::limits::GUILDS_PER_USER_MAX {
+        world.guild_of(&ann).await;
+    }
+    assert_eq!(refused(world.rest(Some(ann.id), accept()).await), (400, 30001));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
 async fn registration_can_be_closed_or_by_invite() {
     let world = World::with(|config| config.registration = Registration::Closed).await;
     assert_eq!(refused(world.rest(None, Op::Register(form("ann"))).await), (403, 40001));

@@ -26,14 +26,25 @@ impl Failures {
 }
 
 impl Throttle {
-    /// How long this name must still wait before another attempt; None if it need not.
-    pub fn must_wait(&self, now: Instant, name: &str) -> Option<Duration> {
+    /// Counts an attempt as failed, or says how long this name must still wait.
+    pub fn attempt(&mut self, now: Instant, name: &str) -> Result<(), Duration> {
+        match self.must_wait(now, name) {
+            Some(wait) => Err(wait),
+            None => {
+                self.failed(now, name);
+                Ok(())
+            }
+        }
+    }
+
+    /// `None` if it need not.
+    fn must_wait(&self, now: Instant, name: &str) -> Option<Duration> {
         let failures = self.names.get(&key(name))?;
         let left = (failures.last + failures.wait()).saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 
-    pub fn failed(&mut self, now: Instant, name: &str) {
+    fn failed(&mut self, now: Instant, name: &str) {
         let key = key(name);
         if self.names.len() >= LOGIN_NAMES_MAX && !self.names.contains_key(&key) {
             self.forget(now);
@@ -88,6 +99,15 @@ mod tests {
         throttle.succeeded("bob");
         throttle.failed(start, "bob");
         assert_eq!(throttle.must_wait(start, "bob"), None);
+    }
+
+    #[test]
+    fn attempts_made_at_once_are_counted_before_any_has_failed() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        let admitted = (0..100).filter(|_| throttle.attempt(start, "bob").is_ok()).count();
+        assert_eq!(admitted, LOGIN_FAILURES_FREE as usize);
+        throttle.succeeded("bob");
+        assert_eq!(throttle.attempt(start, "bob"), Ok(()));
     }
 
     #[test]

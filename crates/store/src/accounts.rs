@@ -77,6 +77,12 @@ impl Store {
         }
     }
 
+    /// Takes back an account that has just been made: it owns no guild, is nowhere a member and has written nothing.
+    pub async fn delete_user(&self, user: UserId) -> Result<()> {
+        execute!(self.backend.write(), "DELETE FROM users WHERE id = $1", bits(user.0))?;
+        Ok(())
+    }
+
     /// Of the account of that name in any letter case; None if there is none or it has no password.
     pub async fn password_hash(&self, name: &str) -> Result<Option<(UserId, String)>> {
         const SQL: &str =

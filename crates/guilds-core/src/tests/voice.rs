@@ -264,6 +264,17 @@ fn a_moderator_moves_into_full_and_closed_channels_but_only_where_it_may_connect
     world.deny(LOBBY, OverwriteTarget::Member(BOB), Permissions::CONNECT);
     let to_lobby = ModifyMember { channel_id: Patch::Set(LOBBY), ..ModifyMember::default() };
     assert_eq!(error(&world.modify(BOB, ANN, to_lobby)), (403, 50013));
+
+    // What it had when it came it must keep: who cannot see the channel any more is not told of it.
+    let hide = rest::OverwriteBody {
+        id: None,
+        kind: 1,
+        allow: Permissions::empty(),
+        deny: Permissions::VIEW_CHANNEL,
+    };
+    world.rest(OWNER, Op::PutOverwrite { channel: ROOM, id: ANN.0, body: hide });
+    assert!(!world.core.voice.contains_key(&ANN));
+    world.check_invariants();
 }
 
 #[test]
