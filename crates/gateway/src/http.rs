@@ -10,18 +10,19 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use client_wire::error::ApiError;
 use client_wire::gateway::{CloseCode, VERSIONS};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::compress::Compression;
 use crate::limits::{SOCKET_MESSAGE_BYTES_MAX, SOCKET_READ_BYTES, SOCKET_WRITE_BYTES};
 use crate::socket::{self, Upgrade};
-use crate::{App, rest};
+use crate::{App, rest, site, voice};
 
 pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
     // Frames are small and urgent.
@@ -39,9 +40,11 @@ fn router(app: Arc<App>) -> Router {
     rest::routes(Router::new())
         .route("/", get(upgrade_or_page))
         .route("/gateway", get(upgrade_or_page))
+        .route("/voice", get(voice::upgrade))
+        .route("/client.json", get(client))
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
-        .fallback(async || rest::error(ApiError::new(404, 0, "404: Not Found")))
+        .fallback(site::serve)
         .method_not_allowed_fallback(async || rest::error(ApiError::new(405, 0, "405: Method Not Allowed")))
         .with_state(app)
 }
@@ -52,7 +55,7 @@ async fn upgrade_or_page(
     query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
-    let Ok(upgrade) = upgrade else { return Html(include_str!("page.html")).into_response() };
+    let Ok(upgrade) = upgrade else { return site::index(&app, &headers) };
     if app.draining.load(Ordering::Relaxed) {
         // Whoever is sent away would otherwise come back at once, to be sent away again.
         return rest::error(ApiError::new(503, 0, "draining"));
@@ -113,6 +116,12 @@ fn is_authority(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 255
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
+}
+
+/// What the web client must know before it connects.
+async fn client(State(app): State<Arc<App>>) -> Response {
+    let voice = if app.voice.is_some() { "same-origin" } else { "direct" };
+    rest::json(StatusCode::OK, json!({ "voice": voice, "version": env!("CARGO_PKG_VERSION") }).to_string())
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {

@@ -1,6 +1,7 @@
 //! The gateway's shell: WebSockets, REST, and the loop around [`gateway_core::Node`].
 //!
-//! Owns: the listening socket, one task a WebSocket, compression, REST routes and their rate limits.
+//! Owns: the listening socket, one task a WebSocket, compression, REST routes and their rate limits,
+//! the web client's files, the way of pages to voice servers.
 //! Deliberately does not: decide who is told what (`gateway_core`), or what anything means (guilds).
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -11,7 +12,9 @@ mod limits;
 mod node;
 mod observe;
 mod rest;
+mod site;
 mod socket;
+mod voice;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +32,8 @@ use tokio_util::task::TaskTracker;
 pub use crate::limits::Quota;
 use crate::limits::{INPUTS_MAX, SHUTDOWN_PATIENCE, SOCKETS_MAX};
 use crate::node::Input;
+pub use crate::voice::SameOrigin;
+use crate::voice::VoiceDoor;
 
 /// Renders the process's metrics as Prometheus text.
 pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
@@ -47,6 +52,9 @@ pub struct GatewayConfig {
     pub sign_ins: Quota,
     /// Served at /metrics; None serves none.
     pub metrics: Option<MetricsPage>,
+    /// How pages reach the voice WebSocket through this gateway. None: browsers trust the voice servers' certificates,
+    /// and pages go there directly.
+    pub voice: Option<SameOrigin>,
 }
 
 impl Default for GatewayConfig {
@@ -58,6 +66,7 @@ impl Default for GatewayConfig {
             session_keep: gateway_core::limits::SESSION_KEEP,
             sign_ins: limits::SIGN_INS,
             metrics: None,
+            voice: None,
         }
     }
 }
@@ -68,6 +77,7 @@ struct App {
     guilds: GuildsLink,
     inputs: mpsc::Sender<Input>,
     quotas: rest::Quotas,
+    voice: Option<Arc<VoiceDoor>>,
     sockets: Arc<Semaphore>,
     tasks: TaskTracker,
     draining: AtomicBool,
@@ -83,6 +93,9 @@ impl Gateway {
         events: EventReceiver,
     ) -> io::Result<GatewayHandle> {
         observe::describe();
+        let stop = CancellationToken::new();
+        let door = |voice| VoiceDoor::new(voice, stop.clone()).map(Arc::new);
+        let voice = config.voice.clone().map(door).transpose()?;
         let listener = TcpListener::bind(config.http).await?;
         let local_addr = listener.local_addr()?;
         let (inputs, node_inputs) = mpsc::channel(INPUTS_MAX);
@@ -90,13 +103,13 @@ impl Gateway {
             guilds: guilds.clone(),
             inputs,
             quotas: rest::Quotas::default(),
+            voice: voice.clone(),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
             config,
         });
-        let node = tokio::spawn(node::run(app.config.clone(), node_inputs, events, guilds));
-        let stop = CancellationToken::new();
+        let node = tokio::spawn(node::run(app.config.clone(), node_inputs, events, guilds, voice));
         let server = tokio::spawn(http::serve(listener, app.clone(), stop.clone()));
         tracing::info!(%local_addr, "gateway is listening");
         Ok(GatewayHandle { local_addr, app, node, server, stop })

@@ -44,6 +44,22 @@ pub const CALLS_IN_FLIGHT_MAX: usize = 8_192;
 /// How long shutting down waits for guilds and for clients to take note.
 pub const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Voice servers that pages may be carried to: more than one deployment has. Full: the one of which sessions were told
+/// longest ago is forgotten, until one is told of it again.
+pub const VOICE_SERVERS_MAX: usize = 1_024;
+
+/// Pages whose voice WebSocket is carried, in all and from one address. Because: to the voice server they all come from
+/// here, and it lets no more than half a thousand strangers of one address in at once; a household or an office has
+/// room. Full: 503.
+pub const VOICE_WAYS_MAX: usize = 20_000;
+pub const VOICE_WAYS_PER_ADDRESS_MAX: usize = 128;
+
+/// A message of a voice server: what a room of thousands is told at once fits.
+pub const VOICE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long the gateway tries to reach a voice server in a page's place. Exceeded: 502.
+pub const VOICE_CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Body of a REST request: a message with a nonce and a hundred overwrites fit many times over. Larger: 413.
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 

@@ -12,11 +12,12 @@ use client_wire::gateway::{FrameError, FromClient};
 use cluster_wire::guilds::{Call, CallResult, Event};
 use cluster_wire::link::{EventReceiver, GuildsLink};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use gateway_core::{CallId, ConnId, Node, NodeConfig, Output, Transmit};
+use gateway_core::{CallId, ConnId, Frame, Node, NodeConfig, Output, Transmit};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{BATCH_MAX, CALLS_IN_FLIGHT_MAX, SHUTDOWN_PATIENCE, SOCKET_BYTES_MAX};
+use crate::voice::VoiceDoor;
 use crate::{GatewayConfig, observe};
 
 /// What reaches the node from the rest of the process.
@@ -65,6 +66,7 @@ struct Shell {
     node: Node,
     writers: HashMap<ConnId, Writer>,
     guilds: GuildsLink,
+    voice: Option<Arc<VoiceDoor>>,
     answers: FuturesUnordered<Answer>,
     is_over: bool,
 }
@@ -75,6 +77,7 @@ pub async fn run(
     mut inputs: mpsc::Receiver<Input>,
     mut events: EventReceiver,
     guilds: GuildsLink,
+    voice: Option<Arc<VoiceDoor>>,
 ) {
     let core =
         NodeConfig { heartbeat_interval: config.heartbeat_interval, session_keep: config.session_keep };
@@ -82,6 +85,7 @@ pub async fn run(
         node: Node::new(core, rand::random()),
         writers: HashMap::new(),
         guilds,
+        voice,
         answers: FuturesUnordered::new(),
         is_over: false,
     };
@@ -180,6 +184,11 @@ impl Shell {
 
     fn transmit(&mut self, Transmit { conn, output }: Transmit) {
         let Some(writer) = self.writers.get(&conn) else { return };
+        if let (Some(door), Output::Frame(Frame::Dispatch { t: "VOICE_SERVER_UPDATE", d, .. })) =
+            (&self.voice, &output)
+        {
+            door.told(d.get());
+        }
         let close = if let Output::Close(code) = &output { Some(*code) } else { None };
         if let Some(code) = close {
             observe::closed(code);

@@ -17,6 +17,7 @@ const SLOW: &str = "guildhall_gateway_slow_clients_total";
 const VOICE_UPDATES: &str = "guildhall_gateway_voice_updates_held_total";
 const VOICE_REFUSALS: &str = "guildhall_gateway_voice_updates_refused_total";
 const CALLS_FAILED: &str = "guildhall_gateway_calls_failed_total";
+const VOICE_WAYS: &str = "guildhall_gateway_voice_websockets";
 const REST: &str = "guildhall_rest_requests_total";
 const REST_LIMITED: &str = "guildhall_rest_rate_limited_total";
 
@@ -34,6 +35,7 @@ pub fn describe() {
     describe_counter!(VOICE_UPDATES, "Voice state updates delayed or dropped for coming too fast");
     describe_counter!(VOICE_REFUSALS, "Voice state updates that guilds did not act upon, by cause");
     describe_counter!(CALLS_FAILED, "Calls that guilds could not answer");
+    describe_gauge!(VOICE_WAYS, "Voice WebSockets that are carried for pages");
     describe_counter!(REST, "REST requests by method, route and status");
     describe_counter!(REST_LIMITED, "REST requests answered 429, by scope");
 }
@@ -59,6 +61,10 @@ pub fn closed(code: CloseCode) {
 
 pub fn slow_client() {
     counter!(SLOW).increment(1);
+}
+
+pub fn voice_way(change: f64) {
+    gauge!(VOICE_WAYS).increment(change);
 }
 
 pub fn rest(method: &'static str, route: &'static str, status: u16) {

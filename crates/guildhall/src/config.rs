@@ -29,6 +29,15 @@ pub struct Options {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voice: Option<SocketAddr>,
+    /// The PEM file of a certificate chain for the voice WebSocket that browsers trust, with its key in `voice_tls_key` (default: one
+    /// of the server's own authority, and pages reach the voice WebSocket through the gateway).
+    #[arg(long, value_name = "FILE", requires = "voice_tls_key")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice_tls_cert: Option<PathBuf>,
+    /// The PEM file of that certificate's key.
+    #[arg(long, value_name = "FILE", requires = "voice_tls_cert")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voice_tls_key: Option<PathBuf>,
     /// Address of the first shard's UDP port (default 127.0.0.1:50000); further ones take the ports after it.
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,6 +103,8 @@ pub struct Config {
     pub data: PathBuf,
     pub http: SocketAddr,
     pub voice: SocketAddr,
+    /// Chain and key.
+    pub voice_tls: Option<(PathBuf, PathBuf)>,
     pub media: SocketAddr,
     /// As clients are told: in endpoints and certificates.
     pub host: String,
@@ -158,12 +169,28 @@ impl Options {
             data,
             http,
             voice,
+            voice_tls: both("voice_tls_cert", self.voice_tls_cert, "voice_tls_key", self.voice_tls_key)?,
             media,
             host,
             media_ip,
             voice_servers,
             shards,
         })
+    }
+}
+
+/// Two files that are of use only together.
+fn both(
+    cert_name: &str,
+    cert: Option<PathBuf>,
+    key_name: &str,
+    key: Option<PathBuf>,
+) -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some((cert, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => bail!("configuration: {cert_name} needs {key_name}"),
+        (None, Some(_)) => bail!("configuration: {key_name} needs {cert_name}"),
     }
 }
 
@@ -240,6 +267,8 @@ mod tests {
         check("media = \"127.0.0.1:65530\"\nshards = 20", "media");
         check("media = \"[::1]:5000\"", "IPv6");
         check("voice = \"0.0.0.0:8443\"", "announce");
+        check("voice_tls_cert = \"a.pem\"", "voice_tls_cert needs voice_tls_key");
+        check("voice_tls_key = \"a.pem\"", "voice_tls_key needs voice_tls_cert");
         let missing = Config::read(Some("/nonexistent/guildhall.toml".into()), Options::default());
         assert!(missing.unwrap_err().to_string().contains("does not exist"));
     }

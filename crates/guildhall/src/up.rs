@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use cluster_wire::link::{EVENTS_MAX, ORDERS_MAX};
 use cluster_wire::token::TokenKey;
-use gateway::{Gateway, GatewayConfig, GatewayHandle};
+use gateway::{Gateway, GatewayConfig, GatewayHandle, SameOrigin};
 use guilds::{Guilds, GuildsConfig, GuildsHandle};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use model::{RegionId, ServerId};
@@ -85,6 +85,7 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
     let gateway_config = GatewayConfig {
         http: config.http,
         metrics: Some(Arc::new(move || metrics.render())),
+        voice: same_origin(config, &voices),
         ..GatewayConfig::default()
     };
     let gateway = Gateway::start(gateway_config, guilds.link(), incoming)
@@ -110,6 +111,7 @@ async fn voice_server(
         media: further(config.media, n * config.shards),
         shards: config.shards,
         modes: config.modes.clone(),
+        certificate: config.voice_tls.clone(),
         data: config.data.clone(),
         ..VoiceConfig::default()
     };
@@ -129,6 +131,18 @@ impl Running {
         self.gateway.shutdown().await;
         self.guilds.shutdown().await;
     }
+}
+
+/// Pages reach voice servers through the gateway, unless browsers trust the certificates that the operator gave.
+fn same_origin(config: &Config, voices: &[VoiceHandle]) -> Option<SameOrigin> {
+    if config.voice_tls.is_some() {
+        return None;
+    }
+    let at = voices.iter().filter_map(|voice| {
+        let port = voice.endpoint().rsplit_once(':')?.1.parse().ok()?;
+        Some((voice.endpoint().to_owned(), reachable(SocketAddr::new(config.voice.ip(), port))))
+    });
+    Some(SameOrigin { ca: config.data.join("ca.pem"), at: at.collect() })
 }
 
 fn ready_line(config: &Config, http: SocketAddr) -> serde_json::Value {

@@ -5,3 +5,4 @@ mod http;
 mod rest;
 mod server;
 mod sockets;
+mod voice;
