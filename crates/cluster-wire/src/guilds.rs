@@ -15,6 +15,10 @@ use serde_json::value::RawValue;
 /// A JSON text, encoded once and shared by everyone who sends it.
 pub type Json = Arc<RawValue>;
 
+/// Tells one user's tokens apart without being one: the beginning of a token's hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenMark(pub [u8; 8]);
+
 /// Who is asking.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -22,6 +26,8 @@ pub struct Account {
     pub bot: bool,
     /// The operator's key: may do everything `ctl` offers.
     pub operator: bool,
+    /// Of the token it was asked with.
+    pub token: TokenMark,
     /// The user object as READY and GET /users/@me carry it.
     pub json: Json,
     pub guilds: Vec<GuildId>,
@@ -69,6 +75,8 @@ pub struct MembersQuery {
 pub enum Op {
     Register(rest::Register),
     Login(rest::Login),
+    /// Ends the actor's token and the sessions that began with it.
+    Logout(TokenMark),
     GetUser(UserId),
     /// A bot account, owned by the actor. Its token is in the reply, once.
     CreateBot(rest::CreateBot),
@@ -205,8 +213,9 @@ pub enum Event {
         guild: GuildId,
         user: UserId,
     },
-    /// Tokens of the user were replaced: sessions end with 4004.
+    /// This token of the user's (or all, if none is named) is valid no more: sessions that began with it end with 4004.
     TokensRevoked {
         user: UserId,
+        token: Option<TokenMark>,
     },
 }

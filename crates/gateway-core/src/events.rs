@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use client_wire::gateway::CloseCode;
-use cluster_wire::guilds::{Audience, Dispatch};
+use cluster_wire::guilds::{Audience, Dispatch, TokenMark};
 use model::{GuildId, SessionId, UserId};
 use serde_json::value::RawValue;
 
 use crate::fanout::{Key, Variant, wants};
+use crate::identify::Change;
 use crate::limits::GUILDS_PER_SESSION_MAX;
 use crate::node::{Node, SessionEnd};
 use crate::session::Follow;
@@ -55,7 +56,7 @@ impl Node {
     }
 
     pub(crate) fn joined(&mut self, guild: GuildId, user: UserId) {
-        self.changes.record(guild, user, true);
+        self.changes.record(Change::Membership(guild, user, true));
         for key in self.by_user.get(&user).cloned().unwrap_or_default() {
             let session = &mut self.sessions[key];
             let is_new = session.shard.holds(guild) && !session.guilds.contains_key(&guild);
@@ -67,7 +68,7 @@ impl Node {
     }
 
     pub(crate) fn left(&mut self, guild: GuildId, user: UserId) {
-        self.changes.record(guild, user, false);
+        self.changes.record(Change::Membership(guild, user, false));
         for key in self.by_user.get(&user).cloned().unwrap_or_default() {
             let session = &mut self.sessions[key];
             let Some(follow) = session.guilds.remove(&guild) else { continue };
@@ -91,8 +92,13 @@ impl Node {
         }
     }
 
-    pub(crate) fn tokens_revoked(&mut self, now: Instant, user: UserId) {
+    /// One token of the user's, or all.
+    pub(crate) fn tokens_revoked(&mut self, now: Instant, user: UserId, token: Option<TokenMark>) {
+        self.changes.record(Change::Revoked(user, token));
         for key in self.by_user.get(&user).cloned().unwrap_or_default() {
+            if token.is_some_and(|token| token != self.sessions[key].token) {
+                continue;
+            }
             if let Some(conn) = self.sessions[key].conn() {
                 self.close(now, conn, CloseCode::AuthenticationFailed);
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use client_wire::error::ApiError;
 use client_wire::gateway::{CLIENT_FRAME_BYTES_MAX, FromClient, FromServer};
-use cluster_wire::guilds::{Account, Audience, Call, Dispatch, Event, Reply};
+use cluster_wire::guilds::{Account, Audience, Call, Dispatch, Event, Reply, TokenMark};
 use model::{GuildId, UserId};
 use serde_json::value::RawValue;
 
@@ -128,6 +128,7 @@ fn account() -> Account {
         user: UserId(1),
         bot: true,
         operator: false,
+        token: TokenMark([1; 8]),
         json: json(r#"{"id":"1"}"#),
         guilds: vec![GuildId(10)],
     }

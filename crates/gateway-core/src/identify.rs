@@ -6,7 +6,7 @@ use std::time::Instant;
 use client_wire::gateway::{
     Application, CloseCode, FromServer, Identify, Intents, Ready, Resume, UnavailableGuild,
 };
-use cluster_wire::guilds::{Account, Call, CallResult, Json, Reply};
+use cluster_wire::guilds::{Account, Call, CallResult, Json, Reply, TokenMark};
 use model::{GuildId, SessionId, UserId};
 use rand::RngExt as _;
 use serde_json::value::RawValue;
@@ -14,8 +14,7 @@ use serde_json::value::RawValue;
 use crate::connection::{ConnId, Step};
 use crate::fanout::Key;
 use crate::limits::{
-    ATTACH_RETRY, GUILDS_PER_SESSION_MAX, MEMBERSHIP_CHANGES_MAX, SESSIONS_MAX, SESSIONS_PER_USER_MAX,
-    TOKEN_CHARS_MAX,
+    ATTACH_RETRY, CHANGES_MAX, GUILDS_PER_SESSION_MAX, SESSIONS_MAX, SESSIONS_PER_USER_MAX, TOKEN_CHARS_MAX,
 };
 use crate::node::{Frame, Node, Notice, SessionEnd};
 use crate::replay::ReplayError;
@@ -33,8 +32,10 @@ pub enum Waiting {
     },
     Resume {
         conn: ConnId,
+        token: String,
         session: SessionId,
         seq: u64,
+        changes_since: u64,
     },
     Attach {
         session: SessionId,
@@ -47,19 +48,26 @@ pub enum Waiting {
     Told,
 }
 
-/// Who joined and left guilds while somebody was being authenticated.
+/// What may contradict the answer to a question that was asked before.
+#[derive(Debug, Clone, Copy)]
+pub enum Change {
+    Membership(GuildId, UserId, /* is a member */ bool),
+    Revoked(UserId, Option<TokenMark>),
+}
+
+/// Who joined and left guilds, and whose tokens ended, while somebody was being authenticated.
 ///
-/// The list of guilds in a reply may be older than an event that came before the reply, so the events since
-/// the question are applied to it. Doing so twice does no harm.
+/// A reply may be older than an event that came before it. The list of guilds in it is corrected by the events since the
+/// question; doing so twice does no harm. Where a token ended, the question is asked again.
 #[derive(Debug, Default)]
-pub struct MembershipChanges {
-    log: VecDeque<(GuildId, UserId, bool)>,
+pub struct Changes {
+    log: VecDeque<Change>,
     /// How many changes have been dropped from the front of the log.
     dropped: u64,
     askers: usize,
 }
 
-impl MembershipChanges {
+impl Changes {
     /// A question was asked: remember what follows. Answers what to give to [`Self::correct`].
     fn watch(&mut self) -> u64 {
         self.askers += 1;
@@ -74,26 +82,50 @@ impl MembershipChanges {
         }
     }
 
-    pub fn record(&mut self, guild: GuildId, user: UserId, is_member: bool) {
+    pub fn record(&mut self, change: Change) {
         if self.askers == 0 {
             return;
         }
-        if self.log.len() == MEMBERSHIP_CHANGES_MAX {
+        if self.log.len() == CHANGES_MAX {
             self.log.pop_front();
             self.dropped += 1;
         }
-        self.log.push_back((guild, user, is_member));
+        self.log.push_back(change);
     }
 
     fn correct(&self, since: u64, user: UserId, guilds: &mut Vec<GuildId>) {
-        let skip = usize::try_from(since.saturating_sub(self.dropped)).expect("the log fits in memory");
-        for &(guild, _, is_member) in self.log.iter().skip(skip).filter(|(_, whose, _)| *whose == user) {
-            guilds.retain(|listed| *listed != guild);
-            if is_member {
-                guilds.push(guild);
+        for change in self.since(since) {
+            if let Change::Membership(guild, whose, is_member) = *change
+                && whose == user
+            {
+                guilds.retain(|listed| *listed != guild);
+                if is_member {
+                    guilds.push(guild);
+                }
             }
         }
     }
+
+    /// Whether the token may have ended since the question. What is forgotten may have been its end.
+    fn may_be_revoked(&self, since: u64, user: UserId, token: TokenMark) -> bool {
+        let ends_it = |change: &Change| match *change {
+            Change::Revoked(whose, which) => whose == user && which.is_none_or(|which| which == token),
+            Change::Membership(..) => false,
+        };
+        since < self.dropped || self.since(since).any(ends_it)
+    }
+
+    fn since(&self, since: u64) -> impl Iterator<Item = &Change> {
+        let skip = usize::try_from(since.saturating_sub(self.dropped)).expect("the log fits in memory");
+        self.log.iter().skip(skip)
+    }
+}
+
+/// What became of the question whose token it is.
+enum Asked {
+    Answered(Account),
+    /// The token may have ended since: the answer is worth nothing.
+    TooEarly,
 }
 
 impl Node {
@@ -109,13 +141,17 @@ impl Node {
         if identify.intents.is_some_and(|bits| Intents::from_bits(bits).is_none()) {
             return self.close(now, id, CloseCode::InvalidIntents);
         }
-        let Some(token) = bare(&identify.token) else {
+        if bare(&identify.token).is_none() {
             return self.close(now, id, CloseCode::AuthenticationFailed);
-        };
-        let call = Call::Authenticate { token: token.to_owned() };
+        }
         self.connection_step(id, Step::Identify);
+        self.ask_to_identify(id, Box::new(identify), shard);
+    }
+
+    fn ask_to_identify(&mut self, conn: ConnId, identify: Box<Identify>, shard: Shard) {
+        let token = bare(&identify.token).expect("it was looked at when it came").to_owned();
         let changes_since = self.changes.watch();
-        self.call(call, Waiting::Identify { conn: id, identify: Box::new(identify), shard, changes_since });
+        self.call(Call::Authenticate { token }, Waiting::Identify { conn, identify, shard, changes_since });
     }
 
     pub(crate) fn resume(&mut self, now: Instant, id: ConnId, resume: Resume) {
@@ -124,9 +160,14 @@ impl Node {
         };
         let session = resume.session_id.parse().ok().filter(|session| self.by_id.contains_key(session));
         let Some(session) = session else { return self.refuse_resume(id, "unknown") };
-        let call = Call::Authenticate { token: token.to_owned() };
         self.connection_step(id, Step::Resume);
-        self.call(call, Waiting::Resume { conn: id, session, seq: resume.seq });
+        self.ask_to_resume(id, token.to_owned(), session, resume.seq);
+    }
+
+    fn ask_to_resume(&mut self, conn: ConnId, token: String, session: SessionId, seq: u64) {
+        let call = Call::Authenticate { token: token.clone() };
+        let changes_since = self.changes.watch();
+        self.call(call, Waiting::Resume { conn, token, session, seq, changes_since });
     }
 
     pub(crate) fn answered(&mut self, now: Instant, waiting: Waiting, reply: CallResult) {
@@ -137,18 +178,17 @@ impl Node {
         }
         match waiting {
             Waiting::Identify { conn, identify, shard, changes_since } => {
-                let account = self.account(now, conn, reply).map(|mut account| {
-                    self.changes.correct(changes_since, account.user, &mut account.guilds);
-                    account
-                });
-                self.changes.unwatch();
-                if let Some(account) = account {
-                    self.identified(now, conn, &identify, shard, account);
+                match self.account(now, conn, changes_since, reply) {
+                    Some(Asked::Answered(account)) => self.identified(now, conn, &identify, shard, account),
+                    Some(Asked::TooEarly) => self.ask_to_identify(conn, identify, shard),
+                    None => {}
                 }
             }
-            Waiting::Resume { conn, session, seq } => {
-                if let Some(account) = self.account(now, conn, reply) {
-                    self.resumed(now, conn, account.user, session, seq);
+            Waiting::Resume { conn, token, session, seq, changes_since } => {
+                match self.account(now, conn, changes_since, reply) {
+                    Some(Asked::Answered(account)) => self.resumed(now, conn, &account, session, seq),
+                    Some(Asked::TooEarly) => self.ask_to_resume(conn, token, session, seq),
+                    None => {}
                 }
             }
             Waiting::Attach { session, guild } => self.attach_answered(now, session, guild, reply),
@@ -162,13 +202,33 @@ impl Node {
     }
 
     /// Whose token a connection has shown. None when that connection is gone or closed for it.
-    fn account(&mut self, now: Instant, conn: ConnId, reply: CallResult) -> Option<Account> {
+    fn account(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        changes_since: u64,
+        reply: CallResult,
+    ) -> Option<Asked> {
+        let asked = match &reply {
+            Ok(Reply::Account(account))
+                if self.changes.may_be_revoked(changes_since, account.user, account.token) =>
+            {
+                Some(Asked::TooEarly)
+            }
+            Ok(Reply::Account(account)) => {
+                let mut account = account.clone();
+                self.changes.correct(changes_since, account.user, &mut account.guilds);
+                Some(Asked::Answered(account))
+            }
+            _ => None,
+        };
+        self.changes.unwatch();
         if !self.connections.contains_key(&conn) {
             return None;
         }
         match reply {
             // The operator's key names nobody who could be online.
-            Ok(Reply::Account(account)) if account.user != UserId(0) => return Some(account),
+            Ok(Reply::Account(account)) if account.user != UserId(0) => return asked,
             Err(error) if error.status >= 500 => self.close(now, conn, CloseCode::UnknownError),
             _ => self.close(now, conn, CloseCode::AuthenticationFailed),
         }
@@ -200,7 +260,8 @@ impl Node {
         if !self.make_room(account.user) {
             return self.close(now, conn, CloseCode::RateLimited);
         }
-        let mut session = Session::new(SessionId(self.rng.random()), account.user, intents, shard, conn);
+        let mut session =
+            Session::new(SessionId(self.rng.random()), (account.user, account.token), intents, shard, conn);
         session.guilds = guilds.iter().map(|guild| (*guild, Follow::Waiting)).collect();
         session.status =
             identify.presence.as_ref().map_or(model::PresenceStatus::Online, |presence| presence.status());
@@ -251,9 +312,9 @@ impl Node {
         true
     }
 
-    fn resumed(&mut self, now: Instant, conn: ConnId, user: UserId, id: SessionId, seq: u64) {
+    fn resumed(&mut self, now: Instant, conn: ConnId, account: &Account, id: SessionId, seq: u64) {
         // It may have ended while guilds was asked.
-        let key = self.by_id.get(&id).copied().filter(|key| self.sessions[*key].user == user);
+        let key = self.by_id.get(&id).copied().filter(|key| self.sessions[*key].user == account.user);
         let Some(key) = key else { return self.refuse_pending_resume(conn, "unknown") };
         let missed = self.sessions[key].replay.after(seq).map(|missed| missed.cloned().collect::<Vec<_>>());
         let missed = match missed {
@@ -272,6 +333,7 @@ impl Node {
         self.drop_connection_of(key, CloseCode::SessionTimedOut, now);
         let session = &mut self.sessions[key];
         session.phase = Phase::Live { conn };
+        session.token = account.token;
         session.on_the_way = 0;
         self.notice(Notice::Resumed(id, missed.len()));
         for kept in missed {
@@ -377,13 +439,13 @@ mod tests {
     #[test]
     fn a_list_of_guilds_is_corrected_by_what_happened_since_the_question() {
         let (me, other) = (UserId(1), UserId(2));
-        let mut changes = MembershipChanges::default();
-        changes.record(GuildId(9), me, true);
+        let mut changes = Changes::default();
+        changes.record(Change::Membership(GuildId(9), me, true));
         let first = changes.watch();
-        changes.record(GuildId(1), me, true);
+        changes.record(Change::Membership(GuildId(1), me, true));
         let second = changes.watch();
-        changes.record(GuildId(2), me, false);
-        changes.record(GuildId(3), other, true);
+        changes.record(Change::Membership(GuildId(2), me, false));
+        changes.record(Change::Membership(GuildId(3), other, true));
         let corrected = |since| {
             let mut guilds = vec![GuildId(2), GuildId(5)];
             changes.correct(since, me, &mut guilds);
@@ -394,16 +456,16 @@ mod tests {
         changes.unwatch();
         changes.unwatch();
         assert!(changes.log.is_empty(), "nobody asks, nothing is kept");
-        for _ in 0..2 * MEMBERSHIP_CHANGES_MAX {
-            changes.record(GuildId(1), me, true);
+        for _ in 0..2 * CHANGES_MAX {
+            changes.record(Change::Membership(GuildId(1), me, true));
         }
         let since = changes.watch();
-        for guild in 0..=MEMBERSHIP_CHANGES_MAX as u64 {
-            changes.record(GuildId(guild), me, true);
+        for guild in 0..=CHANGES_MAX as u64 {
+            changes.record(Change::Membership(GuildId(guild), me, true));
         }
         let mut guilds = Vec::new();
         changes.correct(since, me, &mut guilds);
-        assert_eq!(guilds.len(), MEMBERSHIP_CHANGES_MAX, "the oldest is forgotten");
+        assert_eq!(guilds.len(), CHANGES_MAX, "the oldest is forgotten");
         assert!(!guilds.contains(&GuildId(0)));
     }
 }

@@ -66,10 +66,9 @@ pub const SESSIONS_PER_USER_MAX: usize = 256;
 /// closed with 1012 and its client tries another node.
 pub const SESSIONS_MAX: usize = 250_000;
 
-/// Memberships that changed while somebody was being authenticated, kept so that a list of guilds made before
-/// the change is corrected. Full: the oldest are forgotten, which could cost a client one guild until it
-/// connects again.
-pub const MEMBERSHIP_CHANGES_MAX: usize = 4_096;
+/// Memberships that changed and tokens that ended while somebody was being authenticated, kept so that an answer
+/// made before the change is corrected. Full: the oldest are forgotten, and whoever asked before them asks again.
+pub const CHANGES_MAX: usize = 4_096;
 
 /// Longest token that is looked at; a longer one is wrong.
 pub const TOKEN_CHARS_MAX: usize = 256;

@@ -14,7 +14,7 @@ use slab::Slab;
 
 use crate::connection::{ConnId, Connection, Phase as ConnPhase, Step};
 use crate::fanout::{Fanout, Key, Variant};
-use crate::identify::{MembershipChanges, Waiting};
+use crate::identify::{Changes, Waiting};
 use crate::limits::{
     DRAIN_AT_ONCE, DRAIN_EVERY, HEARTBEAT_INTERVAL, HEARTBEAT_PATIENCE_QUARTERS, SESSION_KEEP,
 };
@@ -139,7 +139,7 @@ pub struct Node {
     pub(crate) timers: Timers,
     waiting: HashMap<CallId, Waiting>,
     next_call: u64,
-    pub(crate) changes: MembershipChanges,
+    pub(crate) changes: Changes,
     /// Clients still to be sent away; None while the node takes new ones.
     draining: Option<VecDeque<ConnId>>,
     /// Connections that are bound to a session.
@@ -166,7 +166,7 @@ impl Node {
             timers: Timers::default(),
             waiting: HashMap::new(),
             next_call: 0,
-            changes: MembershipChanges::default(),
+            changes: Changes::default(),
             draining: None,
             live: 0,
             transmits: VecDeque::new(),
@@ -261,7 +261,7 @@ impl Node {
             Event::Dispatch { guild, dispatch } => self.dispatched(guild, dispatch),
             Event::Joined { guild, user } => self.joined(guild, user),
             Event::Left { guild, user } => self.left(guild, user),
-            Event::TokensRevoked { user } => self.tokens_revoked(now, user),
+            Event::TokensRevoked { user, token } => self.tokens_revoked(now, user, token),
         }
     }
 

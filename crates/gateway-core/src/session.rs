@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use client_wire::gateway::VoiceStateUpdate;
-use cluster_wire::guilds::Json;
+use cluster_wire::guilds::{Json, TokenMark};
 use model::{GuildId, PresenceStatus, SessionId, UserId};
 
 use crate::connection::ConnId;
@@ -72,6 +72,8 @@ impl Shard {
 pub struct Session {
     pub id: SessionId,
     pub user: UserId,
+    /// With which it began, or was last resumed.
+    pub token: TokenMark,
     pub intents: u64,
     pub shard: Shard,
     pub phase: Phase,
@@ -86,10 +88,17 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(id: SessionId, user: UserId, intents: u64, shard: Shard, conn: ConnId) -> Self {
+    pub fn new(
+        id: SessionId,
+        (user, token): (UserId, TokenMark),
+        intents: u64,
+        shard: Shard,
+        conn: ConnId,
+    ) -> Self {
         Self {
             id,
             user,
+            token,
             intents,
             shard,
             phase: Phase::Live { conn },

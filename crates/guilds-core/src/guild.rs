@@ -214,6 +214,7 @@ impl GuildCore {
             Op::DeleteInvite(code) => self.delete_invite(turn, who, &code),
             Op::Register(_)
             | Op::Login(_)
+            | Op::Logout(_)
             | Op::GetUser(_)
             | Op::CreateBot(_)
             | Op::ResetToken(_)

@@ -1,11 +1,11 @@
 //! Accounts: registration, signing in, bots, tokens.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client_wire::error::{ApiError, code};
 use client_wire::{object, rest};
-use cluster_wire::guilds::{Account, Call, CallResult, Event, Json, Op, Reply};
+use cluster_wire::guilds::{Account, Call, CallResult, Event, Json, Op, Reply, TokenMark};
 use model::{GuildId, Permissions, User, UserId};
 use store::CreateUserError;
 use tokio::sync::oneshot;
@@ -13,28 +13,56 @@ use tokio::sync::oneshot;
 use crate::actor::{Input, Question};
 use crate::global::{json, ok};
 use crate::limits::{
-    DISPLAY_NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN,
+    DISPLAY_NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, TOKEN_UNUSED_MAX, TOKEN_USE_NOTED_EVERY,
+    TOKENS_PER_USER_MAX, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN,
 };
 use crate::service::Registration;
 use crate::shared::{Shared, lock, now, storage};
-use crate::tokens::{hash, new_token, sha256, strip_prefix};
+use crate::tokens::{hash, mark, new_token, sha256, strip_prefix};
 
 /// Whose token is this?
 pub(crate) async fn authenticate(shared: &Shared, token: &str) -> CallResult {
     let token = strip_prefix(token);
     if is_operator_key(shared, token) {
         let nobody = User { id: UserId(0), name: "operator".to_owned(), display_name: None, bot: false };
-        return Ok(Reply::Account(account(&nobody, true, Vec::new())));
+        return Ok(Reply::Account(account(&nobody, true, TokenMark([0; 8]), Vec::new())));
     }
     let hash = hash(token).ok_or_else(ApiError::unauthorized)?;
-    let user = shared.store.token_user(hash).await.map_err(storage)?.ok_or_else(ApiError::unauthorized)?;
+    let found = shared.store.token(hash).await.map_err(storage)?;
+    let (user, used_at) = found.ok_or_else(ApiError::unauthorized)?;
     let found = shared.store.user(user).await.map_err(storage)?.ok_or_else(ApiError::unauthorized)?;
+    let unused_for = Duration::from_millis(now().0.saturating_sub(used_at.0));
+    if !found.bot && unused_for > TOKEN_UNUSED_MAX {
+        end_token(shared, user, mark(hash)).await?;
+        return Err(ApiError::unauthorized());
+    }
+    if unused_for > TOKEN_USE_NOTED_EVERY {
+        shared.store.use_token(hash, now()).await.map_err(storage)?;
+    }
     let guilds = shared.store.guilds_of(user).await.map_err(storage)?;
-    Ok(Reply::Account(account(&found, false, guilds)))
+    Ok(Reply::Account(account(&found, false, mark(hash), guilds)))
 }
 
-fn account(user: &User, operator: bool, guilds: Vec<GuildId>) -> Account {
-    Account { user: user.id, bot: user.bot, operator, json: json(&object::CurrentUser::from(user)), guilds }
+fn account(user: &User, operator: bool, token: TokenMark, guilds: Vec<GuildId>) -> Account {
+    let json = json(&object::CurrentUser::from(user));
+    Account { user: user.id, bot: user.bot, operator, token, json, guilds }
+}
+
+/// The token first, so that whoever hears of its end finds it gone.
+async fn end_token(shared: &Shared, user: UserId, token: TokenMark) -> Result<(), ApiError> {
+    shared.store.delete_token(user, token.0).await.map_err(storage)?;
+    shared.gateways.tell(Event::TokensRevoked { user, token: Some(token) });
+    Ok(())
+}
+
+/// A person's. A bot has no password to come back with: its owner resets its token.
+pub(crate) async fn logout(shared: &Shared, user: UserId, token: TokenMark) -> CallResult {
+    let found = shared.store.user(user).await.map_err(storage)?.ok_or_else(ApiError::unauthorized)?;
+    if found.bot {
+        return Err(ApiError::new(403, code::UNAUTHORIZED, "Bots do not log out; reset the token instead."));
+    }
+    end_token(shared, user, token).await?;
+    Ok(Reply::Empty)
 }
 
 /// Compares hashes, so that the time taken says nothing about the key.
@@ -159,7 +187,7 @@ pub(crate) async fn reset_token(
         }
     }
     shared.store.delete_tokens(user).await.map_err(storage)?;
-    shared.gateways.tell(Event::TokensRevoked { user });
+    shared.gateways.tell(Event::TokensRevoked { user, token: None });
     Ok(Reply::Json(200, credentials(shared, &found).await?))
 }
 
@@ -193,6 +221,9 @@ async fn credentials(shared: &Shared, user: &User) -> Result<Json, ApiError> {
     let token = new_token(user.id, now());
     let hash = hash(&token).expect("our own tokens are of a token's form");
     shared.store.put_token(hash, user.id, now()).await.map_err(storage)?;
+    for oldest in shared.store.tokens_beyond(user.id, TOKENS_PER_USER_MAX).await.map_err(storage)? {
+        end_token(shared, user.id, TokenMark(oldest)).await?;
+    }
     Ok(json(&object::Credentials::new(user, token)))
 }
 

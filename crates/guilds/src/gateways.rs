@@ -47,7 +47,7 @@ mod tests {
         gateways.add(slow);
         gateways.add(quick);
         for user in 1..=3 {
-            gateways.tell(Event::TokensRevoked { user: UserId(user) });
+            gateways.tell(Event::TokensRevoked { user: UserId(user), token: None });
         }
         assert!(slow_events.try_recv().is_ok());
         assert_eq!(slow_events.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);

@@ -28,6 +28,14 @@ pub const PASSWORD_CHARS_MAX: usize = 256;
 /// No token of ours is longer; anything longer is refused unread.
 pub const TOKEN_CHARS_MAX: usize = 128;
 
+/// A person's token ends when it has not been used for so long. Because: a device that is not switched on for half a year is
+/// lost or sold. A bot's never does: nobody would be there to renew it.
+pub const TOKEN_UNUSED_MAX: Duration = Duration::from_secs(180 * 86_400);
+/// How long a token is used until that is written down again. Because: a write for every request is dear, and days are exact enough.
+pub const TOKEN_USE_NOTED_EVERY: Duration = Duration::from_secs(86_400);
+/// Tokens of one account: devices of one person. Full: the one that was not used for longest ends.
+pub const TOKENS_PER_USER_MAX: u32 = 25;
+
 /// Passwords waiting to be hashed, each about 50 ms of one core: beyond this a login would wait more than ten seconds.
 /// Full: refused with 503.
 pub const PASSWORDS_WAITING_MAX: usize = 256;

@@ -106,6 +106,7 @@ fn op_target(op: &Op) -> Target {
     match op {
         Op::Register(_)
         | Op::Login(_)
+        | Op::Logout(_)
         | Op::GetUser(_)
         | Op::CreateBot(_)
         | Op::ResetToken(_)

@@ -9,14 +9,15 @@ use cluster_wire::link::{EVENTS_MAX, EventReceiver, GuildsLink, ORDERS_MAX, Voic
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Report};
-use model::{ChannelId, GuildId, RegionId, ServerId, SessionId, UserId, VoiceFlags};
+use model::{ChannelId, GuildId, RegionId, ServerId, SessionId, UnixMs, UserId, VoiceFlags};
 use registry::Registry;
 use serde_json::Value;
 use store::Store;
 use tokio::sync::mpsc;
 
-use crate::limits::LOGIN_FAILURES_FREE;
+use crate::limits::{LOGIN_FAILURES_FREE, TOKEN_UNUSED_MAX, TOKENS_PER_USER_MAX};
 use crate::shared::now;
+use crate::tokens::new_token;
 use crate::{Guilds, GuildsConfig, GuildsHandle, PasswordCost, Registration};
 
 const OPERATOR_KEY: &str = "the operator's key";
@@ -378,11 +379,75 @@ async fn bots_have_owners_and_tokens_that_can_be_replaced() {
     assert_eq!(world.account(token).await.unwrap_err().status, 401);
     assert!(world.account(reset["token"].as_str().unwrap()).await.is_ok());
     loop {
-        if let Event::TokensRevoked { user } = world.next_event().await {
+        if let Event::TokensRevoked { user, token: None } = world.next_event().await {
             assert_eq!(user, account.user);
             break;
         }
     }
+    world.handle.shutdown().await;
+}
+
+/// Makes a token as if it had last been used so long ago.
+async fn aged(world: &World, user: UserId, unused_for: Duration) -> String {
+    let token = new_token(user, now());
+    let hash = crate::tokens::hash(&token).unwrap();
+    world.store.put_token(hash, user, UnixMs(now().0 - unused_for.as_millis() as u64)).await.unwrap();
+    token
+}
+
+#[tokio::test]
+async fn logging_out_ends_one_token_and_says_which() {
+    let mut world = World::new().await;
+    let ann = world.register("ann").await;
+    let login = rest::Login { login: "ann".to_owned(), password: form("ann").password };
+    let other = body(world.rest(None, Op::Login(login)).await)["token"].as_str().unwrap().to_owned();
+    let token = world.account(&ann.token).await.unwrap().token;
+    assert!(matches!(world.rest(Some(ann.id), Op::Logout(token)).await, Ok(Reply::Empty)));
+    assert_eq!(world.account(&ann.token).await.unwrap_err().status, 401);
+    assert!(world.account(&other).await.is_ok());
+    let event = world.next_event().await;
+    assert!(
+        matches!(event, Event::TokensRevoked { user, token: Some(ended) } if user == ann.id && ended == token),
+        "{event:?}"
+    );
+    let made = rest::CreateBot { name: "robot".to_owned(), guild_id: None };
+    let made = body(world.rest(Some(ann.id), Op::CreateBot(made)).await);
+    let bot = world.account(made["token"].as_str().unwrap()).await.unwrap();
+    assert_eq!(refused(world.rest(Some(bot.user), Op::Logout(bot.token)).await).0, 403);
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_persons_token_ends_when_it_is_not_used_and_a_bots_does_not() {
+    let world = World::new().await;
+    let ann = world.register("ann").await;
+    let day = Duration::from_secs(86_400);
+    let old = aged(&world, ann.id, TOKEN_UNUSED_MAX + day).await;
+    assert_eq!(world.account(&old).await.unwrap_err().status, 401);
+    let used = aged(&world, ann.id, TOKEN_UNUSED_MAX - day).await;
+    assert!(world.account(&used).await.is_ok());
+    let (_, used_at) = world.store.token(crate::tokens::hash(&used).unwrap()).await.unwrap().unwrap();
+    assert!(now().0 - used_at.0 < 86_400_000, "its use is noted");
+    let made = rest::CreateBot { name: "robot".to_owned(), guild_id: None };
+    let bot: UserId = id(&body(world.rest(Some(ann.id), Op::CreateBot(made)).await)["user_id"]);
+    let old = aged(&world, bot, TOKEN_UNUSED_MAX * 3).await;
+    assert!(world.account(&old).await.is_ok());
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_tokens_and_the_longest_unused_goes() {
+    let world = World::new().await;
+    let ann = world.register("ann").await;
+    let oldest = aged(&world, ann.id, Duration::from_secs(3_600)).await;
+    for n in 2..TOKENS_PER_USER_MAX {
+        aged(&world, ann.id, Duration::from_secs(u64::from(n))).await;
+    }
+    assert!(world.account(&oldest).await.is_ok());
+    let login = rest::Login { login: "ann".to_owned(), password: form("ann").password };
+    let newest = body(world.rest(None, Op::Login(login)).await)["token"].as_str().unwrap().to_owned();
+    assert_eq!(world.account(&oldest).await.unwrap_err().status, 401);
+    assert!(world.account(&newest).await.is_ok() && world.account(&ann.token).await.is_ok());
     world.handle.shutdown().await;
 }
 

@@ -6,6 +6,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cluster_wire::guilds::TokenMark;
 use model::{UnixMs, UserId};
 
 use crate::limits::TOKEN_CHARS_MAX;
@@ -27,6 +28,11 @@ pub(crate) fn strip_prefix(token: &str) -> &str {
 pub(crate) fn hash(token: &str) -> Option<[u8; 32]> {
     let plausible = !token.is_empty() && token.len() <= TOKEN_CHARS_MAX;
     plausible.then(|| sha256(token.as_bytes()))
+}
+
+/// What tells a user's tokens apart.
+pub(crate) fn mark(hash: [u8; 32]) -> TokenMark {
+    TokenMark(*hash.first_chunk().expect("a hash has 32 bytes"))
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -5,7 +5,7 @@ use sqlx::QueryBuilder;
 
 use crate::backend::{execute, on, row, rows};
 use crate::limits::{MAX_BINDS, MAX_PAGE_ROWS};
-use crate::rows::{IdRow, PasswordRow, TextRow, UserRow, bits, clean, name_key};
+use crate::rows::{IdRow, PasswordRow, TextRow, TokenRow, UserRow, bits, clean, name_key};
 use crate::{CreateUserError, Result, Store, StoreError};
 
 impl Store {
@@ -98,14 +98,49 @@ impl Store {
 
     /// `hash` is the SHA-256 of the token; the token itself is never stored. Putting it again changes nothing.
     pub async fn put_token(&self, hash: [u8; 32], user: UserId, created_at: UnixMs) -> Result<()> {
-        const SQL: &str = "INSERT INTO tokens (hash, user_id, created_at) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING";
+        const SQL: &str = "INSERT INTO tokens (hash, user_id, created_at, used_at) VALUES ($1, $2, $3, $3) \
+            ON CONFLICT (hash) DO NOTHING";
         execute!(self.backend.write(), SQL, hex::encode(hash), bits(user.0), bits(created_at.0))?;
         Ok(())
     }
 
-    pub async fn token_user(&self, hash: [u8; 32]) -> Result<Option<UserId>> {
-        const SQL: &str = "SELECT user_id AS id FROM tokens WHERE hash = $1";
-        Ok(row!(self.backend.read(), IdRow, SQL, hex::encode(hash))?.map(IdRow::user))
+    /// Whose token it is, and when it was last said to be in use.
+    pub async fn token(&self, hash: [u8; 32]) -> Result<Option<(UserId, UnixMs)>> {
+        const SQL: &str = "SELECT user_id, used_at FROM tokens WHERE hash = $1";
+        Ok(row!(self.backend.read(), TokenRow, SQL, hex::encode(hash))?.map(TokenRow::token))
+    }
+
+    pub async fn use_token(&self, hash: [u8; 32], now: UnixMs) -> Result<()> {
+        const SQL: &str = "UPDATE tokens SET used_at = $2 WHERE hash = $1";
+        execute!(self.backend.write(), SQL, hex::encode(hash), bits(now.0))?;
+        Ok(())
+    }
+
+    /// Ends the user's tokens whose hash begins like this.
+    pub async fn delete_token(&self, user: UserId, hash_begins: [u8; 8]) -> Result<()> {
+        const SQL: &str = "DELETE FROM tokens WHERE user_id = $1 AND substr(hash, 1, 16) = $2";
+        execute!(self.backend.write(), SQL, bits(user.0), hex::encode(hash_begins))?;
+        Ok(())
+    }
+
+    /// The beginnings of the hashes of all the user's tokens but the `keep` last used.
+    pub async fn tokens_beyond(&self, user: UserId, keep: u32) -> Result<Vec<[u8; 8]>> {
+        const SQL: &str = "SELECT substr(hash, 1, 16) AS value FROM tokens WHERE user_id = $1 \
+            ORDER BY used_at DESC, created_at DESC, hash LIMIT $2 OFFSET $3";
+        let found = rows!(
+            self.backend.read(),
+            TextRow,
+            SQL,
+            bits(user.0),
+            i64::from(MAX_PAGE_ROWS),
+            i64::from(keep)
+        )?;
+        let begins = found.into_iter().map(|row| {
+            let mut begins = [0; 8];
+            hex::decode_to_slice(&row.value, &mut begins).expect("hashes are kept in hexadecimal");
+            begins
+        });
+        Ok(begins.collect())
     }
 
     /// Signs a user out everywhere.

@@ -77,6 +77,18 @@ impl PasswordRow {
 }
 
 #[derive(FromRow)]
+pub struct TokenRow {
+    user_id: i64,
+    used_at: i64,
+}
+
+impl TokenRow {
+    pub fn token(self) -> (UserId, UnixMs) {
+        (UserId(unbits(self.user_id)), UnixMs(unbits(self.used_at)))
+    }
+}
+
+#[derive(FromRow)]
 pub struct TextRow {
     pub value: String,
 }

@@ -176,7 +176,7 @@ fn replaced_tokens_end_every_session_of_the_user() {
     let (two, _) = world.live("alice", 1);
     let (bot, _) = world.live("bot", 1);
     world.disconnect(two, None);
-    world.event(Event::TokensRevoked { user: UserId(1) });
+    world.event(Event::TokensRevoked { user: UserId(1), token: None });
     world.expect(one, &["close 4004"]);
     world.expect(bot, &[]);
     assert_eq!(world.node.sessions(), 1);

@@ -4,7 +4,7 @@ use client_wire::gateway::FrameError;
 use cluster_wire::guilds::{Call, Event};
 use model::{GuildId, PresenceStatus, UserId};
 
-use super::world::{World, identify_frame, voice_update};
+use super::world::{World, identify_frame, mark, voice_update};
 use crate::limits::{
     ATTACH_RETRY, ATTACHES_AT_ONCE_MAX, EARLY_FRAMES_MAX, GUILDS_PER_SESSION_MAX, SESSIONS_PER_USER_MAX,
 };
@@ -202,4 +202,41 @@ fn one_user_has_so_many_sessions_and_a_waiting_one_gives_way() {
     world.disconnect(conns[5], None);
     world.live("alice", 1);
     assert_eq!(world.node.sessions(), SESSIONS_PER_USER_MAX);
+}
+
+#[test]
+fn a_token_that_ends_while_it_is_looked_at_is_looked_at_again() {
+    for token in [None, Some(mark("alice"))] {
+        let mut world = World::new();
+        world.authenticates = false;
+        let conn = world.connect();
+        world.frame(conn, identify_frame("alice", None));
+        world.event(Event::TokensRevoked { user: UserId(1), token });
+        // The answer was on its way when the token ended.
+        world.answer_authentication();
+        assert_eq!(world.node.sessions(), 0);
+        world.accounts.remove("alice");
+        world.answer_authentication();
+        assert_eq!(world.take(conn).last().unwrap(), "close 4004");
+    }
+}
+
+#[test]
+fn a_token_that_began_after_others_ended_is_good() {
+    let mut world = World::new();
+    world.authenticates = false;
+    let conn = world.connect();
+    world.frame(conn, identify_frame("alice", None));
+    // The client already has its new token when the gateway hears that the old ones are no more.
+    world.event(Event::TokensRevoked { user: UserId(1), token: None });
+    world.answer_authentication();
+    world.answer_authentication();
+    assert_eq!(world.node.live(), 1);
+    // Another's end, and another token's, are no reason to ask again.
+    let conn = world.connect();
+    world.frame(conn, identify_frame("bot", None));
+    world.event(Event::TokensRevoked { user: UserId(1), token: None });
+    world.event(Event::TokensRevoked { user: UserId(2), token: Some(mark("else")) });
+    world.answer_authentication();
+    assert_eq!(world.take(conn)[1], "1 READY");
 }

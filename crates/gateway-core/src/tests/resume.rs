@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use client_wire::gateway::FromServer;
-use cluster_wire::guilds::{Audience, Call};
+use cluster_wire::guilds::{Audience, Call, Event};
 use model::UserId;
 use proptest::prelude::*;
 
-use super::world::{World, dispatch, voice_update};
+use super::world::{World, dispatch, mark, voice_update};
 use crate::ConnId;
 use crate::limits::REPLAY_DISPATCHES_MAX;
 
@@ -87,7 +87,9 @@ fn a_session_that_ends_while_its_client_is_authenticated_is_refused() {
     world.disconnect(alice, None);
     world.authenticates = false;
     let conn = world.resume("alice", &session.to_string(), 2);
-    world.event(cluster_wire::guilds::Event::TokensRevoked { user: UserId(1) });
+    world.event(Event::TokensRevoked { user: UserId(1), token: None });
+    // Once for the token that may have ended, and once for the session that has.
+    world.answer_authentication();
     world.answer_authentication();
     world.expect(conn, &["op:9,d:false"]);
 }
@@ -231,4 +233,37 @@ proptest! {
         client.read(&mut world, usize::MAX);
         prop_assert_eq!(client.last_event, Some(events));
     }
+}
+
+#[test]
+fn one_token_ends_the_sessions_that_began_with_it_or_were_resumed_with_it() {
+    let mut world = World::new();
+    world.accounts.insert("phone", (1, false, vec![10]));
+    let (desk, _) = world.live("alice", 1);
+    let (phone, _) = world.live("phone", 1);
+    let (moved, id) = world.live("alice", 1);
+    world.disconnect(moved, None);
+    let moved = world.resume("phone", &id.to_string(), 2);
+    world.take(moved);
+    world.event(Event::TokensRevoked { user: UserId(1), token: Some(mark("phone")) });
+    world.expect(phone, &["close 4004"]);
+    world.expect(moved, &["close 4004"]);
+    world.expect(desk, &[]);
+    assert_eq!(world.node.sessions(), 1);
+}
+
+#[test]
+fn a_token_that_ends_while_it_is_used_to_resume_resumes_nothing() {
+    let mut world = World::new();
+    world.accounts.insert("phone", (1, false, vec![10]));
+    let (conn, id) = world.live("alice", 1);
+    world.disconnect(conn, None);
+    world.authenticates = false;
+    let conn = world.resume("phone", &id.to_string(), 2);
+    world.event(Event::TokensRevoked { user: UserId(1), token: Some(mark("phone")) });
+    world.answer_authentication();
+    world.accounts.remove("phone");
+    world.answer_authentication();
+    world.expect(conn, &["close 4004"]);
+    assert_eq!((world.node.sessions(), world.node.live()), (1, 0));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use client_wire::error::ApiError;
 use client_wire::gateway::{FromClient, Identify, Resume, VoiceStateUpdate};
-use cluster_wire::guilds::{Account, Audience, Call, CallResult, Dispatch, Event, Json, Reply};
+use cluster_wire::guilds::{Account, Audience, Call, CallResult, Dispatch, Event, Json, Reply, TokenMark};
 use model::{ChannelId, GuildId, SessionId, UserId};
 use serde_json::value::RawValue;
 
@@ -36,6 +36,13 @@ pub struct World {
 
 pub fn json(text: &str) -> Json {
     RawValue::from_string(text.to_owned()).unwrap().into()
+}
+
+/// The mark of a token.
+pub fn mark(token: &str) -> TokenMark {
+    let mut mark = [0; 8];
+    mark[..token.len().min(8)].copy_from_slice(&token.as_bytes()[..token.len().min(8)]);
+    TokenMark(mark)
 }
 
 pub fn dispatch(t: &'static str, text: &str, audience: Audience) -> Dispatch {
@@ -220,6 +227,7 @@ impl World {
                     user: UserId(*user),
                     bot: *bot,
                     operator: *user == 0,
+                    token: mark(token),
                     json: json(&format!(r#"{{"id":"{user}"}}"#)),
                     guilds: guilds.iter().copied().map(GuildId).collect(),
                 })),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use client_wire::error::{ApiError, code};
 use client_wire::gateway::{FromServer, Ready};
-use cluster_wire::guilds::{Account, Audience, Call, CallResult, Dispatch, Event, Json, Op, Reply};
+use cluster_wire::guilds::{
+    Account, Audience, Call, CallResult, Dispatch, Event, Json, Op, Reply, TokenMark,
+};
 use cluster_wire::link::{CallEnvelope, EventSender, GuildsLink};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway::{Gateway, GatewayConfig, GatewayHandle};
@@ -125,7 +127,9 @@ fn answer(call: &Call) -> CallResult {
         Call::Authenticate { token } => {
             let account = |user, bot, operator| {
                 let json = json(&format!(r#"{{"id":"{user}","username":"user {user}"}}"#));
-                Ok(Reply::Account(Account { user: UserId(user), bot, operator, json, guilds: vec![GUILD] }))
+                let token = TokenMark([7; 8]);
+                let guilds = vec![GUILD];
+                Ok(Reply::Account(Account { user: UserId(user), bot, operator, token, json, guilds }))
             };
             match token.trim_start_matches("Bot ") {
                 "alice" => account(1, true, false),

@@ -59,6 +59,7 @@ on_every_database! {
     suite::names_are_unique_whatever_their_case,
     suite::pages_of_users,
     suite::tokens,
+    suite::tokens_end_one_by_one_and_the_longest_unused_first,
     suite::the_first_meta_value_wins,
     suite::calls_may_run_at_once,
     property::random_writes_equal_the_reference,

@@ -365,13 +365,35 @@ pub async fn tokens(store: &Store) {
     store.put_token(c, BOB, NOW).await.unwrap();
     store.put_token(c, BOB, NOW).await.unwrap();
     assert_refused(store.put_token([8; 32], UserId(99), NOW).await);
-    assert_eq!(store.token_user(a).await.unwrap(), Some(ANN));
-    assert_eq!(store.token_user(c).await.unwrap(), Some(BOB));
-    assert_eq!(store.token_user([8; 32]).await.unwrap(), None);
+    assert_eq!(store.token(a).await.unwrap(), Some((ANN, NOW)));
+    assert_eq!(store.token(c).await.unwrap(), Some((BOB, NOW)));
+    assert_eq!(store.token([8; 32]).await.unwrap(), None);
     store.delete_tokens(ANN).await.unwrap();
-    assert_eq!(store.token_user(a).await.unwrap(), None);
-    assert_eq!(store.token_user(b).await.unwrap(), None);
-    assert_eq!(store.token_user(c).await.unwrap(), Some(BOB));
+    assert_eq!(store.token(a).await.unwrap(), None);
+    assert_eq!(store.token(b).await.unwrap(), None);
+    assert_eq!(store.token(c).await.unwrap(), Some((BOB, NOW)));
+}
+
+pub async fn tokens_end_one_by_one_and_the_longest_unused_first(store: &Store) {
+    add_ann_and_bob(store).await;
+    let later = |ms: u64| UnixMs(NOW.0 + ms);
+    let token = |n: u8| [n; 32];
+    for n in 1..=4 {
+        store.put_token(token(n), ANN, later(u64::from(n))).await.unwrap();
+    }
+    store.put_token(token(5), BOB, NOW).await.unwrap();
+    store.use_token(token(1), later(9)).await.unwrap();
+    assert_eq!(store.token(token(1)).await.unwrap(), Some((ANN, later(9))));
+    assert_eq!(store.tokens_beyond(ANN, 2).await.unwrap(), [[3; 8], [2; 8]]);
+    assert_eq!(store.tokens_beyond(ANN, 4).await.unwrap(), [[0; 8]; 0]);
+    store.delete_token(BOB, [3; 8]).await.unwrap();
+    assert!(store.token(token(3)).await.unwrap().is_some(), "another's token");
+    store.delete_token(ANN, [3; 8]).await.unwrap();
+    assert_eq!(store.token(token(3)).await.unwrap(), None);
+    assert_eq!(store.tokens_beyond(ANN, 0).await.unwrap(), [[1; 8], [4; 8], [2; 8]]);
+    // What has ended is not revived by somebody who was still using it.
+    store.use_token(token(3), later(10)).await.unwrap();
+    assert_eq!(store.token(token(3)).await.unwrap(), None);
 }
 
 pub async fn the_first_meta_value_wins(store: &Store) {
