@@ -99,8 +99,16 @@ fn a_time_out_ends_the_stay_in_voice() {
         &["GUILD_MEMBER_UPDATE", "STATE 4 in null", "left voice 4", "order a: remove 4/4", "order a: drop"],
     );
     assert_eq!(refusal(&world.join(CARL, LOBBY)), Some("may not connect to this channel"));
-    world.now.0 += 60_001;
-    assert!(matches!(world.join(CARL, LOBBY).reply, Ok(Reply::Done)));
+    let bring = ModifyMember { channel_id: Patch::Set(LOBBY), ..ModifyMember::default() };
+    assert!(world.modify(OWNER, CARL, bring).reply.is_err(), "nobody brings it back in the meantime");
+    world.now.0 += 59_999;
+    assert_eq!(refusal(&world.join(CARL, LOBBY)), Some("may not connect to this channel"));
+    // When it ends nothing happens by itself; whoever comes again may speak again.
+    world.now.0 += 1;
+    let joined = world.join(CARL, LOBBY);
+    assert!(matches!(joined.reply, Ok(Reply::Done)));
+    assert!(world.core.voice[&CARL].rights.speak);
+    world.check_invariants();
 }
 
 #[test]
