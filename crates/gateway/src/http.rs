@@ -1,14 +1,14 @@
 //! Everything that begins with an HTTP request.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Query, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,19 +16,18 @@ use axum::serve::ListenerExt as _;
 use client_wire::error::ApiError;
 use client_wire::gateway::{CloseCode, VERSIONS};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::compress::Compression;
 use crate::limits::{SOCKET_MESSAGE_BYTES_MAX, SOCKET_READ_BYTES, SOCKET_WRITE_BYTES};
+use crate::peer;
+use crate::port::Port;
 use crate::socket::{self, Upgrade};
 use crate::{App, rest, site, voice};
 
-pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken) {
-    // Frames are small and urgent.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
+pub async fn serve(port: Port, app: Arc<App>, stop: CancellationToken) {
+    // A tapped listener, unlike a plain one of ours, tells handlers the peer's address.
+    let listener = port.tap_io(|_| ());
     let router = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
     if let Err(error) = serving.await {
@@ -51,6 +50,7 @@ fn router(app: Arc<App>) -> Router {
 
 async fn upgrade_or_page(
     State(app): State<Arc<App>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -67,7 +67,7 @@ async fn upgrade_or_page(
     let refusal = refusal(&query);
     let terms = Upgrade {
         compression: Compression::from_query(query.get("compress").map(String::as_str)),
-        resume_url: app.gateway_url(&headers),
+        resume_url: app.gateway_url(peer, &headers),
     };
     let upgrade = upgrade
         .read_buffer_size(SOCKET_READ_BYTES)
@@ -101,13 +101,20 @@ fn refusal(query: &HashMap<String, String>) -> Option<CloseCode> {
 impl App {
     /// Where clients find the gateway: scheme, host and port only, since they append their own path and
     /// query.
-    pub fn gateway_url(&self, headers: &HeaderMap) -> String {
+    pub fn gateway_url(&self, peer: SocketAddr, headers: &HeaderMap) -> String {
         if let Some(url) = &self.config.public_url {
             return url.trim_end_matches('/').to_owned();
         }
         let host =
             headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
-        format!("ws://{}", host.unwrap_or("localhost"))
+        let by_tls =
+            self.config.tls.is_some() || peer::came_by_tls(&self.config.trusted_proxies, peer.ip(), headers);
+        format!("{}://{}", if by_tls { "wss" } else { "ws" }, host.unwrap_or("localhost"))
+    }
+
+    /// Whose connection it is.
+    pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        peer::client(&self.config.trusted_proxies, peer.ip(), headers)
     }
 }
 

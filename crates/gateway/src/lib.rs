@@ -11,6 +11,8 @@ mod http;
 mod limits;
 mod node;
 mod observe;
+mod peer;
+mod port;
 mod rest;
 mod site;
 mod socket;
@@ -23,15 +25,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cluster_wire::link::{EventReceiver, GuildsLink};
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use crate::limits::Quota;
-use crate::limits::{INPUTS_MAX, SHUTDOWN_PATIENCE, SOCKETS_MAX};
+use crate::limits::{INPUTS_MAX, SHUTDOWN_PATIENCE, SOCKETS_MAX, SUSPECTS_AT_ONCE};
 use crate::node::Input;
+pub use crate::peer::{Network, NotANetwork};
+use crate::port::Port;
 pub use crate::voice::SameOrigin;
 use crate::voice::VoiceDoor;
 
@@ -42,6 +46,10 @@ pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct GatewayConfig {
     /// Where to listen. Port 0 chooses one.
     pub http: SocketAddr,
+    /// Serve HTTP and WebSockets over TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Peers that are believed when they say for whom they speak (X-Forwarded-For, X-Forwarded-Proto).
+    pub trusted_proxies: Vec<Network>,
     /// What clients are told to connect to: `ws://` or `wss://`, host and port, nothing more. None tells each
     /// client the host that it has itself asked for.
     pub public_url: Option<String>,
@@ -61,6 +69,8 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+            trusted_proxies: Vec::new(),
             public_url: None,
             heartbeat_interval: gateway_core::limits::HEARTBEAT_INTERVAL,
             session_keep: gateway_core::limits::SESSION_KEEP,
@@ -77,6 +87,7 @@ struct App {
     guilds: GuildsLink,
     inputs: mpsc::Sender<Input>,
     quotas: rest::Quotas,
+    suspects: Semaphore,
     voice: Option<Arc<VoiceDoor>>,
     sockets: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -96,13 +107,14 @@ impl Gateway {
         let stop = CancellationToken::new();
         let door = |voice| VoiceDoor::new(voice, stop.clone()).map(Arc::new);
         let voice = config.voice.clone().map(door).transpose()?;
-        let listener = TcpListener::bind(config.http).await?;
-        let local_addr = listener.local_addr()?;
+        let port = Port::bind(config.http, config.tls.clone()).await?;
+        let local_addr = axum::serve::Listener::local_addr(&port)?;
         let (inputs, node_inputs) = mpsc::channel(INPUTS_MAX);
         let app = Arc::new(App {
             guilds: guilds.clone(),
             inputs,
             quotas: rest::Quotas::default(),
+            suspects: Semaphore::new(SUSPECTS_AT_ONCE),
             voice: voice.clone(),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
             tasks: TaskTracker::new(),
@@ -110,7 +122,7 @@ impl Gateway {
             config,
         });
         let node = tokio::spawn(node::run(app.config.clone(), node_inputs, events, guilds, voice));
-        let server = tokio::spawn(http::serve(listener, app.clone(), stop.clone()));
+        let server = tokio::spawn(http::serve(port, app.clone(), stop.clone()));
         tracing::info!(%local_addr, "gateway is listening");
         Ok(GatewayHandle { local_addr, app, node, server, stop })
     }

@@ -78,8 +78,20 @@ pub const ALL_ROUTES: Quota = Quota { requests: 200, window: Duration::from_secs
 /// too.
 pub const SIGN_INS: Quota = Quota { requests: 60, window: Duration::from_secs(60) };
 
-/// Requests with a wrong token from one address. Beyond, they are answered without asking guilds.
+/// Requests with a wrong token from one address. Beyond, they are answered 429, and guilds is asked about the address's
+/// tokens a few at a time only. It is asked nonetheless: many may share the address, and whoever has a valid token shall
+/// not be refused for what others do.
 pub const WRONG_TOKENS: Quota = Quota { requests: 300, window: Duration::from_secs(60) };
+
+/// Tokens from such addresses that guilds is asked about at once. Full: the request waits its turn.
+pub const SUSPECTS_AT_ONCE: usize = 16;
+
+/// TLS handshakes at once: each holds some tens of kilobytes. Full: nobody is accepted until one is done, which
+/// the patience bounds.
+pub const HANDSHAKES_MAX: usize = 4_096;
+
+/// How long a TLS handshake may take. Exceeded: the connection is dropped.
+pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Quotas that are being counted. Full: finished windows go, and if none has finished all are forgotten: a
 /// flood from so many sources is not what this limit can stop, and refusing everybody else would complete it.

@@ -37,7 +37,8 @@ pub fn routes(router: Router<Arc<App>>) -> Router<Arc<App>> {
                             ConnectInfo(peer): ConnectInfo<SocketAddr>,
                             params: RawPathParams,
                             request: axum::extract::Request| async move {
-            let response = Exchange { app: &app, route, peer: peer.ip() }.serve(&params, request).await;
+            let client = app.client(peer, request.headers());
+            let response = Exchange { app: &app, route, peer, client }.serve(&params, request).await;
             observe::rest(route.method_name(), route.path, response.status().as_u16());
             response
         };
@@ -51,7 +52,9 @@ pub fn routes(router: Router<Arc<App>>) -> Router<Arc<App>> {
 struct Exchange<'a> {
     app: &'a App,
     route: &'static Route,
-    peer: IpAddr,
+    peer: SocketAddr,
+    /// Whom the peer speaks for.
+    client: IpAddr,
 }
 
 impl Exchange<'_> {
@@ -72,7 +75,7 @@ impl Exchange<'_> {
                     query: head.uri.query().unwrap_or_default(),
                     body: &body,
                     account: account.as_ref(),
-                    gateway_url: self.app.gateway_url(&head.headers),
+                    gateway_url: self.app.gateway_url(self.peer, &head.headers),
                 };
                 self.answer(&request, &head.headers).await
             }
@@ -90,9 +93,12 @@ impl Exchange<'_> {
         if self.route.auth != Auth::Token {
             return Ok(None);
         }
-        let wrong = Subject::Address(self.peer);
-        let limit = |count: Count| too_many(&count, "user", false);
-        self.app.quotas.look(Instant::now(), (wrong, "wrong token", 0), WRONG_TOKENS).map_err(limit)?;
+        let wrong = (Subject::Address(self.client), "wrong token", 0);
+        let is_suspect = self.app.quotas.look(Instant::now(), wrong, WRONG_TOKENS).is_err();
+        let _turn = match is_suspect {
+            true => self.app.suspects.acquire().await.ok(),
+            false => None,
+        };
         let token = headers.get(header::AUTHORIZATION).and_then(|token| token.to_str().ok()).map(str::trim);
         let reply = match token {
             Some(token) if token.len() <= gateway_core::limits::TOKEN_CHARS_MAX => {
@@ -104,10 +110,11 @@ impl Exchange<'_> {
             Ok(Reply::Account(account)) => Ok(Some(account)),
             Ok(_) => Err(error(ApiError::internal())),
             Err(refusal) => {
-                if refusal.status == 401 {
-                    let _ = self.app.quotas.take(Instant::now(), (wrong, "wrong token", 0), WRONG_TOKENS);
-                }
-                Err(error(refusal))
+                let counted = match refusal.status {
+                    401 => self.app.quotas.take(Instant::now(), wrong, WRONG_TOKENS).map(drop),
+                    _ => Ok(()),
+                };
+                Err(counted.map_or_else(|count| too_many(&count, "user", false), |()| error(refusal)))
             }
         }
     }
@@ -122,7 +129,7 @@ impl Exchange<'_> {
         let subject = match account {
             Some(account) if account.operator => return Ok(None),
             Some(account) => Subject::User(account.user),
-            None => Subject::Address(self.peer),
+            None => Subject::Address(self.client),
         };
         let everything = (subject, "all routes", 0);
         self.app

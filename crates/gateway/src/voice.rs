@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{self, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, Query, State};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use client_wire::error::ApiError;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
@@ -198,6 +199,7 @@ pub struct Wanted {
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -208,7 +210,7 @@ pub async fn upgrade(
     if !door.knows(&endpoint) {
         return refuse(403, "no session here was told of that voice server");
     }
-    let Some(pass) = door.ways.enter(peer.ip()) else {
+    let Some(pass) = door.ways.enter(app.client(peer, &headers)) else {
         return refuse(503, "too many voice connections");
     };
     let upstream = match door.connect(&endpoint, v).await {

@@ -5,4 +5,5 @@ mod http;
 mod rest;
 mod server;
 mod sockets;
+mod tls;
 mod voice;

@@ -256,7 +256,35 @@ async fn guessing_tokens_ends_in_a_limit() {
         last = get(server.addr, "/api/v10/users/@me", "wrong").await.status;
     }
     assert_eq!(last, 429);
+    // Others behind the same address have done nothing.
+    assert_eq!(get(server.addr, "/api/v10/users/@me", "Bot alice").await.status, 200);
+    assert_eq!(get(server.addr, "/api/v10/users/@me", "wrong").await.status, 429);
     server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn clients_of_a_trusted_proxy_are_counted_apart() {
+    let sign_ins = Quota { requests: 2, window: Duration::from_secs(60) };
+    let behind = async |proxies: &[&str]| {
+        let trusted_proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let config = GatewayConfig { sign_ins, trusted_proxies, ..GatewayConfig::default() };
+        let server = Server::with(config).await;
+        let login = async |client: &str| {
+            let headers = [("X-Forwarded-For", client), ("X-Forwarded-Proto", "https")];
+            let body = r#"{"login":"a","password":"b"}"#;
+            request(server.addr, "POST", "/api/v10/auth/login", &headers, body).await.status
+        };
+        let one =
+            [login("198.51.100.1").await, login("7.7.7.7, 198.51.100.1").await, login("198.51.100.1").await];
+        let other = login("198.51.100.2").await;
+        let headers = [("X-Forwarded-Proto", "https"), ("Host", "voice.test")];
+        let url = request(server.addr, "GET", "/api/v10/gateway", &headers, "").await.json()["url"].clone();
+        server.handle.shutdown().await;
+        (one, other, url)
+    };
+    assert_eq!(behind(&["127.0.0.0/8"]).await, ([200, 200, 429], 200, "wss://voice.test".into()));
+    assert_eq!(behind(&[]).await, ([200, 200, 429], 429, "ws://voice.test".into()));
+    assert_eq!(behind(&["10.0.0.1"]).await, ([200, 200, 429], 429, "ws://voice.test".into()));
 }
 
 #[tokio::test]

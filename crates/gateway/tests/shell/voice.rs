@@ -2,13 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway::{GatewayConfig, SameOrigin};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -20,6 +16,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async, connect_async};
 
 use super::http;
 use super::server::{Client, PATIENCE, Server};
+use super::tls::Certified;
 
 /// The name in the certificate; it is looked up nowhere.
 const HOST: &str = "voice.test";
@@ -33,27 +30,9 @@ struct VoiceServer {
 
 impl VoiceServer {
     async fn start() -> Self {
-        let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), authority.self_signed(&authority_key).unwrap().pem())
-            .unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
-        let leaf = leaf.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )
-            .unwrap();
+        let Certified { folder, config, .. } = Certified::new(HOST);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { listener, tls: TlsAcceptor::from(Arc::new(config)), folder }
+        Self { listener, tls: TlsAcceptor::from(config), folder }
     }
 
     fn endpoint(&self) -> String {
