@@ -25,6 +25,22 @@ pub struct Options {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<SocketAddr>,
+    /// `self`: gateway, REST and web client over TLS, with a certificate of the server's own authority.
+    #[arg(long, value_enum, value_name = "self", conflicts_with = "http_tls_cert")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_tls: Option<HttpTls>,
+    /// The PEM file of a certificate chain for gateway, REST and web client, with its key in `http_tls_key`.
+    #[arg(long, value_name = "FILE", requires = "http_tls_key")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_tls_cert: Option<PathBuf>,
+    /// The PEM file of that certificate's key.
+    #[arg(long, value_name = "FILE", requires = "http_tls_cert")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_tls_key: Option<PathBuf>,
+    /// Addresses and networks of proxies before this server that are believed when they say for whom they speak.
+    #[arg(long, value_name = "IP[/N]", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_proxies: Option<Vec<String>>,
     /// Address of the first voice server's WebSocket, TLS (default 127.0.0.1:8443); further ones take the ports after it.
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +93,23 @@ pub struct Options {
     pub demo: Option<u16>,
 }
 
+/// A certificate that needs no files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum HttpTls {
+    #[serde(rename = "self")]
+    #[value(name = "self")]
+    Own,
+}
+
+/// With which certificate the gateway's port speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpCertificate {
+    /// Of our own authority.
+    Own,
+    /// Chain and key.
+    Files((PathBuf, PathBuf)),
+}
+
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +135,9 @@ impl From<Registration> for guilds::Registration {
 pub struct Config {
     pub data: PathBuf,
     pub http: SocketAddr,
+    /// None: no TLS.
+    pub http_tls: Option<HttpCertificate>,
+    pub trusted_proxies: Vec<gateway::Network>,
     pub voice: SocketAddr,
     /// Chain and key.
     pub voice_tls: Option<(PathBuf, PathBuf)>,
@@ -168,6 +204,11 @@ impl Options {
             demo: self.demo.unwrap_or(0),
             data,
             http,
+            http_tls: http_certificate(
+                self.http_tls,
+                both("http_tls_cert", self.http_tls_cert, "http_tls_key", self.http_tls_key)?,
+            )?,
+            trusted_proxies: networks(self.trusted_proxies.as_deref().unwrap_or_default())?,
             voice,
             voice_tls: both("voice_tls_cert", self.voice_tls_cert, "voice_tls_key", self.voice_tls_key)?,
             media,
@@ -177,6 +218,24 @@ impl Options {
             shards,
         })
     }
+}
+
+fn http_certificate(
+    own: Option<HttpTls>,
+    files: Option<(PathBuf, PathBuf)>,
+) -> anyhow::Result<Option<HttpCertificate>> {
+    match (own, files) {
+        (Some(_), Some(_)) => bail!("configuration: http_tls and http_tls_cert exclude each other"),
+        (Some(HttpTls::Own), None) => Ok(Some(HttpCertificate::Own)),
+        (None, files) => Ok(files.map(HttpCertificate::Files)),
+    }
+}
+
+fn networks(texts: &[String]) -> anyhow::Result<Vec<gateway::Network>> {
+    let parsed = texts.iter().map(|text| text.trim().parse());
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|error| anyhow::anyhow!("configuration: trusted_proxies: {error}"))
 }
 
 /// Two files that are of use only together.
@@ -268,6 +327,11 @@ mod tests {
         check("media = \"[::1]:5000\"", "IPv6");
         check("voice = \"0.0.0.0:8443\"", "announce");
         check("voice_tls_cert = \"a.pem\"", "voice_tls_cert needs voice_tls_key");
+        check("http_tls = \"yes\"", "http_tls");
+        check("http_tls = \"self\"\nhttp_tls_cert = \"a\"\nhttp_tls_key = \"b\"", "exclude each other");
+        check("http_tls_cert = \"a.pem\"", "http_tls_cert needs http_tls_key");
+        check("trusted_proxies = [\"10.0.0.0/40\"]", "trusted_proxies: \"10.0.0.0/40\"");
+        check("trusted_proxies = [\"proxy\"]", "trusted_proxies");
         check("voice_tls_key = \"a.pem\"", "voice_tls_key needs voice_tls_cert");
         let missing = Config::read(Some("/nonexistent/guildhall.toml".into()), Options::default());
         assert!(missing.unwrap_err().to_string().contains("does not exist"));

@@ -19,7 +19,7 @@ pub struct Server {
 
 impl Server {
     pub fn api(&self) -> anyhow::Result<Api> {
-        Ok(Api::new(&self.url()?, &self.token()?))
+        Api::new(&self.url()?, &self.token()?).trusting(&self.data.join("ca.pem"))
     }
 
     pub fn url(&self) -> anyhow::Result<String> {

@@ -1,7 +1,7 @@
 //! `guildhall up`: every role on one machine, wired through the same interfaces as a cluster's.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use voice::{Voice, VoiceConfig, VoiceHandle};
 
-use crate::config::Config;
+use crate::config::{Config, HttpCertificate};
 use crate::{demo, files};
 
 /// Everything that runs, in the order in which it is stopped.
@@ -40,15 +40,15 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
 
     let operator_key = operator_key(&config.data)?;
     let running = start(&config, &operator_key, metrics).await?;
-    let http = reachable(running.gateway.local_addr());
-    let api = Api::new(&format!("http://{http}"), &operator_key);
-    let ready = ready_line(&config, http);
+    let http = web_url(&config, running.gateway.local_addr());
+    let api = Api::new(&http, &operator_key).trusting(&ca_file(&config))?;
+    let ready = ready_line(&config, &http);
     files::write_private(&config.data.join(ADDRESS_FILE), &format!("{ready}\n"))?;
     if config.demo > 0 {
         demo::make(&api, &config.data, config.demo).await.context("demonstration")?;
     }
     println!("{ready}");
-    eprint!("{}", crate::welcome::text(&config, http));
+    eprint!("{}", crate::welcome::text(&config, &http));
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -84,6 +84,8 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
     guilds.add_gateway(events);
     let gateway_config = GatewayConfig {
         http: config.http,
+        tls: http_tls(config)?,
+        trusted_proxies: config.trusted_proxies.clone(),
         metrics: Some(Arc::new(move || metrics.render())),
         voice: same_origin(config, &voices),
         ..GatewayConfig::default()
@@ -142,16 +144,41 @@ fn same_origin(config: &Config, voices: &[VoiceHandle]) -> Option<SameOrigin> {
         let port = voice.endpoint().rsplit_once(':')?.1.parse().ok()?;
         Some((voice.endpoint().to_owned(), reachable(SocketAddr::new(config.voice.ip(), port))))
     });
-    Some(SameOrigin { ca: config.data.join("ca.pem"), at: at.collect() })
+    Some(SameOrigin { ca: ca_file(config), at: at.collect() })
 }
 
-fn ready_line(config: &Config, http: SocketAddr) -> serde_json::Value {
+fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    let files = match &config.http_tls {
+        None => return Ok(None),
+        Some(HttpCertificate::Own) => None,
+        Some(HttpCertificate::Files(files)) => Some(files),
+    };
+    voice::tls_config(files, &config.data, "http", &config.host).map(Some).context("TLS of the gateway")
+}
+
+fn ca_file(config: &Config) -> PathBuf {
+    config.data.join("ca.pem")
+}
+
+/// Where the gateway is found from this machine. A certificate of the operator's is for the name that clients use; our own is
+/// also for this machine's address on itself.
+fn web_url(config: &Config, bound: SocketAddr) -> String {
+    let here = reachable(bound);
+    match &config.http_tls {
+        None => format!("http://{here}"),
+        Some(HttpCertificate::Own) if here.ip() == Ipv4Addr::LOCALHOST => format!("https://{here}"),
+        Some(_) => format!("https://{}:{}", config.host, bound.port()),
+    }
+}
+
+fn ready_line(config: &Config, http: &str) -> serde_json::Value {
     json!({
         "ready": true,
-        "http": format!("http://{http}"),
-        "gateway": format!("ws://{http}"),
-        "web": format!("http://{http}/"),
-        "ca": config.data.join("ca.pem"),
+        "http": http,
+        // http becomes ws, and https wss.
+        "gateway": http.replacen("http", "ws", 1),
+        "web": format!("{http}/"),
+        "ca": ca_file(config),
         "pid": std::process::id(),
     })
 }

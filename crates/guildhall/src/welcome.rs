@@ -1,14 +1,12 @@
 //! What a person at a terminal reads once the server runs.
 
-use std::net::SocketAddr;
-
 use crate::config::Config;
 
-pub fn text(config: &Config, http: SocketAddr) -> String {
+pub fn text(config: &Config, http: &str) -> String {
     let data = config.data.display();
     let mut text = format!(
         "\nGuildhall is running.\n\n  \
-         gateway and REST   http://{http}/\n  \
+         gateway and REST   {http}/\n  \
          voice              {host}, media over UDP at {media}\n  \
          data               {data}\n\n",
         host = config.host,

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use reqwest::Method;
+use reqwest::{Certificate, Method};
 use serde_json::{Value, json};
 
 /// The operator's key, in the data folder; whoever can read it may do everything.
@@ -48,6 +48,17 @@ impl Api {
     pub fn new(server: &str, token: &str) -> Self {
         let base = format!("{}/api/v10", server.trim_end_matches('/'));
         Self { client: reqwest::Client::new(), base, token: token.to_owned(), act_as: None }
+    }
+
+    /// The same, where the server shows a certificate of its own authority: a PEM file, of which there may be none.
+    pub fn trusting(self, ca: &Path) -> anyhow::Result<Self> {
+        if !self.base.starts_with("https:") || !ca.exists() {
+            return Ok(self);
+        }
+        let pem = std::fs::read(ca).with_context(|| format!("{}", ca.display()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).with_context(|| format!("{}", ca.display()))?;
+        let client = reqwest::Client::builder().tls_certs_merge(certificates).build();
+        Ok(Self { client: client.context("TLS")?, ..self })
     }
 
     /// The same operator, in the name of an account.

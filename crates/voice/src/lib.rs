@@ -16,7 +16,7 @@ mod relay;
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +27,7 @@ use cluster_wire::token::TokenKey;
 use cluster_wire::voice::Order;
 use model::{RegionId, ServerId};
 use registry::{Registration, Registry, RegistryError};
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -137,11 +138,8 @@ impl Voice {
         if config.shards == 0 {
             return Err(VoiceError::NoShards);
         }
-        let files = match &config.certificate {
-            Some((chain, key)) => certificates::Files { chain: chain.clone(), key: key.clone() },
-            None => certificates::ensure(&config.data, &config.id.0, &config.host, SystemTime::now())?,
-        };
-        let tls = TlsAcceptor::from(certificates::server_config(&files)?);
+        let tls = tls_config(config.certificate.as_ref(), &config.data, &config.id.0, &config.host)?;
+        let tls = TlsAcceptor::from(tls);
         let bind = |error| VoiceError::Bind { what: "the voice WebSocket", address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
         let port = listener.local_addr().map_err(bind)?.port();
@@ -202,6 +200,21 @@ impl Voice {
             stop_relay,
         })
     }
+}
+
+/// TLS with the given PEM files of a chain and its key, or with a certificate of the authority in `data`: for this voice server
+/// and for whatever else on this machine is reached by `host`.
+pub fn tls_config(
+    certificate: Option<&(PathBuf, PathBuf)>,
+    data: &Path,
+    name: &str,
+    host: &str,
+) -> Result<Arc<ServerConfig>, VoiceError> {
+    let files = match certificate {
+        Some((chain, key)) => certificates::Files { chain: chain.clone(), key: key.clone() },
+        None => certificates::ensure(data, name, host, SystemTime::now())?,
+    };
+    certificates::server_config(&files)
 }
 
 impl VoiceHandle {
