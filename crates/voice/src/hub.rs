@@ -17,6 +17,7 @@ use voice_core::{ConnId, Event, Now, Output, VoiceCore};
 use crate::connection::Outgoing;
 use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::measure::Meter;
+use crate::reports::Reports;
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ pub struct Hub {
     orders: mpsc::Receiver<Order>,
     has_orders: bool,
     ways: Ways,
+    reports: Reports,
     meters: Vec<Meter>,
     relay: Option<RelayLink>,
     conns: HashMap<ConnId, mpsc::Sender<Outgoing>>,
@@ -94,7 +96,17 @@ impl Hub {
         ways: Ways,
     ) -> Self {
         let meters = (0..shards).map(|_| Meter::default()).collect();
-        Self { core, inputs, orders, has_orders: true, ways, meters, relay: None, conns: HashMap::new() }
+        Self {
+            core,
+            inputs,
+            orders,
+            has_orders: true,
+            ways,
+            reports: Reports::default(),
+            meters,
+            relay: None,
+            conns: HashMap::new(),
+        }
     }
 
     pub async fn run(mut self) {
@@ -115,6 +127,14 @@ impl Hub {
                         self.has_orders = false;
                         tracing::warn!("guilds is gone; calls go on without it");
                     }
+                },
+                permit = self.ways.reports.reserve(), if !self.reports.is_empty() => match permit {
+                    Ok(permit) => {
+                        self.reports.next().into_iter().for_each(|report| permit.send(report));
+                        continue;
+                    }
+                    // Nobody is left who would want to know.
+                    Err(_) => self.reports = Reports::default(),
                 },
                 () = sleep_until(wake) => self.core.handle_timeout(now()),
                 _ = second.tick() => {
@@ -236,11 +256,7 @@ impl Hub {
                     self.conns.remove(&conn);
                 }
                 Output::ToSfu { shard, message } => self.tell_relay(shard, message),
-                Output::Report(report) => {
-                    if self.ways.reports.try_send(report).is_err() {
-                        tracing::warn!("guilds does not take reports: one is lost");
-                    }
-                }
+                Output::Report(report) => self.reports.put(report),
                 Output::Event(event) => count(event),
             }
         }
