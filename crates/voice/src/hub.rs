@@ -325,6 +325,7 @@ fn count(event: Event) {
         Event::Resumed => metrics::counter!("guildhall_voice_resumes_total").increment(1),
         Event::ResumeRefused => metrics::counter!("guildhall_voice_resumes_refused_total").increment(1),
         Event::StaleOrder => metrics::counter!("guildhall_voice_stale_orders_total").increment(1),
+        Event::KeySpent => metrics::counter!("guildhall_voice_keys_spent_total").increment(1),
         Event::Unconfirmed => metrics::counter!("guildhall_voice_unconfirmed_total").increment(1),
     }
 }
