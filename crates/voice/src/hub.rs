@@ -110,6 +110,7 @@ impl Hub {
     }
 
     pub async fn run(mut self) {
+        let guilds = self.ways.reports.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -128,14 +129,14 @@ impl Hub {
                         tracing::warn!("guilds is gone; calls go on without it");
                     }
                 },
-                permit = self.ways.reports.reserve(), if !self.reports.is_empty() => match permit {
-                    Ok(permit) => {
-                        self.reports.next().into_iter().for_each(|report| permit.send(report));
-                        continue;
+                permit = guilds.reserve(), if !self.reports.is_empty() => {
+                    match (permit, self.reports.next()) {
+                        (Ok(permit), Some(report)) => permit.send(report),
+                        // Nobody is left who would want to know.
+                        _ => self.reports = Reports::default(),
                     }
-                    // Nobody is left who would want to know.
-                    Err(_) => self.reports = Reports::default(),
-                },
+                    continue;
+                }
                 () = sleep_until(wake) => self.core.handle_timeout(now()),
                 _ = second.tick() => {
                     self.measure();
