@@ -12,6 +12,8 @@ use client_wire::rest;
 use model::{ChannelId, GuildId, MessageId, PresenceStatus, RoleId, SessionId, UserId, VoiceFlags};
 use serde_json::value::RawValue;
 
+use crate::link::EventSender;
+
 /// A JSON text, encoded once and shared by everyone who sends it.
 pub type Json = Arc<RawValue>;
 
@@ -36,6 +38,8 @@ pub struct Account {
 /// A call from a gateway. Those that name a guild go to its owner.
 #[derive(Debug, Clone)]
 pub enum Call {
+    /// A gateway whose stream of events was cut off is to be told every event from now on. Answers [`Reply::Done`].
+    Listen { events: EventSender },
     /// Whose token is this? Answers [`Reply::Account`], or 401.
     Authenticate { token: String },
     /// A session of this gateway's begins to follow a guild it is a member of. Answers [`Reply::Done`]; the GUILD_CREATE comes

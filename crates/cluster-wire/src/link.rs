@@ -2,6 +2,7 @@
 //!
 //! The roles see only [`GuildsLink`] and [`VoiceLink`]; what carries them is decided where the roles are wired together.
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use client_wire::error::ApiError;
@@ -11,9 +12,12 @@ use crate::voice::{Order, Report};
 
 /// Calls waiting for guilds. Full: the caller waits, which slows its own client only.
 pub const CALLS_MAX: usize = 4_096;
-/// Events waiting for one gateway. A gateway that falls this far behind is cut off, and its clients resume elsewhere.
+/// Events waiting for one gateway. A gateway that falls this far behind is cut off at the first event it would miss; it ends its
+/// sessions, asks for a new stream, and its clients identify anew, by which they are told everything again.
 pub const EVENTS_MAX: usize = 65_536;
-/// Orders waiting for one voice server, and reports waiting for guilds.
+/// Orders waiting for one voice server. Full: the server's calls go on as they are, orders are left out until it has taken all that
+/// waits, and then each guild concerned says the whole truth. Reports waiting for guilds. Full: a voice server keeps the newest of
+/// each session until there is room.
 pub const ORDERS_MAX: usize = 65_536;
 
 pub type CallEnvelope = (Call, oneshot::Sender<CallResult>);
@@ -36,6 +40,12 @@ impl GuildsLink {
         }
         answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
     }
+
+    /// A new stream of events, for a gateway whose own was cut off. `None` when guilds is gone.
+    pub async fn listen(self) -> Option<EventReceiver> {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        self.call(Call::Listen { events }).await.ok().map(|_| receiver)
+    }
 }
 
 /// What a gateway node hands to guilds to be told events.
@@ -53,10 +63,26 @@ impl VoiceLink {
         Self { orders }
     }
 
-    /// False when the voice server is gone or hopelessly behind; the caller treats both as its death.
-    pub fn send(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
+    pub fn send(&self, order: Order) -> Result<(), Undelivered> {
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => Undelivered::Behind,
+            TrySendError::Closed(_) => Undelivered::Gone,
+        })
     }
+
+    /// Waits until the voice server has taken every order that waits. False when it is gone.
+    pub async fn caught_up(&self) -> bool {
+        self.orders.reserve_many(self.orders.max_capacity()).await.is_ok()
+    }
+}
+
+/// Why an order did not reach its voice server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// Too many wait already. It may catch up.
+    Behind,
+    /// It will never take another.
+    Gone,
 }
 
 pub type ReportSender = mpsc::Sender<Report>;

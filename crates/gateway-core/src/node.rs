@@ -292,6 +292,11 @@ impl Node {
     /// Ends everything: sessions first, so that guilds hears of it.
     pub fn handle_shutdown(&mut self, now: Instant) {
         self.draining.get_or_insert_default();
+        self.handle_cut_off(now);
+    }
+
+    /// Events were missed, so no session is what its client was promised: all end, and clients that come back begin anew.
+    pub fn handle_cut_off(&mut self, now: Instant) {
         let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
         all.sort_unstable();
         for id in all {

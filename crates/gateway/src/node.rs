@@ -75,7 +75,7 @@ struct Shell {
 pub async fn run(
     config: GatewayConfig,
     mut inputs: mpsc::Receiver<Input>,
-    mut events: EventReceiver,
+    events: EventReceiver,
     guilds: GuildsLink,
     voice: Option<Arc<VoiceDoor>>,
 ) {
@@ -90,18 +90,20 @@ pub async fn run(
         is_over: false,
     };
     let (mut some_inputs, mut some_events) = (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
-    let mut has_events = true;
+    let mut feed = Feed::Open(events);
     while !shell.is_over {
         let due = shell.node.poll_timeout().map(|(at, _)| at);
         tokio::select! {
-            n = events.recv_many(&mut some_events, BATCH_MAX), if has_events => {
-                has_events = n > 0;
-                if !has_events {
-                    shell.lose_guilds();
-                }
-                some_events.drain(..).for_each(|event| shell.event(event));
-            }
-            n = inputs.recv_many(&mut some_inputs, BATCH_MAX), if shell.answers.len() < CALLS_IN_FLIGHT_MAX => {
+            news = feed.next(&mut some_events) => match news {
+                News::Events => some_events.drain(..).for_each(|event| shell.event(event)),
+                News::CutOff => feed = shell.listen_again(),
+                News::Again => tracing::info!("events come again"),
+                News::Over => shell.lose_guilds(),
+            },
+            // Whoever came in without events would wait for its guilds in vain.
+            n = inputs.recv_many(&mut some_inputs, BATCH_MAX),
+                if shell.answers.len() < CALLS_IN_FLIGHT_MAX && !feed.is_asked_for() =>
+            {
                 shell.is_over |= n == 0;
                 some_inputs.drain(..).for_each(|input| shell.input(input));
             }
@@ -116,6 +118,49 @@ pub async fn run(
     let rest = async { while shell.answers.next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_PATIENCE, rest).await.is_err() {
         tracing::warn!("guilds did not answer while the gateway shut down");
+    }
+}
+
+/// Where events come from.
+enum Feed {
+    Open(EventReceiver),
+    /// The last one was cut off, and guilds was asked for another.
+    AskedFor(Pin<Box<dyn Future<Output = Option<EventReceiver>> + Send>>),
+    /// Guilds is gone.
+    Over,
+}
+
+enum News {
+    Events,
+    CutOff,
+    Again,
+    Over,
+}
+
+impl Feed {
+    /// Loses nothing when it is dropped before it is done.
+    async fn next(&mut self, events: &mut Vec<Event>) -> News {
+        match self {
+            Self::Open(receiver) => match receiver.recv_many(events, BATCH_MAX).await {
+                0 => News::CutOff,
+                _ => News::Events,
+            },
+            Self::AskedFor(answer) => match answer.await {
+                Some(receiver) => {
+                    *self = Self::Open(receiver);
+                    News::Again
+                }
+                None => {
+                    *self = Self::Over;
+                    News::Over
+                }
+            },
+            Self::Over => std::future::pending().await,
+        }
+    }
+
+    fn is_asked_for(&self) -> bool {
+        matches!(self, Self::AskedFor(_))
     }
 }
 
@@ -157,9 +202,16 @@ impl Shell {
         self.node.handle_event(Instant::now(), event);
     }
 
-    /// Without events no session is worth anything: all end, and their clients look for another node.
-    fn lose_guilds(&mut self) {
+    /// Events were missed. The sessions end, and who comes back is told everything by the stream that is asked for here.
+    fn listen_again(&mut self) -> Feed {
         tracing::warn!("guilds has ended the stream of events");
+        self.node.handle_cut_off(Instant::now());
+        Feed::AskedFor(Box::pin(self.guilds.clone().listen()))
+    }
+
+    /// Without guilds no session is worth anything: all end, and their clients look for another node.
+    fn lose_guilds(&mut self) {
+        tracing::warn!("guilds is gone");
         self.node.handle_shutdown(Instant::now());
     }
 

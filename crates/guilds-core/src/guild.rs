@@ -15,7 +15,7 @@ use model::{
 };
 
 use crate::access::Who;
-use crate::limits::{GUILD_NAME_CHARS_MIN, MEMBERS_MAX, NAME_CHARS_MAX, VIDEO_USERS_MAX};
+use crate::limits::{ABSENCE_MS, GUILD_NAME_CHARS_MIN, MEMBERS_MAX, NAME_CHARS_MAX, VIDEO_USERS_MAX};
 use crate::placement::Placement;
 use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
@@ -27,6 +27,13 @@ use crate::{Facts, forms};
 pub(crate) struct Session {
     pub user: UserId,
     pub intents: Intents,
+}
+
+/// Why `handle_timeout` wants to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A participant may have been away from its voice server for too long.
+    Absence,
 }
 
 pub struct GuildCore {
@@ -45,6 +52,10 @@ pub struct GuildCore {
     pub(crate) presences: BTreeMap<UserId, PresenceStatus>,
     pub(crate) voice: BTreeMap<UserId, VoiceEntry>,
     pub(crate) placement: Placement,
+    /// How long a client may be away from its voice server before it has left.
+    pub(crate) absence_ms: u64,
+    /// No participant has been away for too long before this; somebody may have been then.
+    pub(crate) absence_due: Option<UnixMs>,
     /// For each channel that was asked about, the attached users who cannot see it.
     pub(crate) hidden: BTreeMap<ChannelId, Arc<HashSet<UserId>>>,
 }
@@ -65,8 +76,17 @@ impl GuildCore {
             presences: BTreeMap::new(),
             voice: BTreeMap::new(),
             placement: Placement::Idle,
+            absence_ms: ABSENCE_MS,
+            absence_due: None,
             hidden: BTreeMap::new(),
         }
+    }
+
+    /// With another patience than [`ABSENCE_MS`] for clients that are away from their voice server.
+    #[must_use]
+    pub fn with_absence_ms(mut self, absence_ms: u64) -> Self {
+        self.absence_ms = absence_ms;
+        self
     }
 
     pub fn id(&self) -> GuildId {
@@ -104,14 +124,32 @@ impl GuildCore {
         turn.finish(reply)
     }
 
-    pub fn handle_report(&mut self, report: &Report) {
-        self.note_report(report);
+    pub fn handle_report(&mut self, now: UnixMs, report: &Report) {
+        self.note_report(now, report);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<(UnixMs, Reason)> {
+        self.absence_due.map(|at| (at, Reason::Absence))
+    }
+
+    pub fn handle_timeout(&mut self, moment: Moment<'_>) -> Outcome {
+        let mut turn = Turn::new(moment, Facts::default());
+        self.end_absences(&mut turn);
+        turn.finish(Ok(Reply::Done))
     }
 
     /// The fleet changed. `lost` names a server whose participants are gone even if it is there (again).
     pub fn handle_servers(&mut self, moment: Moment<'_>, lost: Option<&ServerId>) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         self.review_placement(&mut turn, lost);
+        turn.finish(Ok(Reply::Done))
+    }
+
+    /// Orders to this server were left out while it was behind, and it takes orders again: it is told the whole truth.
+    pub fn handle_missed_orders(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
+        let mut turn = Turn::new(moment, Facts::default());
+        self.repeat_orders(&mut turn, server);
         turn.finish(Ok(Reply::Done))
     }
 
@@ -167,7 +205,7 @@ impl GuildCore {
             Call::Rest { actor, operator, reason, op } => {
                 self.rest(turn, Who { user: actor, operator }, reason, op)
             }
-            Call::Authenticate { .. } => Err(not_here()),
+            Call::Authenticate { .. } | Call::Listen { .. } => Err(not_here()),
         }
     }
 

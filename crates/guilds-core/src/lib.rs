@@ -6,7 +6,8 @@
 //!
 //! # Inputs
 //! [`GuildCore::handle_call`] (a gateway's call), [`GuildCore::handle_report`] (a voice server's), [`GuildCore::handle_servers`]
-//! (the fleet changed), [`GuildCore::handle_leave_voice`] (the user joined voice elsewhere), [`GuildCore::handle_reload`]. Time, new
+//! (the fleet changed), [`GuildCore::handle_missed_orders`] (a server takes orders again), [`GuildCore::handle_leave_voice`] (the user joined voice elsewhere), [`GuildCore::handle_reload`],
+//! [`GuildCore::handle_timeout`] (when [`GuildCore::poll_timeout`] says so). Time, new
 //! ids, randomness and the fleet come in with each as a [`Moment`]; what a call needs from the database comes in as [`Facts`],
 //! asked for beforehand by [`needs`].
 //!
@@ -15,7 +16,8 @@
 //! [`Effect`]s in the order in which they must take place.
 //!
 //! # Invariants
-//! - A user has at most one voice state, in an existing voice channel, while a member.
+//! - A user has at most one voice state, in an existing voice channel, while a member, and while its client is at the voice server
+//!   or has reason to be on its way there.
 //! - All voice states of the guild are on one voice server, or the guild is awaiting one.
 //! - Nobody enters a full channel without MOVE_MEMBERS, its own or its mover's.
 //! - Orders, applied in order, leave the voice server with exactly this guild's participants and rights.
@@ -51,7 +53,7 @@ mod voice;
 #[cfg(test)]
 mod tests;
 
-pub use guild::{GuildCore, found_guild};
+pub use guild::{GuildCore, Reason, found_guild};
 pub use needs::{Facts, Need, needs};
 pub use placement::place;
 pub use turn::{Effect, Moment, Outcome, Servers};

@@ -64,7 +64,11 @@ pub const VOICE_TOKEN_MS: u64 = 24 * 3_600_000;
 /// A client that was told its voice server has this long to appear there before a mere change of its flags makes guilds
 /// tell it again: libraries send a mute right after a join, and telling them twice would make them connect twice.
 pub const PENDING_GRACE_MS: u64 = 10_000;
+/// A participant whose client is not at its voice server for this long has left. Because: libraries take up to half a minute to connect
+/// and back off as long again before the next attempt, and the voice server itself waits a minute for a lost client to resume.
+pub const ABSENCE_MS: u64 = 90_000;
 
+const _: () = assert!(PENDING_GRACE_MS < ABSENCE_MS);
 const _: () = assert!(LARGE_GUILD_MEMBERS <= ONLINE_LISTED_MAX && ONLINE_LISTED_MAX <= CHUNK_MEMBERS);
 const _: () = assert!(MEMBERS_MAX.is_multiple_of(CHUNK_MEMBERS));
 const _: () = assert!(MESSAGES_PAGE_DEFAULT <= MESSAGES_PAGE_MAX);

@@ -39,11 +39,13 @@ pub(crate) struct VoiceEntry {
 
 /// The participant's connection to the voice server.
 ///
-/// | from      | told of a server | Report::Live | Report::Gone |
-/// |-----------|------------------|--------------|--------------|
-/// | Pending   | Pending          | Live         | Lost         |
-/// | Live      | Pending          | Live         | Lost         |
-/// | Lost      | Pending          | Live         | Lost         |
+/// | from      | told of a server | Report::Live | Report::Gone | nothing for too long     |
+/// |-----------|------------------|--------------|--------------|--------------------------|
+/// | Pending   | Pending          | Live         | Lost         | leaves                   |
+/// | Live      | Pending          | Live         | Lost         | Live                     |
+/// | Lost      | Pending          | Live         | Lost         | leaves                   |
+///
+/// While the guild awaits a server nobody leaves, for there is nowhere to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     /// Told where to connect, not seen there yet.
@@ -51,7 +53,9 @@ pub(crate) enum Life {
         since: UnixMs,
     },
     Live,
-    Lost,
+    Lost {
+        since: UnixMs,
+    },
 }
 
 impl Life {
@@ -59,8 +63,16 @@ impl Life {
     fn needs_server(self, flags_changed: bool, now: UnixMs) -> bool {
         match self {
             Self::Live => false,
-            Self::Lost => true,
+            Self::Lost { .. } => true,
             Self::Pending { since } => !flags_changed || now.0.saturating_sub(since.0) > PENDING_GRACE_MS,
+        }
+    }
+
+    /// When a participant whose client does not come is taken to have left.
+    fn absent_at(self, absence_ms: u64) -> Option<UnixMs> {
+        match self {
+            Self::Live => None,
+            Self::Pending { since } | Self::Lost { since } => Some(UnixMs(since.0 + absence_ms)),
         }
     }
 }
@@ -291,22 +303,57 @@ impl GuildCore {
         }
         self.review_placement(turn, None);
         if turn.effects.is_empty() {
+            let life = self.voice[&user].life;
             self.tell_server(turn, user);
+            if life == Life::Live {
+                // It is asked to look again, not to go, and may find that all is well where it is.
+                self.set_life(user, life);
+            }
         }
         Reply::Done
     }
 
-    pub(crate) fn note_report(&mut self, report: &Report) {
+    pub(crate) fn note_report(&mut self, now: UnixMs, report: &Report) {
         let (Report::Live { server, user, session, .. } | Report::Gone { server, user, session, .. }) =
             report;
         if self.placement.server() != Some(server) {
             return;
         }
-        if let Some(entry) = self.voice.get_mut(user).filter(|entry| entry.state.session == *session) {
-            entry.life = match report {
+        if self.voice.get(user).is_some_and(|entry| entry.state.session == *session) {
+            let life = match report {
                 Report::Live { .. } => Life::Live,
-                Report::Gone { .. } => Life::Lost,
+                Report::Gone { .. } => Life::Lost { since: now },
             };
+            self.set_life(*user, life);
+        }
+    }
+
+    fn set_life(&mut self, user: UserId, life: Life) {
+        let entry = self.voice.get_mut(&user).expect("only a participant has a connection");
+        entry.life = life;
+        if let Some(at) = life.absent_at(self.absence_ms) {
+            self.absence_due = Some(self.absence_due.map_or(at, |due| due.min(at)));
+        }
+    }
+
+    /// Whoever's client has been away for too long leaves.
+    pub(crate) fn end_absences(&mut self, turn: &mut Turn<'_>) {
+        if self.absence_due.is_none_or(|due| due > turn.now) {
+            return;
+        }
+        self.absence_due = None;
+        if self.placement.server().is_none() {
+            // When there is one, everybody is told of it, and has all the time anew.
+            return;
+        }
+        let absences = self
+            .voice
+            .iter()
+            .filter_map(|(user, entry)| Some((entry.life.absent_at(self.absence_ms)?, *user)));
+        let (gone, away): (Vec<_>, Vec<_>) = absences.partition(|(at, _)| *at <= turn.now);
+        self.absence_due = away.into_iter().map(|(at, _)| at).min();
+        for (_, user) in gone {
+            self.leave_voice(turn, user);
         }
     }
 
@@ -383,6 +430,15 @@ impl GuildCore {
         self.order(turn, OrderKind::Push(participants.collect()));
     }
 
+    /// All that earlier orders would have led to: the participants that are there, or that nobody is.
+    pub(crate) fn repeat_orders(&self, turn: &mut Turn<'_>, server: &ServerId) {
+        if self.placement.server() == Some(server) {
+            return self.push(turn);
+        }
+        let order = Order { guild: self.guild.id, fencing: self.fencing, kind: OrderKind::Drop };
+        turn.effect(Effect::Order { server: server.clone(), order });
+    }
+
     fn tell_server_to_all(&mut self, turn: &mut Turn<'_>) {
         let users: Vec<UserId> = self.voice.keys().copied().collect();
         for user in users {
@@ -394,8 +450,8 @@ impl GuildCore {
     fn tell_server(&mut self, turn: &mut Turn<'_>, user: UserId) {
         // Grows over restarts too, since a guild is not told where to connect a thousand times a millisecond.
         self.serial = (self.serial + 1).max(turn.now.0 << 10);
-        let entry = self.voice.get_mut(&user).expect("only participants are told");
-        entry.life = Life::Pending { since: turn.now };
+        self.set_life(user, Life::Pending { since: turn.now });
+        let entry = &self.voice[&user];
         let (token, endpoint) = match &self.placement {
             Placement::On { server, endpoint } => {
                 let token = VoiceToken {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client_wire::error::{ApiError, code};
 use client_wire::object;
 use cluster_wire::guilds::{Call, CallResult, Event};
 use cluster_wire::voice::Report;
 use guilds_core::{Effect, Facts, GuildCore, Moment, Need, Outcome, Servers, needs};
-use model::{Guild, GuildId, Permissions, User, UserId};
+use model::{Guild, GuildId, Permissions, UnixMs, User, UserId};
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,6 +55,13 @@ pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::R
     }
 }
 
+async fn sleep_until(at: Option<UnixMs>) {
+    match at {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.0.saturating_sub(now().0))).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Actor {
     shared: Arc<Shared>,
     core: GuildCore,
@@ -81,7 +89,8 @@ impl Actor {
             tracing::warn!(%guild, ?error, "the guild could not be claimed");
             ApiError::internal()
         })?;
-        let core = GuildCore::new(found, users, fencing, shared.token_key.clone());
+        let core = GuildCore::new(found, users, fencing, shared.token_key.clone())
+            .with_absence_ms(shared.config.voice_absence.as_millis() as u64);
         Ok(Some(Self {
             shared: Arc::clone(shared),
             core,
@@ -98,10 +107,17 @@ impl Actor {
             let input = tokio::select! {
                 biased;
                 () = shared.stopping.cancelled() => return,
-                input = inputs.recv() => input,
+                input = inputs.recv() => Some(input),
+                () = sleep_until(self.core.poll_timeout().map(|(at, _)| at)) => None,
             };
-            let Some(input) = input else { return };
-            self.handle(input).await;
+            match input {
+                Some(Some(input)) => self.handle(input).await,
+                Some(None) => return,
+                None => {
+                    let outcome = self.decide(GuildCore::handle_timeout);
+                    self.carry_out(outcome.effects);
+                }
+            }
             self.count();
         }
     }
@@ -115,13 +131,13 @@ impl Actor {
                 // A caller that has gone away needs no answer.
                 let _ = reply.send(result);
             }
-            Input::Report(report) => self.core.handle_report(&report),
+            Input::Report(report) => self.core.handle_report(now(), &report),
             Input::Fleet(review) => {
-                let lost = match &review {
-                    Review::Look => None,
-                    Review::Lost(server) => Some(server),
-                };
-                let outcome = self.decide(|core, moment| core.handle_servers(moment, lost));
+                let outcome = self.decide(|core, moment| match &review {
+                    Review::Look => core.handle_servers(moment, None),
+                    Review::Lost(server) => core.handle_servers(moment, Some(server)),
+                    Review::Missed(server) => core.handle_missed_orders(moment, server),
+                });
                 self.carry_out(outcome.effects);
             }
             Input::LeaveVoice(user) => {
@@ -201,15 +217,7 @@ impl Actor {
                     metrics::counter!("guildhall_guilds_placements_total").increment(1);
                     shared.fleet.placed(&server);
                 }
-                Effect::Order { server, order } => {
-                    if !shared.fleet.send(&server, order) {
-                        let review = shared.fleet.unlink(&server);
-                        if review.is_some() {
-                            tracing::warn!(%server, "a voice server takes no orders and is given up");
-                        }
-                        shared.spawn_review(review);
-                    }
-                }
+                Effect::Order { server, order } => shared.order(&server, order),
                 Effect::EnteredVoice { user, bot: false } => shared.entered_voice(user, guild),
                 Effect::EnteredVoice { bot: true, .. } => {}
                 Effect::LeftVoice(user) => shared.left_voice(user, guild),
@@ -291,6 +299,7 @@ fn unknown_guild() -> ApiError {
 fn call_kind(call: &Call) -> &'static str {
     match call {
         Call::Authenticate { .. } => "authenticate",
+        Call::Listen { .. } => "listen",
         Call::Attach { .. } => "attach",
         Call::Detach { .. } => "detach",
         Call::UpdateVoice { .. } => "update_voice",

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use cluster_wire::link::VoiceLink;
-use cluster_wire::record::ServerRecord;
+use cluster_wire::link::{Undelivered, VoiceLink};
+use cluster_wire::record::{Health, ServerRecord};
 use cluster_wire::voice::Order;
 use guilds_core::Servers;
-use model::{RegionId, ServerId};
+use model::{GuildId, RegionId, ServerId};
 
 /// What guilds must do because the fleet changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,19 @@ pub(crate) enum Review {
     Look,
     /// This server's participants are gone.
     Lost(ServerId),
+    /// This server was not told everything, and takes orders again.
+    Missed(ServerId),
+}
+
+/// What became of an order.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// It is on its way, or what it says is repeated when the server has caught up.
+    Done,
+    /// The same, and the server fell behind with this one: it is to be waited for.
+    FellBehind(VoiceLink),
+    /// The server is dead, or was never there.
+    Gone,
 }
 
 #[derive(Debug, Default)]
@@ -26,9 +39,17 @@ pub(crate) struct Fleet {
 #[derive(Debug, Default)]
 struct State {
     records: BTreeMap<ServerId, ServerRecord>,
-    links: BTreeMap<ServerId, VoiceLink>,
+    links: BTreeMap<ServerId, Link>,
     /// Those with both.
     usable: Arc<Servers>,
+}
+
+#[derive(Debug)]
+struct Link {
+    way: VoiceLink,
+    /// While the server is behind: the guilds of which it was not told something, with their newest fencing number. No more than have
+    /// ever been on it.
+    missed: Option<BTreeMap<GuildId, u64>>,
 }
 
 impl Fleet {
@@ -50,16 +71,12 @@ impl Fleet {
 
     pub fn put(&self, record: ServerRecord) -> Option<Review> {
         let mut state = self.write();
-        let (id, reachable) = (record.id.clone(), state.links.contains_key(&record.id));
-        let review = match state.usable.get(&id) {
-            Some(old) => (reachable && matters(old, &record)).then_some(Review::Look),
-            None => reachable.then_some(Review::Look),
-        };
-        state.records.insert(id.clone(), record.clone());
-        if reachable {
-            Arc::make_mut(&mut state.usable).insert(id, record);
-        }
-        review
+        let id = record.id.clone();
+        let old = state.usable.get(&id).cloned();
+        state.records.insert(id.clone(), record);
+        state.refresh(&id);
+        let new = state.usable.get(&id)?;
+        old.is_none_or(|old| matters(&old, new)).then_some(Review::Look)
     }
 
     pub fn gone(&self, id: &ServerId) -> Option<Review> {
@@ -71,9 +88,9 @@ impl Fleet {
     /// A new link to a server that had one: the old one's participants are gone.
     pub fn link(&self, id: ServerId, link: VoiceLink) -> Option<Review> {
         let mut state = self.write();
-        let replaced = state.links.insert(id.clone(), link).is_some();
-        let record = state.records.get(&id)?.clone();
-        Arc::make_mut(&mut state.usable).insert(id.clone(), record);
+        let replaced = state.links.insert(id.clone(), Link { way: link, missed: None }).is_some();
+        state.refresh(&id);
+        state.usable.get(&id)?;
         Some(if replaced { Review::Lost(id) } else { Review::Look })
     }
 
@@ -92,9 +109,42 @@ impl Fleet {
         }
     }
 
-    /// False if the order did not get through: the server is as good as dead.
-    pub fn send(&self, id: &ServerId, order: Order) -> bool {
-        self.read().links.get(id).is_some_and(|link| link.send(order))
+    /// To a server that is behind nothing is sent, for it would be the middle of a story.
+    pub fn send(&self, id: &ServerId, order: Order) -> Delivery {
+        let (guild, fencing) = (order.guild, order.fencing);
+        let undelivered = {
+            let state = self.read();
+            let Some(link) = state.links.get(id) else { return Delivery::Gone };
+            match link.missed {
+                None => link.way.send(order).err(),
+                Some(_) => Some(Undelivered::Behind),
+            }
+        };
+        match undelivered {
+            None => Delivery::Done,
+            Some(Undelivered::Gone) => Delivery::Gone,
+            Some(Undelivered::Behind) => self.note_missed(id, guild, fencing),
+        }
+    }
+
+    fn note_missed(&self, id: &ServerId, guild: GuildId, fencing: u64) -> Delivery {
+        let mut state = self.write();
+        let Some(link) = state.links.get_mut(id) else { return Delivery::Gone };
+        let (fell_behind, way) = (link.missed.is_none(), link.way.clone());
+        link.missed.get_or_insert_default().insert(guild, fencing);
+        if !fell_behind {
+            return Delivery::Done;
+        }
+        state.refresh(id);
+        Delivery::FellBehind(way)
+    }
+
+    /// The server takes orders again. These are the guilds that must repeat theirs, each with its newest fencing number.
+    pub fn caught_up(&self, id: &ServerId) -> BTreeMap<GuildId, u64> {
+        let mut state = self.write();
+        let missed = state.links.get_mut(id).and_then(|link| link.missed.take());
+        state.refresh(id);
+        missed.unwrap_or_default()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -103,6 +153,20 @@ impl Fleet {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Brings what is known of a usable server in line with its record and its link. One that is behind its orders is not chosen, and
+    /// left where there is another.
+    fn refresh(&mut self, id: &ServerId) {
+        let usable = Arc::make_mut(&mut self.usable);
+        let (Some(record), Some(link)) = (self.records.get(id), self.links.get(id)) else {
+            usable.remove(id);
+            return;
+        };
+        let health = if link.missed.is_some() { Health::Flooded } else { record.health };
+        usable.insert(id.clone(), ServerRecord { health, ..record.clone() });
     }
 }
 
@@ -115,7 +179,7 @@ fn matters(old: &ServerRecord, new: &ServerRecord) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cluster_wire::record::{Health, ServerLoad};
+    use cluster_wire::record::ServerLoad;
     use tokio::sync::mpsc;
 
     use super::*;

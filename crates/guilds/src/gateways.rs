@@ -7,7 +7,7 @@ use cluster_wire::link::EventSender;
 use tokio::sync::mpsc::error::TrySendError;
 
 /// Everyone is told everything; a gateway knows which of its sessions an event is for. One that does not keep up is
-/// dropped at the first event it would miss, and its clients resume at another: nobody waits for it.
+/// cut off at the first event it would miss, and comes back by asking for a new stream: nobody waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Gateways {
     senders: Mutex<Vec<EventSender>>,

@@ -52,7 +52,7 @@ pub const LOGIN_NAMES_MAX: usize = 10_000;
 
 /// How long to wait before asking an unreachable registry again.
 pub const REGISTRY_RETRY: Duration = Duration::from_secs(1);
-/// Reports of voice servers waiting to be routed. Full: the voice server waits.
+/// Reports of voice servers waiting to be routed. Full: the voice server keeps the newest of each session until there is room.
 pub const REPORTS_MAX: usize = cluster_wire::link::ORDERS_MAX;
 
 const _: () = assert!(LOGIN_WAIT_FIRST.as_secs() < LOGIN_WAIT_MAX.as_secs());

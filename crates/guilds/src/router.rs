@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use client_wire::error::{ApiError, code};
-use cluster_wire::guilds::{Call, CallResult, Op};
+use cluster_wire::guilds::{Call, CallResult, Op, Reply as CallReply};
 use cluster_wire::link::CallEnvelope;
 use model::{ChannelId, GuildId, UserId};
 use tokio::sync::mpsc;
@@ -35,7 +35,16 @@ pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::Receiver<CallEnvel
 }
 
 fn route(shared: &Arc<Shared>, call: Call, reply: Reply) {
-    let call = without_nobody(call);
+    let call = match call {
+        // Needs no place among the calls at work: it is refused by nothing but the end.
+        Call::Listen { events } => {
+            shared.gateways.add(events);
+            // Whoever asked and went away is noticed at the next event.
+            let _ = reply.send(Ok(CallReply::Done));
+            return;
+        }
+        call => without_nobody(call),
+    };
     let known = match target(&call) {
         Target::Guild(guild) => Some(guild),
         Target::Channel(channel) => shared.known_channel(channel),
@@ -91,7 +100,7 @@ async fn answer(shared: &Arc<Shared>, call: Call) -> CallResult {
 
 fn target(call: &Call) -> Target {
     match call {
-        Call::Authenticate { .. } => Target::Here,
+        Call::Authenticate { .. } | Call::Listen { .. } => Target::Here,
         Call::Attach { guild, .. }
         | Call::Detach { guild, .. }
         | Call::UpdateVoice { guild, .. }

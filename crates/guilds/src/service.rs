@@ -1,6 +1,7 @@
 //! Starting, wiring and stopping the service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster_wire::link::{CALLS_MAX, EventSender, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
 use cluster_wire::token::TokenKey;
@@ -41,6 +42,8 @@ pub struct GuildsConfig {
     pub password_cost: PasswordCost,
     /// Passwords hashed at once.
     pub passwords_parallel: usize,
+    /// A participant whose client is not at its voice server for this long has left.
+    pub voice_absence: Duration,
 }
 
 impl Default for GuildsConfig {
@@ -54,6 +57,7 @@ impl Default for GuildsConfig {
             password_cost: PasswordCost::default(),
             // Half the machine, so that a rush of logins does not stall the guilds.
             passwords_parallel: cores.div_ceil(2),
+            voice_absence: Duration::from_millis(guilds_core::limits::ABSENCE_MS),
         }
     }
 }
@@ -68,6 +72,7 @@ impl std::fmt::Debug for GuildsConfig {
             .field("registration", &self.registration)
             .field("password_cost", &self.password_cost)
             .field("passwords_parallel", &self.passwords_parallel)
+            .field("voice_absence", &self.voice_absence)
             .finish()
     }
 }

@@ -6,8 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use client_wire::error::ApiError;
 use cluster_wire::guilds::{Call, CallResult};
+use cluster_wire::link::VoiceLink;
 use cluster_wire::token::TokenKey;
-use model::{ChannelId, GuildId, SnowflakeGenerator, UnixMs, UserId};
+use cluster_wire::voice::{Order, OrderKind};
+use model::{ChannelId, GuildId, ServerId, SnowflakeGenerator, UnixMs, UserId};
 use registry::Registry;
 use store::{Store, StoreError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -16,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::GuildsConfig;
 use crate::actor::{self, Input};
-use crate::fleet::{Fleet, Review};
+use crate::fleet::{Delivery, Fleet, Review};
 use crate::gateways::Gateways;
 use crate::limits::{ACTOR_INPUTS_MAX, CHANNELS_KNOWN_MAX, GLOBAL_CALLS_MAX};
 use crate::passwords::Passwords;
@@ -140,6 +142,51 @@ impl Shared {
             let shared = Arc::clone(self);
             self.tasks.spawn(async move { shared.review(review).await });
         }
+    }
+
+    /// An order to a voice server. One that falls behind is told the whole truth once it has caught up; one that is gone is left.
+    pub fn order(self: &Arc<Self>, server: &ServerId, order: Order) {
+        match self.fleet.send(server, order) {
+            Delivery::Done => {}
+            Delivery::FellBehind(link) => {
+                tracing::warn!(%server, "a voice server has fallen behind its orders");
+                metrics::counter!("guildhall_guilds_voice_servers_behind_total").increment(1);
+                self.spawn_review(Some(Review::Look));
+                self.tasks.spawn(Arc::clone(self).catch_up(server.clone(), link));
+            }
+            Delivery::Gone => self.give_up(server),
+        }
+    }
+
+    fn give_up(self: &Arc<Self>, server: &ServerId) {
+        let review = self.fleet.unlink(server);
+        if review.is_some() {
+            tracing::warn!(%server, "a voice server takes no orders and is given up");
+        }
+        self.spawn_review(review);
+    }
+
+    /// Waits for the voice server, then has every guild concerned repeat what it was not told.
+    async fn catch_up(self: Arc<Self>, server: ServerId, link: VoiceLink) {
+        match self.stopping.run_until_cancelled(link.caught_up()).await {
+            None => return,
+            Some(false) => return self.give_up(&server),
+            Some(true) => {}
+        }
+        tracing::info!(%server, "a voice server has caught up with its orders");
+        for (guild, fencing) in self.fleet.caught_up(&server) {
+            let missed = Input::Fleet(Review::Missed(server.clone()));
+            let told = match self.active_actor(guild) {
+                Some(actor) => actor.send(missed).await.is_ok(),
+                None => false,
+            };
+            if !told {
+                // Of a guild that is not active nobody is in voice.
+                self.order(&server, Order { guild, fencing, kind: OrderKind::Drop });
+            }
+        }
+        // Guilds that await a server may come here again.
+        self.review(Review::Look).await;
     }
 
     /// A person entered voice in `guild`; it leaves wherever else it was.

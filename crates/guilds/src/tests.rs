@@ -636,3 +636,82 @@ async fn after_shutdown_calls_are_refused() {
     world.handle.shutdown().await;
     assert!(world.rest(None, Op::ListRegions).await.is_err());
 }
+
+#[tokio::test]
+async fn a_gateway_that_was_cut_off_listens_again() {
+    let world = World::new().await;
+    let (sender, mut slow) = mpsc::channel(1);
+    world.handle.add_gateway(sender);
+    let ann = world.register("ann").await;
+    let joined = |event| match event {
+        Some(Event::Joined { guild, .. }) => Some(guild),
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    let (first, ..) = world.guild_of(&ann).await;
+    world.guild_of(&ann).await;
+    assert_eq!(joined(patient(slow.recv()).await), Some(first));
+    assert_eq!(joined(patient(slow.recv()).await), None, "cut off at the one that it would miss");
+    let mut again = world.link.clone().listen().await.expect("guilds is there");
+    let (third, ..) = world.guild_of(&ann).await;
+    assert_eq!(joined(patient(again.recv()).await), Some(third));
+    world.handle.shutdown().await;
+    assert!(world.link.clone().listen().await.is_none(), "nobody is there to listen to");
+}
+
+#[tokio::test]
+async fn a_voice_server_that_fell_behind_is_told_the_whole_truth_when_it_has_caught_up() {
+    let mut world = World::new().await;
+    let _registration = world.registry.publish(record("v1")).await.unwrap();
+    world.until_known("v1").await;
+    let (sender, mut orders) = mpsc::channel(1);
+    world.handle.add_voice(ServerId("v1".to_owned()), VoiceLink::new(sender));
+    let (ann, bob, carl) =
+        (world.register("ann").await, world.register("bob").await, world.register("carl").await);
+    let (one, _, voice_one) = world.guild_of(&ann).await;
+    let (two, _, voice_two) = world.guild_of(&carl).await;
+    world.add_member(one, &bob).await;
+    for (guild, person) in [(one, &ann), (one, &bob), (two, &carl)] {
+        world.attach(guild, person).await.unwrap();
+    }
+    // There is room for the first order, and none for those that follow.
+    world.join(one, Some(voice_one), &ann).await.unwrap();
+    world.join(one, Some(voice_one), &bob).await.unwrap();
+    world.join(one, None, &ann).await.unwrap();
+    for _ in [&ann, &bob] {
+        assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v1.test:443");
+    }
+    // Meanwhile no guild is placed there.
+    world.join(two, Some(voice_two), &carl).await.unwrap();
+    assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], Value::Null);
+
+    let users = |order: &Order| match &order.kind {
+        OrderKind::Push(participants) => participants.iter().map(|p| p.user).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(users(&patient(orders.recv()).await.unwrap()), [ann.id], "what it had not taken yet");
+    let (mut ones, mut twos) = (Vec::new(), Vec::new());
+    while ones.is_empty() || twos.is_empty() {
+        let order = patient(orders.recv()).await.expect("the link is still the same");
+        if order.guild == one { &mut ones } else { &mut twos }.push(users(&order));
+    }
+    assert_eq!((&ones[0][..], &twos[0][..]), (&[bob.id][..], &[carl.id][..]));
+    assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v1.test:443");
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_never_comes_to_its_voice_server_leaves() {
+    let mut world = World::with(|config| config.voice_absence = Duration::from_millis(20)).await;
+    let (_orders, _registration) = world.voice_server("v1").await;
+    world.until_known("v1").await;
+    let ann = world.register("ann").await;
+    let (guild, _, voice) = world.guild_of(&ann).await;
+    world.attach(guild, &ann).await.unwrap();
+    world.join(guild, Some(voice), &ann).await.unwrap();
+    assert_eq!(world.event("VOICE_STATE_UPDATE").await.1["channel_id"], voice.to_string());
+    assert_eq!(world.event("VOICE_STATE_UPDATE").await.1["channel_id"], Value::Null);
+    let state = world.rest(Some(ann.id), Op::GetVoiceState(guild, ann.id)).await;
+    assert_eq!(refused(state), (404, 10065));
+    world.handle.shutdown().await;
+}

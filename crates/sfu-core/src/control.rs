@@ -108,6 +108,7 @@ impl Shard {
             silence: None,
             absence: Absence::default(),
             connected: false,
+            key_spent: false,
             told: Told::default(),
             speech_end_armed: false,
             path_keep_at: None,
@@ -180,6 +181,7 @@ impl Shard {
         leg.pace = Pace::new(now, self.sender_packets_per_s_max, SENDER_BURST_S);
         leg.rewriter.restart();
         leg.connected = false;
+        leg.key_spent = false;
         self.tell(index);
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use rtp_wire::{FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp};
 
 use crate::leg::{LegIndex, Silence};
-use crate::limits::{FRAME_INTERVAL, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD};
+use crate::limits::{FRAME_INTERVAL, NONCES_SPENT, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD};
 use crate::shard::Shard;
 use crate::sink::Sink;
 use crate::timers::Reason;
@@ -86,10 +86,13 @@ impl Shard {
         let slot = sink.slot();
         let plain_len =
             rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
-        match security.session.seal_rtcp(slot, plain_len) {
+        let sealed = security.session.seal_rtcp(slot, plain_len);
+        leg.key_spent = security.session.nonces().headroom() < NONCES_SPENT;
+        match sealed {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,
         }
+        self.tell(index);
         // Shortened a little at random every time, so that legs that came together drift apart.
         let shortened = PATH_KEEP_SPREAD.mul_f64(f64::from(self.random.next_u16()) / f64::from(u16::MAX));
         let next_at = at + PATH_KEEP_INTERVAL - shortened;

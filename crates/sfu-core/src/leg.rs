@@ -47,6 +47,8 @@ pub struct Leg {
 
     /// Its transport works under the present key.
     pub connected: bool,
+    /// Its key must be replaced before its nonces run out.
+    pub key_spent: bool,
     pub told: Told,
     /// A timer for the end of its speech is running, so that none runs twice.
     pub speech_end_armed: bool,
@@ -80,6 +82,7 @@ pub struct Silence {
 pub struct Told {
     pub connected: bool,
     pub speaking: bool,
+    pub key_spent: bool,
     pub queued: bool,
 }
 

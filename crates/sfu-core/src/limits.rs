@@ -72,6 +72,11 @@ pub const PATH_KEEP_SLACK: Duration = Duration::from_millis(50);
 /// was not listening.
 pub const NEWS_MAX: usize = 2 * LEGS_MAX;
 
+/// With fewer nonces than this between a leg's two directions its key is spent. Because it is looked at with every packet that keeps the
+/// path open, a few seconds apart, and then signalling and the client need some more; no leg sends or is sent a hundredth of this in
+/// that time.
+pub const NONCES_SPENT: u32 = 1 << 24;
+
 /// Counters go up this often.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 

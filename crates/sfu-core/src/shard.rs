@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rtp_wire::Ssrc;
-use sfu_wire::{DropCount, FromSfu, LegConnected, LegSpeaking, Report, Start, Started};
+use sfu_wire::{DropCount, FromSfu, KeySpent, LegConnected, LegSpeaking, Report, Start, Started};
 
 use crate::counters::{Counters, DropReason};
 use crate::leg::{LegIndex, LegKey, Legs};
@@ -127,7 +127,9 @@ impl Shard {
         let key = self.legs.key(index);
         let leg = self.legs.get_mut(index);
         let told = leg.told;
-        let news = told.connected != leg.connected || told.speaking != leg.speech.is_speaking();
+        let news = told.connected != leg.connected
+            || told.speaking != leg.speech.is_speaking()
+            || told.key_spent != leg.key_spent;
         if news && !told.queued {
             leg.told.queued = true;
             self.news.push_back(key);
@@ -165,6 +167,12 @@ impl Shard {
         if leg.told.speaking != speaking {
             leg.told.speaking = speaking;
             return Some(FromSfu::LegSpeaking(LegSpeaking { id: leg.id, speaking }));
+        }
+        if leg.told.key_spent != leg.key_spent {
+            leg.told.key_spent = leg.key_spent;
+            if leg.key_spent {
+                return Some(FromSfu::KeySpent(KeySpent { id: leg.id }));
+            }
         }
         leg.told.queued = false;
         None

@@ -6,7 +6,8 @@ mod net;
 use net::{VOICE, World, assert_continuous};
 use rtp_wire::{RtpTime, SILENCE_FRAME};
 use sfu_core::DropReason;
-use sfu_wire::{FromSfu, LegConnected, LegSpeaking, Snapshot, ToSfu};
+use sfu_core::limits::NONCES_SPENT;
+use sfu_wire::{FromSfu, KeySpent, LegConnected, LegSpeaking, Snapshot, ToSfu};
 use transport::{Key, Mode, NonceCounter, Session};
 
 fn speaking(id: u64, speaking: bool) -> FromSfu {
@@ -260,6 +261,40 @@ fn the_same_key_goes_on_and_a_new_key_begins_anew() {
     assert_eq!(world.heard(b).len(), 1);
     let connected = FromSfu::LegConnected(LegConnected { id: b as u64 });
     assert_eq!(world.events().iter().filter(|event| **event == connected).count(), 1);
+}
+
+#[test]
+fn a_key_is_told_to_be_spent_long_before_its_counters_meet() {
+    for mode in [Mode::Aes256GcmRtpsize, Mode::XChaCha20Poly1305Rtpsize] {
+        let mut world = World::default();
+        let a = world.join_as(1, mode);
+        let key = world.clients[a].key.clone();
+        let spent = FromSfu::KeySpent(KeySpent { id: a as u64 });
+        // The client goes on where our counter is half a circle away, in two steps, for a longer one would be a step back.
+        world.talk(a);
+        world.wait(10_000);
+        let server = world.clients[a].last_nonce.expect("its path is kept open");
+        for ahead in [1 << 30, 2 * NONCES_SPENT] {
+            let counter = NonceCounter::client(server.wrapping_sub(ahead));
+            world.clients[a].session = Session::new(mode, &key, counter, [3; 16]);
+            world.talk(a);
+            world.wait(10_000);
+            assert!(!world.events().contains(&spent), "{ahead} are left");
+        }
+        world.clients[a].session =
+            Session::new(mode, &key, NonceCounter::client(server.wrapping_sub(NONCES_SPENT)), [3; 16]);
+        world.talk(a);
+        world.wait(60_000);
+        assert_eq!(world.events().iter().filter(|event| **event == spent).count(), 1, "told, and once");
+
+        let key = Key::new([42; 32]);
+        world.clients[a].session = Session::new(mode, &key, NonceCounter::client(0), [4; 16]);
+        world.clients[a].key = key;
+        world.select(a, "");
+        world.talk(a);
+        world.wait(60_000);
+        assert!(!world.events().contains(&spent), "a new key has all its nonces before it");
+    }
 }
 
 #[test]

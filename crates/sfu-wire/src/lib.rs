@@ -50,7 +50,8 @@ pub struct Leg {
     /// Others' audio is forwarded to it.
     #[prost(bool, tag = "5")]
     pub hear: bool,
-    /// Its speaking flags may carry priority.
+    /// Its speaking flags may carry priority. Signalling strips the flag from what it passes on; the relay, which passes on no header
+    /// extension that could carry it, has no use for this yet.
     #[prost(bool, tag = "6")]
     pub priority: bool,
     /// Absent until the client has selected a protocol: until then only IP discovery is answered.
@@ -131,6 +132,13 @@ pub struct LegSpeaking {
     pub speaking: bool,
 }
 
+/// The leg's two directions, which share one key, will soon have used up the nonces between them: it needs a new key.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct KeySpent {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct DropCount {
     /// The name of the reason.
@@ -184,6 +192,8 @@ pub enum FromSfu {
     LegSpeaking(LegSpeaking),
     #[prost(message, tag = "4")]
     Report(Report),
+    #[prost(message, tag = "6")]
+    KeySpent(KeySpent),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -194,7 +204,7 @@ struct ToSfuFrame {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct FromSfuFrame {
-    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4, 6")]
     message: Option<FromSfu>,
 }
 

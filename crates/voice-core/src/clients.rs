@@ -178,6 +178,8 @@ impl VoiceCore {
         let sessions = &mut self.guilds.entry(key.guild).or_default().sessions;
         let session = sessions.entry(key.session).or_insert_with(|| Session::new(claims.user));
         session.serial = session.serial.max(claims.serial);
+        // Guilds may have told the client where to go anew, and waits to hear that it came.
+        session.reported_live = false;
         let ssrc = *session.ssrc.get_or_insert_with(|| self.ssrcs.allocate(&mut self.random));
         session.presence = Some(Presence {
             channel,

@@ -127,14 +127,23 @@ impl VoiceCore {
         let id = match message {
             FromSfu::LegConnected(connected) => connected.id,
             FromSfu::LegSpeaking(speaking) if speaking.speaking => speaking.id,
+            FromSfu::KeySpent(spent) => spent.id,
             FromSfu::LegSpeaking(_) | FromSfu::Started(_) | FromSfu::Report(_) => return,
         };
         // A leg that is gone by now, or that never was: nothing to do either way.
         let Some(key) = self.legs.get(shard as usize).and_then(|legs| legs.get(&id)).copied() else { return };
         match message {
             FromSfu::LegConnected(_) => self.connected(now, key),
+            FromSfu::KeySpent(_) => self.replace_key(key),
             _ => self.audio_heard(key),
         }
+    }
+
+    /// No library takes another key in the middle of a session, but every one joins anew after this close, and gets one. The session ends
+    /// with it: one that resumed would go on under the old key.
+    fn replace_key(&mut self, key: SessionKey) {
+        self.event(Event::KeySpent);
+        self.end_presence(key, Some(CloseCode::SessionTimeout));
     }
 
     fn connected(&mut self, now: Now, key: SessionKey) {

@@ -121,6 +121,8 @@ pub enum Event {
     ResumeRefused,
     /// An order of a former owner of the guild was refused.
     StaleOrder,
+    /// The nonces of a session's key were running out, and its client was sent to join anew.
+    KeySpent,
     /// A token outran guilds' placement and was never confirmed.
     Unconfirmed,
 }

@@ -143,7 +143,8 @@ fn identifying_again_replaces_the_connection_and_keeps_the_stream_id() {
     assert_eq!(before.ssrc, after.ssrc);
     assert_ne!(before.id, after.id, "a new transport is a new leg");
     assert_eq!(after.native, None);
-    assert_eq!(world.reports, [], "guilds need not know");
+    // It may have been told where to go anew, and guilds waits to hear that it came.
+    assert!(matches!(world.reports[..], [Report::Live { .. }]), "{:?}", world.reports);
     world.lose(first, Some(1000));
     assert!(world.leg(second).is_some(), "the old connection's end means nothing any more");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use client_wire::voice::{ServerFrame, Version};
 use cluster_wire::voice::Report;
+use sfu_wire::{FromSfu, KeySpent};
 use support::{ALL, GUILD, ROOM, World, session_of, user};
 use voice_core::limits::{HEARTBEAT_TIMEOUT, MEDIA_GRACE, OUTBOX_MESSAGES_MAX};
 use voice_core::{ConnId, Event};
@@ -200,4 +201,28 @@ fn another_guilds_or_users_token_resumes_nothing() {
     assert_eq!(world.close_of(back), Some(4004));
     let back = resume(&mut world, Version::V8, "nonsense", "3");
     assert_eq!(world.close_of(back), Some(4004));
+}
+
+#[test]
+fn a_spent_key_ends_the_session_and_the_client_joins_anew_under_another() {
+    let (mut world, conn, other, token) = talking(Version::V8);
+    let before = world.leg(conn).unwrap();
+    world.clear();
+    world.relay_says(0, FromSfu::KeySpent(KeySpent { id: before.id }));
+    assert_eq!(world.close_of(conn), Some(4009));
+    assert_eq!(world.leg(conn), None);
+    assert!(matches!(world.reports[..], [Report::Gone { .. }]), "one library asks guilds for a new token");
+    assert_eq!(world.events, [Event::KeySpent]);
+    let resumed = resume(&mut world, Version::V8, &token, "-1");
+    assert_eq!(world.close_of(resumed), Some(4006));
+
+    let anew = world.open(Version::V8);
+    world.identify_with(anew, user(1), token);
+    world.select(anew, client_wire::voice::MODES[0]);
+    let after = world.leg(anew).unwrap();
+    assert_eq!(after.ssrc, before.ssrc, "to the others it is the same stream");
+    assert_ne!(after.native.unwrap().key, before.native.unwrap().key);
+    // What the relay says of a leg that is gone concerns nobody.
+    world.relay_says(0, FromSfu::KeySpent(KeySpent { id: before.id }));
+    assert_eq!((world.close_of(anew), world.close_of(other)), (None, None));
 }

@@ -17,6 +17,7 @@ use voice_core::{ConnId, Event, Now, Output, VoiceCore};
 use crate::connection::Outgoing;
 use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::measure::Meter;
+use crate::reports::Reports;
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ pub struct Hub {
     orders: mpsc::Receiver<Order>,
     has_orders: bool,
     ways: Ways,
+    reports: Reports,
     meters: Vec<Meter>,
     relay: Option<RelayLink>,
     conns: HashMap<ConnId, mpsc::Sender<Outgoing>>,
@@ -94,10 +96,21 @@ impl Hub {
         ways: Ways,
     ) -> Self {
         let meters = (0..shards).map(|_| Meter::default()).collect();
-        Self { core, inputs, orders, has_orders: true, ways, meters, relay: None, conns: HashMap::new() }
+        Self {
+            core,
+            inputs,
+            orders,
+            has_orders: true,
+            ways,
+            reports: Reports::default(),
+            meters,
+            relay: None,
+            conns: HashMap::new(),
+        }
     }
 
     pub async fn run(mut self) {
+        let guilds = self.ways.reports.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -116,6 +129,14 @@ impl Hub {
                         tracing::warn!("guilds is gone; calls go on without it");
                     }
                 },
+                permit = guilds.reserve(), if !self.reports.is_empty() => {
+                    match (permit, self.reports.next()) {
+                        (Ok(permit), Some(report)) => permit.send(report),
+                        // Nobody is left who would want to know.
+                        _ => self.reports = Reports::default(),
+                    }
+                    continue;
+                }
                 () = sleep_until(wake) => self.core.handle_timeout(now()),
                 _ = second.tick() => {
                     self.measure();
@@ -236,11 +257,7 @@ impl Hub {
                     self.conns.remove(&conn);
                 }
                 Output::ToSfu { shard, message } => self.tell_relay(shard, message),
-                Output::Report(report) => {
-                    if self.ways.reports.try_send(report).is_err() {
-                        tracing::warn!("guilds does not take reports: one is lost");
-                    }
-                }
+                Output::Report(report) => self.reports.put(report),
                 Output::Event(event) => count(event),
             }
         }
@@ -309,6 +326,7 @@ fn count(event: Event) {
         Event::Resumed => metrics::counter!("guildhall_voice_resumes_total").increment(1),
         Event::ResumeRefused => metrics::counter!("guildhall_voice_resumes_refused_total").increment(1),
         Event::StaleOrder => metrics::counter!("guildhall_voice_stale_orders_total").increment(1),
+        Event::KeySpent => metrics::counter!("guildhall_voice_keys_spent_total").increment(1),
         Event::Unconfirmed => metrics::counter!("guildhall_voice_unconfirmed_total").increment(1),
     }
 }

@@ -12,6 +12,7 @@ mod hub;
 pub mod limits;
 mod measure;
 mod relay;
+mod reports;
 
 use std::ffi::OsString;
 use std::io;

@@ -2,6 +2,7 @@
 //! is tested with the real one.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use voice::{Voice, VoiceConfig, VoiceError, VoiceHandle};
@@ -26,6 +28,8 @@ use voice::{Voice, VoiceConfig, VoiceError, VoiceHandle};
 const GUILD: GuildId = GuildId(10);
 const ROOM: ChannelId = ChannelId(11);
 const SESSION: SessionId = SessionId(0xabc);
+/// Reports that may wait on the way to guilds.
+const REPORTS: usize = 16;
 /// Everything here is over in milliseconds; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,7 +58,7 @@ async fn start_with(script: &str, edit: impl FnOnce(&mut VoiceConfig)) -> Result
     edit(&mut config);
     let registry = Registry::memory(registry::DEFAULT_TTL);
     let (orders, incoming) = mpsc::channel(16);
-    let (reports, reported) = mpsc::channel(16);
+    let (reports, reported) = mpsc::channel(REPORTS);
     let handle = Voice::start(config, registry.clone(), key(), incoming, reports).await?;
     Ok(Server { handle, orders, reports: reported, registry, _data: data })
 }
@@ -82,9 +86,13 @@ impl Server {
     }
 
     fn token(&self) -> String {
+        self.token_of(UserId(7), SESSION)
+    }
+
+    fn token_of(&self, user: UserId, session: SessionId) -> String {
         VoiceToken {
-            user: UserId(7),
-            session: SESSION,
+            user,
+            session,
             guild: GUILD,
             channel: ROOM,
             server: self.handle.id().clone(),
@@ -95,9 +103,13 @@ impl Server {
     }
 
     fn identify(&self) -> String {
-        let token = self.token();
+        self.identify_as(UserId(7), SESSION)
+    }
+
+    fn identify_as(&self, user: UserId, session: SessionId) -> String {
+        let token = self.token_of(user, session);
         format!(
-            r#"{{"op":0,"d":{{"server_id":"10","user_id":"7","session_id":"{SESSION}","token":"{token}"}}}}"#
+            r#"{{"op":0,"d":{{"server_id":"10","user_id":"{user}","session_id":"{session}","token":"{token}"}}}}"#
         )
     }
 
@@ -153,6 +165,38 @@ async fn a_client_joins_over_tls_and_is_removed_by_guilds() {
     server.order(OrderKind::Remove { user: UserId(7), session: SESSION }).await;
     assert_eq!(close_code(&mut client).await, 4014);
     assert!(matches!(server.reports.recv().await, Some(Report::Gone { user: UserId(7), .. })));
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn guilds_hears_of_everybody_however_late_it_listens() {
+    /// More than may wait on the way to guilds.
+    const CLIENTS: u64 = REPORTS as u64 + 5;
+    let mut server = start().await;
+    let mut clients = Vec::new();
+    for n in 1..=CLIENTS {
+        let mut client = server.connect("?v=8").await.unwrap();
+        send(&mut client, server.identify_as(UserId(n), SessionId(u128::from(n)))).await;
+        frame(&mut client).await;
+        assert!(matches!(frame(&mut client).await, ServerFrame::Ready(_)));
+        clients.push(client);
+    }
+    let mut last = clients.pop().expect("there are some");
+    let goodbye = CloseFrame { code: 1000.into(), reason: "".into() };
+    last.close(Some(goodbye)).await.unwrap();
+    while let Some(Ok(_)) = timeout(PATIENCE, last.next()).await.expect("the server answers the close") {}
+    let mut live = BTreeSet::new();
+    loop {
+        match timeout(PATIENCE, server.reports.recv()).await.expect("every report comes") {
+            Some(Report::Live { user, .. }) => live.insert(user.0),
+            Some(Report::Gone { user, .. }) => {
+                assert_eq!(user.0, CLIENTS);
+                break;
+            }
+            None => panic!("the voice server lives"),
+        };
+    }
+    assert!((1..CLIENTS).all(|n| live.contains(&n)), "{live:?}");
     server.handle.shutdown().await;
 }
 

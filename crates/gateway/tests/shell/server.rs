@@ -53,10 +53,13 @@ impl Asked {
     }
 }
 
+/// Where the gateway is told events; nowhere while it is cut off.
+type Events = Arc<Mutex<Option<EventSender>>>;
+
 pub struct Server {
     pub handle: GatewayHandle,
     pub addr: SocketAddr,
-    pub events: EventSender,
+    pub events: Events,
     pub asked: Arc<Asked>,
 }
 
@@ -69,6 +72,7 @@ impl Server {
         let (calls, asked_calls) = mpsc::channel(64);
         let (events, node_events) = mpsc::channel(1_024);
         let asked = Arc::new(Asked::default());
+        let events: Events = Arc::new(Mutex::new(Some(events)));
         tokio::spawn(guilds(asked_calls, events.clone(), asked.clone()));
         let handle = Gateway::start(config, GuildsLink::new(calls), node_events).await.unwrap();
         Self { addr: handle.local_addr(), handle, events, asked }
@@ -83,7 +87,13 @@ impl Server {
             audience: Audience::Guild,
             always: None,
         };
-        self.events.send(Event::Dispatch { guild: GUILD, dispatch }).await.unwrap();
+        let events = self.events.lock().unwrap().clone().expect("the gateway listens");
+        events.send(Event::Dispatch { guild: GUILD, dispatch }).await.unwrap();
+    }
+
+    /// As guilds does with a gateway that has fallen too far behind.
+    pub fn cut_off(&self) {
+        *self.events.lock().unwrap() = None;
     }
 
     pub async fn connect(&self) -> Client {
@@ -101,13 +111,16 @@ impl Server {
     }
 }
 
-async fn guilds(mut calls: mpsc::Receiver<CallEnvelope>, events: EventSender, asked: Arc<Asked>) {
+async fn guilds(mut calls: mpsc::Receiver<CallEnvelope>, events: Events, asked: Arc<Asked>) {
     while let Some((call, reply)) = calls.recv().await {
         let answer = answer(&call);
         let attach = match &call {
             Call::Attach { guild, session, .. } => Some((*guild, *session)),
             _ => None,
         };
+        if let Call::Listen { events: again } = &call {
+            *events.lock().unwrap() = Some(again.clone());
+        }
         asked.calls.lock().unwrap().push(call);
         asked.more.notify_waiters();
         // Whoever asked may have gone.
@@ -117,7 +130,10 @@ async fn guilds(mut calls: mpsc::Receiver<CallEnvelope>, events: EventSender, as
             let audience = Audience::Session(session);
             let dispatch =
                 Dispatch { t: "GUILD_CREATE", d, without_content: None, intents: 1, audience, always: None };
-            let _ = events.send(Event::Dispatch { guild, dispatch }).await;
+            let events = events.lock().unwrap().clone();
+            if let Some(events) = events {
+                let _ = events.send(Event::Dispatch { guild, dispatch }).await;
+            }
         }
     }
 }

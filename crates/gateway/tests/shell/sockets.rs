@@ -278,3 +278,24 @@ async fn without_an_upgrade_there_is_a_page() {
     assert!(page.body.to_ascii_lowercase().starts_with("<!doctype html>"), "{}", page.body);
     server.handle.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_gateway_that_was_cut_off_comes_back_and_begins_anew() {
+    let server = Server::start().await;
+    let (mut client, ready) = server.live().await;
+    server.cut_off();
+    assert_eq!(client.close_code().await, Some(1012), "libraries come back");
+    server.asked.find(|call| matches!(call, Call::Listen { .. }).then_some(())).await;
+    server.asked.find(|call| matches!(call, Call::Detach { .. }).then_some(())).await;
+
+    let mut back = server.connect().await;
+    back.hello().await;
+    let session = ready.session_id;
+    back.send(&format!(r#"{{"op":6,"d":{{"token":"alice","session_id":"{session}","seq":2}}}}"#)).await;
+    assert!(matches!(back.frame().await, FromServer::InvalidSession { .. }), "what it missed is not known");
+    let (mut anew, _) = server.live().await;
+    server.dispatch("TYPING_START", "{}").await;
+    anew.dispatch("TYPING_START").await;
+    assert_eq!(http::get(server.addr, "/healthz", "").await.status, 200);
+    server.handle.shutdown().await;
+}

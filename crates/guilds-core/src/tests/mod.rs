@@ -2,6 +2,7 @@
 //!
 //! Outcomes are read as traces, one short line an effect, so that order and receivers are compared as a whole.
 
+mod absence;
 mod members;
 mod messages;
 mod placement;
@@ -195,7 +196,22 @@ impl World {
     fn report(&mut self, user: UserId, report: impl Fn(ServerId, GuildId, UserId, SessionId) -> Report) {
         let server = self.core.placement.server().unwrap().clone();
         let held_by = self.core.voice[&user].state.session;
-        self.core.handle_report(&report(server, GUILD, user, held_by));
+        self.core.handle_report(self.now, &report(server, GUILD, user, held_by));
+    }
+
+    /// Time passes, and the machine is woken whenever it asked to be.
+    pub fn pass_ms(&mut self, ms: u64) -> Vec<String> {
+        let end = UnixMs(self.now.0 + ms);
+        let mut lines = Vec::new();
+        while let Some((at, _)) = self.core.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            let outcome = self.input(GuildCore::handle_timeout);
+            assert!(outcome.reply.is_ok() && outcome.writes.is_empty());
+            lines.extend(trace(&outcome));
+        }
+        self.now = end;
+        self.check_invariants();
+        lines
     }
 
     pub fn add_server(&mut self, record: ServerRecord) -> Outcome {

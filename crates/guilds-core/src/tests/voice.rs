@@ -98,8 +98,8 @@ fn reports_of_another_server_or_session_change_nothing() {
         user: ANN,
         session,
     };
-    world.core.handle_report(&gone("b", session(ANN)));
-    world.core.handle_report(&gone("a", SessionId(99)));
+    world.core.handle_report(world.now, &gone("b", session(ANN)));
+    world.core.handle_report(world.now, &gone("a", SessionId(99)));
     expect(&world.join(ANN, LOBBY), &[]);
 }
 

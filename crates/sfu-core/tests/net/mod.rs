@@ -57,6 +57,8 @@ pub struct Client {
     pub windows: HashMap<Ssrc, ReplayWindow>,
     pub heard: Vec<Heard>,
     pub rtcp: usize,
+    /// The relay's counter in the last report that it sent.
+    pub last_nonce: Option<u32>,
     pub discovered: Option<DiscoveryResponse>,
     pub pongs: usize,
 }
@@ -114,6 +116,7 @@ impl World {
             windows: HashMap::new(),
             heard: Vec::new(),
             rtcp: 0,
+            last_nonce: None,
             discovered: None,
             pongs: 0,
         });
@@ -278,6 +281,7 @@ impl Client {
                 self.heard.push(Heard { ssrc, seq: opened.seq, time: opened.header.time, payload });
             }
             Kind::Rtcp => {
+                self.last_nonce = datagram.last_chunk().copied().map(u32::from_be_bytes);
                 assert_eq!(session.open_rtcp(&mut datagram), Ok(8));
                 self.rtcp += 1;
             }
