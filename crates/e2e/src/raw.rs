@@ -261,7 +261,8 @@ fn open(
     Some(buf)
 }
 
-/// Asks where we are; every datagram up to the answer, the answer with it, is written down.
+/// Asks where we are; every datagram up to the answer, the answer with it, is written down. What came before is taken first: a socket whose
+/// buffer is full would lose the answer.
 pub fn discover(
     socket: &UdpSocket,
     media: SocketAddr,
@@ -272,6 +273,12 @@ pub fn discover(
     DiscoveryRequest { ssrc }.write(&mut request).expect("the buffer is long enough");
     let deadline = Instant::now() + WITHIN;
     let mut buf = [0; 2048];
+    socket.set_nonblocking(true).expect("a socket takes options");
+    while let Ok((len, _)) = socket.recv_from(&mut buf) {
+        let raw = buf[..len].to_vec();
+        datagrams.push(Datagram { kind: classify(&raw), raw, opened: None });
+    }
+    socket.set_nonblocking(false).expect("a socket takes options");
     socket.send_to(&request, media).expect("loopback takes datagrams");
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
