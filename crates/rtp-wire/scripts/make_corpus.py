@@ -70,6 +70,53 @@ RTCP = {
     "padded-badly": b"\xa0\xc9\0\2\0\0\0\1\0\0\0\5",
 }
 
+COOKIE = bytes.fromhex("2112a442")
+
+
+def stun(kind, *attributes):
+    body = b"".join(struct.pack(">HH", at, len(value)) + value + b"\0" * (-len(value) % 4) for at, value in attributes)
+    return struct.pack(">HH", kind, len(body)) + COOKIE + b"transaction!" + body
+
+
+CHECK = [(0x06, b"ours:theirs"), (0x24, b"\x6e\0\x1e\xff"), (0x802A, b"12345678"), (0x25, b"")]
+MAC = (0x08, b"m" * 20)
+
+STUN = {
+    # RFC 5769 sections 2.1 to 2.3.
+    "rfc5769-request": bytes.fromhex(
+        "000100582112a442b7e7a701bc34d686fa87dfae"
+        "802200105354554e207465737420636c69656e74"
+        "002400046e0001ff"
+        "80290008932ff9b151263b36"
+        "000600096576746a3a68367659202020"
+        "000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a2"
+        "80280004e57a3bcf"
+    ),
+    "rfc5769-response-v4": bytes.fromhex(
+        "0101003c2112a442b7e7a701bc34d686fa87dfae"
+        "8022000b7465737420766563746f7220"
+        "002000080001a147e112a643"
+        "000800142b91f599fd9e90c38c7489f92af9ba53f06be7d7"
+        "80280004c07d4c96"
+    ),
+    "rfc5769-response-v6": bytes.fromhex(
+        "010100482112a442b7e7a701bc34d686fa87dfae"
+        "8022000b7465737420766563746f7220"
+        "002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9"
+        "00080014a382954e4be67bf11784c97c8292c275bfe3ed41"
+        "80280004c8fb0b4c"
+    ),
+    "bare": stun(0x0001),
+    "indication": stun(0x0011),
+    "check": stun(0x0001, *CHECK, MAC),
+    "check-with-more": stun(0x0001, *CHECK, MAC, (0x25, b""), MAC, (0x8028, b"\0" * 4)),
+    "refusal": stun(0x0111, (0x09, b"\0\0\4\x57Role Conflict"), MAC),
+    "unknown": stun(0x0001, *((0x7F00 + at, b"?" * at) for at in range(6)), (0xC057, b"\0\0\0\x0a")),
+    "addresses": stun(0x0101, (0x20, b"\0\1\0\0"), (0x01, b"\0\1\0\0\1\2\3\4")),
+    "fingerprint-not-last": stun(0x0001, (0x8028, b"\0" * 4), (0x25, b"")),
+    "attribute-too-long": stun(0x0001)[:2] + b"\0\4" + COOKIE + b"transaction!" + b"\0\6\xff\xff",
+}
+
 DISCOVERY = {
     "request": discovery(1),
     "response": discovery(2, b"127.0.0.1", 50000),
@@ -92,7 +139,7 @@ OTHERS = {
 }
 
 CORPORA = {
-    "classify": {**RTP, **RTCP, **DISCOVERY, **OTHERS},
+    "classify": {**RTP, **RTCP, **DISCOVERY, **OTHERS, "check": STUN["check"]},
     "rtp": RTP,
     "extensions": {
         "one-byte": ONE_BYTE[4:],
@@ -103,6 +150,14 @@ CORPORA = {
         "zeros": b"\0" * 9,
     },
     "rtcp": RTCP,
+    "stun": STUN,
+    "red": {
+        "one": b"\x6f\1\2\3",
+        "two": b"\xef\x0f\0\2\x6f\x08\x09\1",
+        "three": b"\xef\x1e\0\1\x8d\x0f\0\0\x6f\7\1\2",
+        "unended": b"\xff" * 20,
+        "too-long": b"\xef\x0f\3\xff\x6f\x08",
+    },
     "discovery": DISCOVERY,
     "opus": {
         "empty": b"",

@@ -69,4 +69,8 @@ impl<'b> Writer<'b> {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
+
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.buf[..self.len]
+    }
 }

@@ -98,6 +98,32 @@ impl<'a> ExtensionIter<'a> {
     }
 }
 
+/// How loud a packet is, said in front of its encrypted payload (RFC 6464).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioLevel {
+    /// The sender thinks that this is speech.
+    pub voice: bool,
+    /// In decibels below overload: 0 is the loudest, 127 is silence.
+    pub level: u8,
+}
+
+impl AudioLevel {
+    /// `data` is the element's, in either form.
+    #[must_use]
+    pub fn parse(data: &[u8]) -> Option<Self> {
+        match data {
+            [byte] => Some(Self { voice: byte & 0x80 != 0, level: byte & 0x7F }),
+            _ => None,
+        }
+    }
+
+    /// The element's data. Quieter than silence is silence.
+    #[must_use]
+    pub fn write(self) -> [u8; 1] {
+        [u8::from(self.voice) << 7 | self.level.min(127)]
+    }
+}
+
 /// Writes an extension block, preamble included, right behind an RTP header.
 pub struct ExtensionWriter<'b> {
     form: ExtensionForm,
@@ -184,6 +210,22 @@ mod tests {
         let block = Extensions { profile: 0xBEDE, body: &[0x10, 7, 0x90, 8] };
         assert_eq!(block.get(9), Some(&[8][..]));
         assert_eq!(block.get(2), None);
+    }
+
+    #[test]
+    fn audio_levels() {
+        let check = |byte, voice, level| {
+            let expect = AudioLevel { voice, level };
+            assert_eq!(AudioLevel::parse(&[byte]), Some(expect));
+            assert_eq!(expect.write(), [byte]);
+        };
+        check(0x00, false, 0);
+        check(0x80, true, 0);
+        check(0x7F, false, 127);
+        check(0xA5, true, 37);
+        assert_eq!(AudioLevel::parse(&[]), None);
+        assert_eq!(AudioLevel::parse(&[1, 2]), None);
+        assert_eq!(AudioLevel { voice: true, level: 200 }.write(), [0xFF]);
     }
 
     #[test]

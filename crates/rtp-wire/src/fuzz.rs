@@ -2,8 +2,9 @@
 //! `corpus/<body>/` are replayed by an ordinary test.
 
 use crate::{
-    DiscoveryRequest, DiscoveryResponse, Extensions, Kind, Packet, RtpError, RtpHeader, SeqNo, SeqUnwrapper,
-    rtcp,
+    AudioLevel, DiscoveryRequest, DiscoveryResponse, Extensions, Kind, Packet, RtpError, RtpHeader, SeqNo,
+    SeqUnwrapper, red, rtcp,
+    stun::{self, StunBuilder, StunMessage},
 };
 
 pub fn fuzz_classify(data: &[u8]) {
@@ -50,6 +51,9 @@ fn fuzz_block(extensions: Extensions<'_>) {
     assert!(total <= extensions.body.len());
     for element in extensions.iter() {
         assert!(extensions.get(element.id).is_some());
+        if let Some(level) = AudioLevel::parse(element.data) {
+            assert_eq!(level.write(), element.data);
+        }
     }
 }
 
@@ -72,6 +76,45 @@ pub fn fuzz_rtcp(data: &[u8]) {
         };
         assert!(items <= data.len());
     }
+}
+
+pub fn fuzz_stun(data: &[u8]) {
+    let Ok(message) = StunMessage::parse(data) else { return };
+    if data[0] <= 3 {
+        assert_eq!(crate::classify(data), Kind::Stun);
+    }
+    assert!(message.unknown_required().types().len() <= stun::UNKNOWN_NAMED_MAX);
+    let _ = (message.priority(), message.use_candidate(), message.error_code(), message.fingerprint_ok());
+    assert!(message.integrity().is_none_or(|integrity| integrity.body.len() + 44 <= data.len()));
+    let mut buf = [0; 1024];
+    let (name, mapped) = (message.username().unwrap_or_default(), message.xor_mapped_address());
+    let built = rebuild(&message, &name[..name.floor_char_boundary(500)], &mut buf);
+    let again = StunMessage::parse(&buf[..built.expect("it is shorter than the buffer")])
+        .expect("what we write we read");
+    assert_eq!(again.fingerprint_ok(), Some(true));
+    assert_eq!(again.transaction_id(), message.transaction_id());
+    assert_eq!((again.controlling(), again.controlled()), (message.controlling(), message.controlled()));
+    assert_eq!(again.xor_mapped_address(), mapped.map(|at| (at.ip().to_canonical(), at.port()).into()));
+}
+
+fn rebuild(message: &StunMessage<'_>, name: &str, buf: &mut [u8]) -> Result<usize, crate::NoRoom> {
+    let mut builder = StunBuilder::request(message.transaction_id(), buf)?;
+    builder.username(name)?;
+    message.controlling().map_or(Ok(()), |number| builder.controlling(number))?;
+    message.controlled().map_or(Ok(()), |number| builder.controlled(number))?;
+    message.xor_mapped_address().map_or(Ok(()), |at| builder.xor_mapped_address(at))?;
+    builder.integrity(|_, _| [0; stun::MAC_LEN])?;
+    builder.fingerprint()?;
+    Ok(builder.finish())
+}
+
+pub fn fuzz_red(data: &[u8]) {
+    let blocks = red::blocks(data);
+    let total: usize = blocks.clone().map(|block| block.data.len()).sum();
+    let headers = blocks.count() * 4;
+    // The header of the primary block is three bytes shorter than the others.
+    assert!(headers == 0 || headers - 3 + total == data.len());
+    assert_eq!(red::primary(data).is_some(), headers > 0);
 }
 
 pub fn fuzz_discovery(data: &[u8]) {
@@ -112,11 +155,13 @@ pub fn fuzz_seq(data: &[u8]) {
 pub type Body = fn(&[u8]);
 
 /// Every body by the name of its corpus.
-pub const ALL: [(&str, Body); 7] = [
+pub const ALL: [(&str, Body); 9] = [
     ("classify", fuzz_classify),
     ("rtp", fuzz_rtp),
     ("extensions", fuzz_extensions),
     ("rtcp", fuzz_rtcp),
+    ("stun", fuzz_stun),
+    ("red", fuzz_red),
     ("discovery", fuzz_discovery),
     ("opus", fuzz_opus),
     ("seq", fuzz_seq),

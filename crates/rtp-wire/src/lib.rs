@@ -1,4 +1,4 @@
-//! The media formats on the wire: RTP, RTCP, IP discovery, pings, and how to tell them apart.
+//! The media formats on the wire: RTP, RTCP, STUN, IP discovery, pings, and how to tell them apart.
 //!
 //! Everything here is a view over `&[u8]` or a builder into `&mut [u8]`: nothing allocates, nothing keeps
 //! state but [`SeqUnwrapper`], and no input makes it panic (see [`fuzz`]). Raw integers stop here: what
@@ -16,14 +16,16 @@ mod ext;
 pub mod fuzz;
 mod ids;
 mod opus;
+pub mod red;
 pub mod rtcp;
 mod rtp;
+pub mod stun;
 
 pub use classify::{Kind, STUN_COOKIE, classify};
 pub use control::{
     DISCOVERY_LEN, DiscoveryRequest, DiscoveryResponse, PING_LEN, Ping, parse_ping, write_ping, write_pong,
 };
-pub use ext::{Extension, ExtensionForm, ExtensionIter, ExtensionWriter, Extensions};
+pub use ext::{AudioLevel, Extension, ExtensionForm, ExtensionIter, ExtensionWriter, Extensions};
 pub use ids::{PayloadType, RtpTime, SeqNo, SeqUnwrapper, Ssrc};
 pub use opus::{
     MAX_PACKET_SAMPLES, OPUS_PAYLOAD_TYPE, SAMPLE_RATE_HZ, SILENCE_FRAME, is_silence, packet_samples,
