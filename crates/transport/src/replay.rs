@@ -18,6 +18,14 @@ pub struct ReplayWindow {
     seen: u128,
 }
 
+/// What a window knows, for writing it down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowState {
+    pub highest: SeqNo,
+    /// Bit n stands for `highest - n`.
+    pub seen: u128,
+}
+
 impl ReplayWindow {
     pub const WIDTH: u64 = u128::BITS as u64;
 
@@ -31,6 +39,18 @@ impl ReplayWindow {
     #[must_use]
     pub fn resume(highest: SeqNo) -> Self {
         Self { highest: Some(highest), seen: u128::MAX }
+    }
+
+    /// Goes on exactly where another one stopped: nothing that it took is taken again, and what it missed may still come.
+    #[must_use]
+    pub fn from_state(state: WindowState) -> Self {
+        Self { highest: Some(state.highest), seen: state.seen | 1 }
+    }
+
+    /// Everything it knows; nothing before the first packet.
+    #[must_use]
+    pub fn state(&self) -> Option<WindowState> {
+        self.highest.map(|highest| WindowState { highest, seen: self.seen })
     }
 
     /// The highest number taken: what must be written down to go on after a restart.
@@ -53,6 +73,11 @@ impl ReplayWindow {
             Some(highest) => highest.nearest(wire),
             None => SeqNo(0x1_0000 + u64::from(wire)),
         }
+    }
+
+    /// The same for numbers whose rollovers are counted from zero: the first lands in the first cycle.
+    pub(crate) fn extend_from_zero(&self, wire: u16) -> SeqNo {
+        self.highest.map_or(SeqNo(u64::from(wire)), |highest| highest.nearest(wire))
     }
 
     /// The same for a 32-bit counter.
@@ -141,6 +166,34 @@ mod tests {
         assert_eq!(window.check(SeqNo(70_000)), Err(Replayed));
         assert_eq!(window.check(SeqNo(69_900)), Err(Replayed));
         assert_eq!(window.check(SeqNo(70_001)), Ok(()));
+    }
+
+    #[test]
+    fn a_window_written_down_goes_on_exactly() {
+        assert_eq!(ReplayWindow::new().state(), None);
+        let mut window = ReplayWindow::new();
+        for seq in [70_000, 70_003, 69_990] {
+            window.commit(SeqNo(seq));
+        }
+        let state = window.state().unwrap();
+        assert_eq!((state.highest, state.seen), (SeqNo(70_003), 1 | 1 << 3 | 1 << 13));
+        assert_eq!(ReplayWindow::from_state(state), window);
+        let broken = ReplayWindow::from_state(WindowState { seen: 0, ..state });
+        assert_eq!(
+            broken.check(state.highest),
+            Err(Replayed),
+            "the highest number was seen, whatever is written"
+        );
+    }
+
+    #[test]
+    fn rollovers_are_counted_from_zero() {
+        let mut window = ReplayWindow::new();
+        for (wire, expect) in [(0xFFFE, 0xFFFE), (0, 0x1_0000), (0xFFFF, 0xFFFF), (1, 0x1_0001)] {
+            let seq = window.extend_from_zero(wire);
+            assert_eq!(seq, SeqNo(expect));
+            window.commit(seq);
+        }
     }
 
     #[test]
