@@ -107,5 +107,7 @@ mod tests {
         check(&[0xEF, 0x0F, 0x00, 2, 111, 8], &[]);
         check(&[0xEF, 0x0F, 0x03, 0xFF, 111, 8, 9, 1], &[]);
         check(&[0xFF; 40], &[]);
+        // Not even the block that would fit.
+        check(&[0xEF, 0, 0, 1, 0xEF, 0, 0, 9, 111, 7], &[]);
     }
 }

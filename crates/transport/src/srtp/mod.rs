@@ -244,3 +244,31 @@ fn read_header(packet: &[u8]) -> Result<(RtpHeader, usize), RtpError> {
 fn xor(bytes: &mut [u8], mask: &[u8]) {
     bytes.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 3711 lets a peer authenticate RTCP without encrypting it; ours takes none such, or plain text would be decrypted.
+    #[test]
+    fn authentic_reports_that_are_not_encrypted_are_refused() {
+        for profile in SrtpProfile::ALL {
+            let material = [9; SrtpProfile::KEYING_MATERIAL_MAX_LEN];
+            let material = &material[..profile.keying_material_len()];
+            for (encrypted, expect) in [(ENCRYPTED, Ok(8)), (0, Err(OpenError::Auth))] {
+                let client = Srtp::new(profile, material, DtlsRole::Client).unwrap();
+                let mut server = Srtp::new(profile, material, DtlsRole::Server).unwrap();
+                let mut packet = [0; 8 + SrtpProfile::OVERHEAD_MAX];
+                rtcp::write_receiver_report(rtp_wire::Ssrc(5), &[], &mut packet).unwrap();
+                let packet = &mut packet[..8 + profile.rtcp_overhead()];
+                let word_at = packet.len() - profile.behind_rtcp_index() - RTCP_INDEX_LEN;
+                packet[word_at..word_at + 4].copy_from_slice(&(encrypted | 3).to_be_bytes());
+                match &client.ours.rtcp {
+                    Cipher::Gcm(gcm) => gcm.seal_rtcp(packet, rtp_wire::Ssrc(5), 3),
+                    Cipher::AesCm(aes_cm) => aes_cm.seal_rtcp(packet, rtp_wire::Ssrc(5), 3),
+                }
+                assert_eq!(server.open_rtcp(packet), expect, "{profile}");
+            }
+        }
+    }
+}
