@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod error;
+pub mod fragment;
 pub mod gateway;
 pub mod object;
 pub mod rest;

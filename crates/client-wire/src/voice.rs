@@ -298,15 +298,58 @@ impl fmt::Debug for Resume {
     }
 }
 
-/// SELECT PROTOCOL. `data` is read only for `udp`: for other protocols its shape is another.
+/// SELECT PROTOCOL.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "SelectForm")]
 pub struct SelectProtocol {
     pub protocol: String,
-    #[serde(default, deserialize_with = "lenient")]
+    /// Of `udp`.
     pub data: Option<UdpData>,
+    /// Of `webrtc`: the client's fragment (see [`crate::fragment`]), which clients write as `data`, as `sdp`, or as both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdp: Option<String>,
     /// What the client can encode and decode. Bots leave it out: they speak Opus and know no video.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codecs: Option<Vec<Value>>,
+}
+
+impl SelectProtocol {
+    /// The payload type that the list of codecs gives Opus.
+    pub fn opus(&self) -> Option<u8> {
+        let is_opus =
+            |codec: &&Value| codec["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case("opus"));
+        let opus = self.codecs.as_deref()?.iter().find(is_opus)?;
+        u8::try_from(opus["payload_type"].as_u64()?).ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct SelectForm {
+    protocol: String,
+    #[serde(default, deserialize_with = "lenient")]
+    data: Option<SelectData>,
+    #[serde(default, deserialize_with = "lenient")]
+    sdp: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    codecs: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SelectData {
+    Udp(UdpData),
+    Fragment(String),
+}
+
+impl From<SelectForm> for SelectProtocol {
+    fn from(form: SelectForm) -> Self {
+        let (data, fragment) = match form.data {
+            Some(SelectData::Udp(data)) => (Some(data), None),
+            Some(SelectData::Fragment(text)) => (None, Some(text)),
+            None => (None, None),
+        };
+        Self { protocol: form.protocol, data, sdp: fragment.or(form.sdp), codecs: form.codecs }
+    }
 }
 
 impl fmt::Debug for SelectProtocol {
@@ -524,12 +567,39 @@ pub struct BackendVersion {
     pub rtc_worker: String,
 }
 
+/// SESSION DESCRIPTION to a browser: no key, because the handshake makes it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebRtcDescription {
+    pub audio_codec: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video_codec: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_session_id: Option<String>,
+    /// The server's fragment.
+    pub sdp: String,
+    pub dave_protocol_version: u16,
+}
+
+impl fmt::Debug for WebRtcDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebRtcDescription").field("audio_codec", &self.audio_codec).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DescriptionForm {
+    Native(SessionDescription),
+    WebRtc(WebRtcDescription),
+}
+
 /// What a server sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerFrame {
     Hello(Hello),
     Ready(Ready),
     SessionDescription(SessionDescription),
+    WebRtcDescription(WebRtcDescription),
     Speaking(ServerSpeaking),
     HeartbeatAck(Number),
     Resumed,
@@ -547,7 +617,10 @@ impl ServerFrame {
         let frame = match op {
             Op::Hello => Self::Hello(envelope.data()?),
             Op::Ready => Self::Ready(envelope.data()?),
-            Op::SessionDescription => Self::SessionDescription(envelope.data()?),
+            Op::SessionDescription => match envelope.data()? {
+                DescriptionForm::Native(description) => Self::SessionDescription(description),
+                DescriptionForm::WebRtc(description) => Self::WebRtcDescription(description),
+            },
             Op::Speaking => Self::Speaking(envelope.data()?),
             Op::HeartbeatAck => match envelope.data()? {
                 HeartbeatForm::Bare(nonce) | HeartbeatForm::Object { t: nonce, .. } => {
@@ -567,7 +640,7 @@ impl ServerFrame {
         match self {
             Self::Hello(_) => Op::Hello,
             Self::Ready(_) => Op::Ready,
-            Self::SessionDescription(_) => Op::SessionDescription,
+            Self::SessionDescription(_) | Self::WebRtcDescription(_) => Op::SessionDescription,
             Self::Speaking(_) => Op::Speaking,
             Self::HeartbeatAck(_) => Op::HeartbeatAck,
             Self::Resumed => Op::Resumed,
@@ -584,6 +657,7 @@ impl ServerFrame {
             Self::Hello(d) => encode(d),
             Self::Ready(d) => encode(d),
             Self::SessionDescription(d) => encode(d),
+            Self::WebRtcDescription(d) => encode(d),
             Self::Speaking(d) => encode(d),
             Self::HeartbeatAck(nonce) if version.is_numbered() => format!("{{\"t\":{nonce}}}"),
             Self::HeartbeatAck(nonce) => nonce.to_string(),

@@ -232,7 +232,7 @@ impl Driver {
                 }
                 command = self.commands.recv() => match command {
                     Some(Command::Select(data)) => {
-                        let select = SelectProtocol { protocol: "udp".to_owned(), data: Some(data), codecs: None };
+                        let select = SelectProtocol { protocol: "udp".to_owned(), data: Some(data), sdp: None, codecs: None };
                         ws.send(ClientFrame::SelectProtocol(select).text(VERSION)).await
                     }
                     Some(Command::Speaking(speaking)) => {
@@ -322,6 +322,8 @@ impl Driver {
             ServerFrame::Hello(_)
             | ServerFrame::HeartbeatAck(_)
             | ServerFrame::BackendVersion(_)
+            // We have not asked for it.
+            | ServerFrame::WebRtcDescription(_)
             | ServerFrame::Other(_) => return Ok(()),
         };
         self.tell(event).await;

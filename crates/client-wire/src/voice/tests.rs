@@ -44,9 +44,19 @@ fn clients_frames_are_read_as_the_libraries_send_them() {
         Ok(ClientFrame::SelectProtocol(SelectProtocol {
             protocol: "webrtc".into(),
             data: None,
+            sdp: Some("a=ice".into()),
             codecs: Some(vec![]),
         })),
     );
+    // The fragment where only one of the two is there, and the codecs' word for Opus.
+    for text in [r#"{"protocol":"webrtc","data":"a=x"}"#, r#"{"protocol":"webrtc","sdp":"a=x","data":null}"#]
+    {
+        let select: SelectProtocol = serde_json::from_str(text).unwrap();
+        assert!(select.data.is_none() && select.codecs.is_none());
+        assert_eq!(select.sdp.as_deref(), Some("a=x"));
+    }
+    let codecs = r#"{"protocol":"webrtc","codecs":[{"name":"VP8","payload_type":96},{"name":"opus","payload_type":109}]}"#;
+    assert_eq!(serde_json::from_str::<SelectProtocol>(codecs).unwrap().opus(), Some(109));
     let bare = Heartbeat { nonce: 18_446_744_073_709_551_615_u64.into(), seq_ack: None };
     check(r#"{"d":18446744073709551615,"op":3}"#, Ok(ClientFrame::Heartbeat(bare)));
     let object = Heartbeat { nonce: 5.into(), seq_ack: Some(-1) };
@@ -75,6 +85,7 @@ fn what_one_side_writes_the_other_reads() {
             ClientFrame::SelectProtocol(SelectProtocol {
                 protocol: "udp".into(),
                 data: Some(udp),
+                sdp: None,
                 codecs: None,
             }),
             ClientFrame::Speaking(ClientSpeaking { speaking: 1, ssrc: Some(9) }),
