@@ -42,6 +42,8 @@ pub fn classify(datagram: &[u8]) -> Kind {
         0..=3 if datagram.len() >= STUN_HEADER_LEN && u32_at(datagram, 4) == Some(STUN_COOKIE) => Kind::Stun,
         0..=3 if is_discovery(datagram) => Kind::Discovery,
         // RFC 5761 section 4: packet types 192 to 223 are RTCP's, and no RTP payload type is chosen there.
+        // From version 1.3 on, encrypted records have a header of their own (RFC 9147 section 4).
+        32..=63 => Kind::Dtls,
         128..=191 if matches!(datagram[1], 192..=223) => Kind::Rtcp,
         128..=191 => Kind::Rtp,
         _ => Kind::Unknown,
@@ -77,6 +79,11 @@ mod tests {
         check(&[22, 0xFE, 0xFD], 200, Kind::Dtls);
         check(&[21, 0xFE, 0xFD], 15, Kind::Dtls);
         check(&[21, 0xFE, 0xFD], 12, Kind::Keepalive);
+        check(&[0x2E, 1], 40, Kind::Dtls);
+        check(&[0x3F, 1], 17, Kind::Dtls);
+        check(&[0x3F, 1], 16, Kind::Keepalive);
+        check(&[0x40, 1], 40, Kind::Unknown);
+        check(&[0x1F, 1], 40, Kind::Unknown);
         check(&[0x80, 120], 60, Kind::Rtp);
         check(&[0x90, 0x80 | 120], 60, Kind::Rtp);
         check(&[0x80, 201], 28, Kind::Rtcp);

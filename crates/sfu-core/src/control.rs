@@ -6,14 +6,17 @@ use std::time::Instant;
 
 use rtp_wire::Ssrc;
 use sfu_wire::{Snapshot, ToSfu};
-use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
+use transport::{NonceCounter, ReplayWindow, Srtp};
 
 use crate::absence::Absence;
-use crate::leg::{Leg, LegIndex, Security, Silence, Told};
+use crate::browser::Browser;
+use crate::leg::{Leg, LegIndex, Silence, Told};
 use crate::limits::{FRAME_INTERVAL, LEGS_MAX, PATH_KEEP_FIRST, SENDER_BURST_S, SILENCE_FRAMES};
 use crate::pace::Pace;
 use crate::path::Path;
+use crate::security::{Native, Security, Wanted};
 use crate::shard::Shard;
+use crate::sink::Sink;
 use crate::speech::Speech;
 use crate::timers::Reason;
 
@@ -27,12 +30,19 @@ pub enum Refused {
     KeyLength(u64, usize),
     #[error("leg {0}: unknown encryption mode")]
     UnknownMode(u64),
+    #[error("leg {0}: a browser's transport without credentials or with an impossible payload type")]
+    Transport(u64),
 }
 
 impl Shard {
     /// Makes it so. Of a snapshot the good legs are taken even when others are refused; the first refusal is
     /// returned.
-    pub fn handle_message(&mut self, now: Instant, message: ToSfu) -> Result<(), Refused> {
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        message: ToSfu,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refused> {
         match message {
             ToSfu::Start(start) => self.handle_start(&start),
             ToSfu::Snapshot(snapshot) => self.handle_snapshot(now, snapshot)?,
@@ -42,6 +52,7 @@ impl Shard {
                     self.remove_leg(now, index);
                 }
             }
+            ToSfu::Dtls(dtls) => self.send_dtls(&dtls, sink),
         }
         Ok(())
     }
@@ -61,7 +72,7 @@ impl Shard {
     }
 
     fn put_leg(&mut self, now: Instant, wanted: &sfu_wire::Leg) -> Result<(), Refused> {
-        let security = parse_security(wanted)?;
+        let security = Wanted::parse(wanted)?;
         let index = match self.by_id.get(&wanted.id).copied() {
             Some(index) if self.legs.get(index).ssrc == Ssrc(wanted.ssrc) => index,
             Some(index) => {
@@ -128,6 +139,9 @@ impl Shard {
         if let Some(address) = leg.path.address() {
             self.by_address.remove(&address);
         }
+        if let Some(browser) = leg.browser() {
+            self.by_ufrag.remove(browser.ufrag());
+        }
         self.retired.put(now, leg.ssrc, room, leg.rewriter);
     }
 
@@ -159,30 +173,57 @@ impl Shard {
     }
 
     /// The same key goes on; another one is a new session with a path still to be proven.
-    fn put_security(&mut self, now: Instant, index: LegIndex, wanted: Option<(Mode, Key)>) {
-        let present = self.legs.get(index).security.as_ref();
-        let same = match (&wanted, present) {
-            (Some((mode, key)), Some(present)) => present.is(*mode, key),
-            (wanted, present) => wanted.is_none() && present.is_none(),
-        };
-        if same {
-            return;
+    fn put_security(&mut self, now: Instant, index: LegIndex, wanted: Wanted<'_>) {
+        let present = self.legs.get_mut(index).security.as_mut();
+        match (&wanted, present) {
+            (Wanted::Nothing, None) => return,
+            (Wanted::Native(mode, key), Some(Security::Native(native))) if native.is(*mode, key) => return,
+            (Wanted::Browser(webrtc, _), Some(Security::Browser(browser))) if browser.is(webrtc) => {
+                if browser.srtp.is_none()
+                    && let Wanted::Browser(_, Some(srtp)) = wanted
+                {
+                    self.take_keys(now, index, srtp);
+                }
+                return;
+            }
+            _ => {}
         }
         self.lose_address(index);
-        let mut salt = [0; 16];
-        self.random.fill(&mut salt);
-        let start = self.random.next_u32();
+        if let Some(browser) = self.legs.get(index).browser() {
+            self.by_ufrag.remove(browser.ufrag());
+        }
+        let security = match wanted {
+            Wanted::Nothing => None,
+            Wanted::Native(mode, key) => {
+                let mut salt = [0; 16];
+                self.random.fill(&mut salt);
+                let start = NonceCounter::server(self.random.next_u32());
+                Some(Security::Native(Native::new(mode, key, start, salt)))
+            }
+            Wanted::Browser(webrtc, srtp) => {
+                self.by_ufrag.insert(webrtc.ufrag.as_str().into(), index);
+                Some(Security::Browser(Box::new(Browser::new(now, webrtc, srtp))))
+            }
+        };
         let leg = self.legs.get_mut(index);
-        leg.security = wanted.map(|(mode, key)| {
-            let session = Session::new(mode, &key, NonceCounter::server(start), salt);
-            Security { mode, key, session }
-        });
+        leg.security = security;
         leg.window = ReplayWindow::new();
         leg.pace = Pace::new(now, self.sender_packets_per_s_max, SENDER_BURST_S);
         leg.rewriter.restart();
         leg.connected = false;
         leg.key_spent = false;
         self.tell(index);
+    }
+
+    /// A browser's handshake is done.
+    fn take_keys(&mut self, now: Instant, index: LegIndex, srtp: Box<Srtp>) {
+        let leg = self.legs.get_mut(index);
+        if let Some(browser) = leg.browser_mut() {
+            browser.srtp = Some(srtp);
+        }
+        if leg.path.address().is_some() {
+            self.connect(now, index);
+        }
     }
 
     fn put_claim(&mut self, now: Instant, index: LegIndex, wanted: &sfu_wire::Leg) {
@@ -230,9 +271,17 @@ impl Shard {
             self.by_address.remove(&before);
         }
         self.by_address.insert(address, index);
-        let keep_at = now + PATH_KEEP_FIRST;
         let leg = self.legs.get_mut(index);
         leg.path.set(now, address);
+        if leg.is_ready() {
+            self.connect(now, index);
+        }
+    }
+
+    /// Its address and its keys are known: it can be sent to.
+    fn connect(&mut self, now: Instant, index: LegIndex) {
+        let keep_at = now + PATH_KEEP_FIRST;
+        let leg = self.legs.get_mut(index);
         leg.connected = true;
         leg.path_keep_at = Some(keep_at);
         self.arm(keep_at, Reason::PathKeep, index);
@@ -240,7 +289,7 @@ impl Shard {
         self.update_route(index);
     }
 
-    fn lose_address(&mut self, index: LegIndex) {
+    pub(crate) fn lose_address(&mut self, index: LegIndex) {
         let path = &mut self.legs.get_mut(index).path;
         if let Some(address) = path.address() {
             path.lose();
@@ -252,7 +301,7 @@ impl Shard {
     /// A leg is listened for exactly while it may hear, has a key and an address.
     pub(crate) fn update_route(&mut self, index: LegIndex) {
         let leg = self.legs.get(index);
-        let wanted = leg.hear && leg.security.is_some() && leg.path.address().is_some();
+        let wanted = leg.hear && leg.is_ready() && leg.path.address().is_some();
         match (wanted, leg.route_at) {
             (true, None) => self.begin_route(index),
             (false, Some(_)) => {
@@ -296,12 +345,4 @@ impl Shard {
         absence.begin(streams.filter_map(|(ssrc, rewriter)| Some((ssrc, rewriter.highest_out()?))));
         self.legs.get_mut(index).absence = absence;
     }
-}
-
-fn parse_security(wanted: &sfu_wire::Leg) -> Result<Option<(Mode, Key)>, Refused> {
-    let Some(native) = &wanted.native else { return Ok(None) };
-    let key = <[u8; Key::LEN]>::try_from(native.key.as_slice())
-        .map_err(|_| Refused::KeyLength(wanted.id, native.key.len()))?;
-    let mode = native.mode.parse().map_err(|_| Refused::UnknownMode(wanted.id))?;
-    Ok(Some((mode, Key::new(key))))
 }

@@ -8,11 +8,11 @@ pub enum DropReason {
     UnknownSource,
     /// Not a packet of any kind we know, or one that contradicts itself.
     Malformed,
-    /// A kind that this shard does not speak: STUN, DTLS, or a payload that is not Opus.
+    /// A kind that its leg does not speak: DTLS of a native one, STUN that is no check, a payload that is not Opus.
     Unsupported,
-    /// From a leg's address, but under an SSRC that is not the leg's.
+    /// From a leg's address, but under an SSRC that is not the leg's; of a browser, one of its former ones.
     ForeignStream,
-    /// Its leg has selected no encryption yet.
+    /// Its leg has selected no encryption yet, or its handshake is not done.
     NoKey,
     /// The authentication tag does not match.
     Unauthenticated,

@@ -6,13 +6,16 @@ use std::time::Instant;
 use rtp_wire::{FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp};
 
 use crate::leg::{LegIndex, Silence};
-use crate::limits::{FRAME_INTERVAL, NONCES_SPENT, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD};
+use crate::limits::{
+    BROWSER_REPORT_INTERVAL, FRAME_INTERVAL, NONCES_SPENT, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD,
+};
+use crate::security::Security;
 use crate::shard::Shard;
 use crate::sink::Sink;
 use crate::timers::Reason;
 
 /// The SSRC under which the relay itself reports: no stream's, so that a report sent back is nobody's.
-const RELAY_SSRC: Ssrc = Ssrc(1);
+pub(crate) const RELAY_SSRC: Ssrc = Ssrc(1);
 
 impl Shard {
     /// Copies one frame to every listener of the sender's room: own header, own number, own seal.
@@ -21,6 +24,7 @@ impl Shard {
     /// padding, no marker.
     pub(crate) fn fan_out(
         &mut self,
+        now: Instant,
         sender: LegIndex,
         seq: SeqNo,
         time: RtpTime,
@@ -44,11 +48,21 @@ impl Shard {
                 unreachable!("a route ends with the key and the address it needs");
             };
             let Some(seq) = leg.absence.place(ssrc, seq) else { continue };
+            let (seq, payload_type) = match security {
+                Security::Native(_) => (seq, OPUS_PAYLOAD_TYPE),
+                Security::Browser(browser) => {
+                    let Some(seq) = browser.outgoing.place(now, ssrc, seq, time, payload.len()) else {
+                        continue;
+                    };
+                    (seq, browser.opus)
+                }
+            };
+            header[1] = payload_type.0;
             header[2..4].copy_from_slice(&seq.wire().to_be_bytes());
             let slot = sink.slot();
             slot[..FIXED_HEADER_LEN].copy_from_slice(&header);
             slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
-            match security.session.seal_rtp(slot, plain_len) {
+            match security.seal_rtp(slot, plain_len, seq) {
                 Ok(len) => {
                     sink.commit(address, len);
                     counters.sent += 1;
@@ -72,32 +86,53 @@ impl Shard {
         if again {
             self.arm(next_at, Reason::Silence, index);
         }
-        self.fan_out(index, seq, time, &SILENCE_FRAME, sink);
+        self.fan_out(now, index, seq, time, &SILENCE_FRAME, sink);
     }
 
-    /// An empty receiver report, which every client takes and ignores.
-    pub(crate) fn keep_path(&mut self, at: Instant, index: LegIndex, sink: &mut impl Sink) {
+    /// What is sent now and then to every leg that can be sent to: to a native one an empty receiver report, which every client takes and ignores,
+    /// to a browser the reports that it expects.
+    pub(crate) fn keep_path(&mut self, now: Instant, at: Instant, index: LegIndex, sink: &mut impl Sink) {
         let leg = self.legs.get_mut(index);
         if leg.path_keep_at != Some(at) {
             return;
         }
         leg.path_keep_at = None;
-        let (Some(security), Some(address)) = (&mut leg.security, leg.path.address()) else { return };
+        let interval = match &leg.security {
+            None => return,
+            Some(Security::Native(_)) => {
+                self.keep_native_path(index, sink);
+                PATH_KEEP_INTERVAL
+            }
+            Some(Security::Browser(_)) => {
+                self.report_to_browser(now, index, sink);
+                BROWSER_REPORT_INTERVAL
+            }
+        };
+        if self.legs.get(index).path.address().is_none() {
+            return;
+        }
+        // Shortened a little at random every time, so that legs that came together drift apart.
+        let shortened = PATH_KEEP_SPREAD.mul_f64(f64::from(self.random.next_u16()) / f64::from(u16::MAX));
+        let next_at = at + interval - shortened;
+        self.legs.get_mut(index).path_keep_at = Some(next_at);
+        self.arm(next_at, Reason::PathKeep, index);
+    }
+
+    fn keep_native_path(&mut self, index: LegIndex, sink: &mut impl Sink) {
+        let leg = self.legs.get_mut(index);
+        let (Some(Security::Native(native)), Some(address)) = (&mut leg.security, leg.path.address()) else {
+            return;
+        };
         let slot = sink.slot();
         let plain_len =
             rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
-        let sealed = security.session.seal_rtcp(slot, plain_len);
-        leg.key_spent = security.session.nonces().headroom() < NONCES_SPENT;
+        let sealed = native.session.seal_rtcp(slot, plain_len);
+        leg.key_spent = native.session.nonces().headroom() < NONCES_SPENT;
         match sealed {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,
         }
         self.tell(index);
-        // Shortened a little at random every time, so that legs that came together drift apart.
-        let shortened = PATH_KEEP_SPREAD.mul_f64(f64::from(self.random.next_u16()) / f64::from(u16::MAX));
-        let next_at = at + PATH_KEEP_INTERVAL - shortened;
-        self.legs.get_mut(index).path_keep_at = Some(next_at);
-        self.arm(next_at, Reason::PathKeep, index);
     }
 
     pub(crate) fn send(&mut self, to: SocketAddr, len: usize, sink: &mut impl Sink) {

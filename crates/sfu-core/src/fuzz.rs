@@ -168,7 +168,7 @@ impl Machine {
     }
 
     fn tell(&mut self, message: ToSfu) {
-        self.shard.handle_message(self.now, message).expect("nothing here is beyond a limit");
+        self.shard.handle_message(self.now, message, &mut self.out).expect("nothing here is beyond a limit");
     }
 }
 
@@ -189,8 +189,8 @@ fn wanted(leg: u8, room: u8, flags: u8, version: u8) -> Leg {
         ssrc: ssrc(leg).0,
         speak: flags & 1 != 0,
         hear: flags & 2 != 0,
-        priority: false,
         native: (flags & 4 == 0).then_some(native),
+        ..Leg::default()
     }
 }
 
@@ -199,6 +199,7 @@ impl Shard {
     fn assert_consistent(&self) {
         let mut members = 0;
         let mut addresses = 0;
+        let mut browsers = 0;
         for (index, leg) in self.legs.iter() {
             assert_eq!(self.by_id.get(&leg.id), Some(&index));
             assert_eq!(self.by_ssrc.get(&leg.ssrc), Some(&index));
@@ -208,13 +209,18 @@ impl Shard {
             }
             let room = self.rooms.get(leg.room);
             assert_eq!(room.members()[leg.member_at], index);
-            let listens = leg.hear && leg.security.is_some() && leg.path.address().is_some();
+            let listens = leg.hear && leg.is_ready() && leg.path.address().is_some();
             assert_eq!(leg.route_at.map(|at| room.routes()[at]), listens.then_some(index));
             assert!(room.routes().len() <= room.members().len());
             members += 1;
+            if let Some(browser) = leg.browser() {
+                assert_eq!(self.by_ufrag.get(browser.ufrag()), Some(&index));
+                browsers += 1;
+            }
         }
         assert_eq!((self.by_id.len(), self.by_ssrc.len()), (members, members));
         assert_eq!(self.by_address.len(), addresses);
+        assert_eq!(self.by_ufrag.len(), browsers);
         assert_eq!(self.legs.len(), members);
     }
 }

@@ -3,13 +3,15 @@
 use std::time::Instant;
 
 use rtp_wire::Ssrc;
-use transport::{Key, Mode, ReplayWindow, Session};
+use transport::ReplayWindow;
 
 use crate::absence::Absence;
+use crate::browser::Browser;
 use crate::pace::Pace;
 use crate::path::Path;
 use crate::rewrite::Rewriter;
 use crate::room::RoomIndex;
+use crate::security::Security;
 use crate::speech::Speech;
 
 /// Place of a leg in [`Legs`].
@@ -56,17 +58,26 @@ pub struct Leg {
     pub path_keep_at: Option<Instant>,
 }
 
-/// A key and its session.
-pub struct Security {
-    pub mode: Mode,
-    pub key: Key,
-    pub session: Session,
-}
-
-impl Security {
+impl Leg {
+    /// Its keys are known.
     #[must_use]
-    pub fn is(&self, mode: Mode, key: &Key) -> bool {
-        self.mode == mode && self.key.expose() == key.expose()
+    pub fn is_ready(&self) -> bool {
+        self.security.as_ref().is_some_and(Security::is_ready)
+    }
+
+    #[must_use]
+    pub fn browser(&self) -> Option<&Browser> {
+        match &self.security {
+            Some(Security::Browser(browser)) => Some(browser),
+            _ => None,
+        }
+    }
+
+    pub fn browser_mut(&mut self) -> Option<&mut Browser> {
+        match &mut self.security {
+            Some(Security::Browser(browser)) => Some(browser),
+            _ => None,
+        }
     }
 }
 

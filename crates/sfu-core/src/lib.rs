@@ -24,6 +24,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod absence;
+mod browser;
 mod control;
 mod counters;
 mod forward;
@@ -31,16 +32,20 @@ pub mod fuzz;
 mod leg;
 pub mod limits;
 mod media;
+mod outgoing;
 mod pace;
 mod path;
+mod reception;
 mod retired;
 mod rewrite;
 mod room;
+mod security;
 mod seed;
 mod shard;
 mod sink;
 mod speech;
 mod timers;
+mod webrtc;
 
 pub use control::Refused;
 pub use counters::{Counters, DropReason};

@@ -85,3 +85,34 @@ pub const SENDER_PACKETS_PER_S_DEFAULT: u32 = 200;
 /// Packets a sender may send at once, as parts of a second of its cap. Because a wireless path delivers a few
 /// hundred milliseconds at a time after a stall.
 pub const SENDER_BURST_S: u32 = 1;
+
+/// Audio streams that a browser may send one after another under names of its own choosing. Because a page sends one; another begins only
+/// when its sender is made anew, and each needs its predecessors remembered.
+pub const BROWSER_STREAMS_MAX: usize = 16;
+/// Streams that one browser is sent over the life of its transport. Because none may be forgotten, and a page that hears more than
+/// this many people is joined anew long before.
+pub const OUTGOING_STREAMS_MAX: usize = 4_096;
+/// How far behind the newest a packet may go out to a browser. Because it keeps at least so many in its replay window (RFC 3711
+/// section 3.3.2).
+pub const REORDER_MAX: i64 = 64;
+
+/// DTLS datagrams a second that are carried for one leg. Because a whole handshake has a dozen from the browser, each repeated
+/// at most every 50 ms, and every one costs signalling a wake-up.
+pub const DTLS_PER_S: u32 = 20;
+/// See [`DTLS_PER_S`].
+pub const DTLS_BURST_S: u32 = 2;
+/// DTLS datagrams that wait to be told to signalling. Because beyond it signalling is behind, and the browser repeats itself.
+pub const DTLS_WAITING_MAX: usize = 256;
+/// Bytes of one. Because it must fit any path.
+pub const DTLS_BYTES_MAX: usize = 1_500;
+
+/// A browser is told this often of the streams that it was sent and of its own. Because it is what browsers do among themselves for audio.
+pub const BROWSER_REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// Reports in one datagram. Because with the encryption they must fit any path, at 28 bytes each.
+pub const BROWSER_REPORTS_MAX: usize = 38;
+/// Without anything authentic for this long a browser has withdrawn its consent to be sent to (RFC 7675 section 5.1).
+pub const CONSENT: Duration = Duration::from_secs(30);
+
+/// A frame of a browser's whose level is above this is sound, in dB below the loudest (RFC 6464 section 3). Because what is left of a quiet room
+/// behind a browser's noise suppression is below it.
+pub const SOUND_DBOV: u8 = 60;

@@ -5,14 +5,16 @@ use std::ops::Range;
 use std::time::Instant;
 
 use rtp_wire::{
-    DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, PING_LEN, Ping, RtpHeader, RtpTime, SeqNo,
-    Ssrc, classify, is_silence, parse_ping, rtcp, write_pong,
+    AudioLevel, DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, PING_LEN, Packet, PayloadType,
+    Ping, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, classify, is_silence, parse_ping, red, rtcp,
+    write_pong,
 };
-use transport::{OpenError, Opened};
+use transport::{OpenError, Opened, ReplayWindow};
 
 use crate::counters::{DropReason, Fate};
 use crate::leg::{Leg, LegIndex};
-use crate::limits::{PAYLOAD_BYTES_MAX, SPEECH_END};
+use crate::limits::{PAYLOAD_BYTES_MAX, SOUND_DBOV, SPEECH_END};
+use crate::security::Security;
 use crate::shard::Shard;
 use crate::sink::Sink;
 use crate::timers::Reason;
@@ -24,6 +26,8 @@ struct Accepted {
     seq: SeqNo,
     time: RtpTime,
     payload: Range<usize>,
+    /// Nobody speaks in it.
+    quiet: bool,
 }
 
 impl Shard {
@@ -41,7 +45,8 @@ impl Shard {
             Kind::Discovery => self.handle_discovery(now, from, datagram, sink),
             Kind::Ping => self.handle_ping(now, from, datagram, sink),
             Kind::Keepalive => self.known_address(now, from),
-            Kind::Stun | Kind::Dtls => Err(DropReason::Unsupported),
+            Kind::Stun => self.handle_stun(now, from, datagram, sink),
+            Kind::Dtls => self.handle_dtls(now, from, datagram),
             Kind::Unknown => Err(DropReason::Malformed),
         };
         self.counters.count(fate.unwrap_or_else(Fate::Dropped));
@@ -68,7 +73,7 @@ impl Shard {
         let (seq, time) = leg.rewriter.forward(now, accepted.seq, accepted.time).ok_or(DropReason::Late)?;
         // Whoever speaks again needs no more silence of ours.
         leg.silence = None;
-        leg.speech.handle_frame(now, is_silence(payload));
+        leg.speech.handle_frame(now, accepted.quiet);
         let speaking = leg.speech.is_speaking();
         if speaking && !leg.speech_end_armed {
             leg.speech_end_armed = true;
@@ -77,7 +82,7 @@ impl Shard {
         if speaking != self.legs.get(index).told.speaking {
             self.tell(index);
         }
-        self.fan_out(index, seq, time, payload, sink);
+        self.fan_out(now, index, seq, time, payload, sink);
         Ok(Fate::Forwarded)
     }
 
@@ -91,22 +96,106 @@ impl Shard {
     ) -> Result<Accepted, DropReason> {
         let header = RtpHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
         let index = self.find_leg(from, header.ssrc)?;
+        let accepted = match &self.legs.get(index).security {
+            None => return Err(DropReason::NoKey),
+            Some(Security::Native(_)) => self.open_native(now, from, index, header.ssrc, datagram)?,
+            Some(Security::Browser(_)) => self.open_browser(now, index, header.ssrc, datagram)?,
+        };
+        let leg = self.legs.get_mut(index);
+        if let Err(reason) = permit(now, leg, &accepted.payload) {
+            leg.rewriter.keep_back(accepted.seq);
+            return Err(reason);
+        }
+        Ok(accepted)
+    }
+
+    fn open_native(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        index: LegIndex,
+        ssrc: Ssrc,
+        datagram: &mut [u8],
+    ) -> Result<Accepted, DropReason> {
         let leg = self.legs.get_mut(index);
         // Before opening, because both directions share one key: a packet of ours that somebody sends back
         // authenticates.
-        if leg.ssrc != header.ssrc {
+        if leg.ssrc != ssrc {
             return Err(DropReason::ForeignStream);
         }
-        let session = &mut leg.security.as_mut().ok_or(DropReason::NoKey)?.session;
-        let opened = session.open_rtp(datagram, &mut leg.window).map_err(reason)?;
+        let Some(Security::Native(native)) = &mut leg.security else { return Err(DropReason::NoKey) };
+        let opened = native.session.open_rtp(datagram, &mut leg.window).map_err(reason)?;
         let newest = leg.window.highest() == Some(opened.seq);
         self.learn_address(now, index, from, newest);
-        let leg = self.legs.get_mut(index);
-        if let Err(reason) = permit(now, leg, &opened) {
-            leg.rewriter.keep_back(opened.seq);
-            return Err(reason);
+        if opened.header.payload_type != OPUS_PAYLOAD_TYPE {
+            self.legs.get_mut(index).rewriter.keep_back(opened.seq);
+            return Err(DropReason::Unsupported);
         }
-        Ok(Accepted { leg: index, seq: opened.seq, time: opened.header.time, payload: opened.body })
+        let quiet = is_silence(&datagram[opened.body.clone()]);
+        Ok(Accepted { leg: index, seq: opened.seq, time: opened.header.time, payload: opened.body, quiet })
+    }
+
+    fn open_browser(
+        &mut self,
+        now: Instant,
+        index: LegIndex,
+        ssrc: Ssrc,
+        datagram: &mut [u8],
+    ) -> Result<Accepted, DropReason> {
+        let leg = self.legs.get_mut(index);
+        let Some(Security::Browser(browser)) = &mut leg.security else { return Err(DropReason::NoKey) };
+        let (known, allowed) = (browser.sends(ssrc), browser.may_send(ssrc));
+        let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
+        if known {
+            let opened = srtp.open_rtp(datagram, &mut leg.window).map_err(reason)?;
+            return self.take_browsers(now, index, opened, datagram);
+        }
+        if !allowed {
+            return Err(DropReason::ForeignStream);
+        }
+        // The number of a stream that is not known yet cannot be checked, so an authentic packet of another kind leaves no trace.
+        let mut window = ReplayWindow::new();
+        let opened = srtp.open_rtp(datagram, &mut window).map_err(reason)?;
+        let payload_type = opened.header.payload_type;
+        if payload_type != browser.opus && Some(payload_type) != browser.red {
+            return Err(DropReason::Unsupported);
+        }
+        browser.begin_stream(ssrc);
+        leg.window = window;
+        leg.rewriter.restart();
+        self.take_browsers(now, index, opened, datagram)
+    }
+
+    /// An opened packet of a browser's stream.
+    fn take_browsers(
+        &mut self,
+        now: Instant,
+        index: LegIndex,
+        opened: Opened,
+        datagram: &[u8],
+    ) -> Result<Accepted, DropReason> {
+        let leg = self.legs.get_mut(index);
+        let Some(Security::Browser(browser)) = &mut leg.security else { return Err(DropReason::NoKey) };
+        leg.path.heard(now);
+        browser.received(now, &opened);
+        // SRTP counts from the first cycle, a stream here from the second, so that there is something before its first number.
+        let seq = SeqNo(opened.seq.0 + 0x1_0000);
+        let payload = match opened.header.payload_type {
+            payload_type if payload_type == browser.opus => Some(opened.body.clone()),
+            payload_type if Some(payload_type) == browser.red => primary(datagram, &opened, browser.opus),
+            _ => None,
+        };
+        let Some(payload) = payload else {
+            leg.rewriter.keep_back(seq);
+            return Err(DropReason::Unsupported);
+        };
+        let level = browser.audio_level.and_then(|id| level(&datagram[..opened.len], id));
+        let quiet = match level {
+            Some(level) => level > SOUND_DBOV,
+            // Discontinuous transmission sends frames of up to two bytes now and then.
+            None => payload.len() <= SILENCE_FRAME.len(),
+        };
+        Ok(Accepted { leg: index, seq, time: opened.header.time, payload, quiet })
     }
 
     /// Receivers' reports and whatever else clients say about media: authentic or not, that is all that
@@ -120,8 +209,16 @@ impl Shard {
         let ssrc = rtcp::peek_ssrc(datagram).ok_or(DropReason::Malformed)?;
         let index = self.find_leg(from, ssrc)?;
         let leg = self.legs.get_mut(index);
-        let session = &mut leg.security.as_mut().ok_or(DropReason::NoKey)?.session;
-        session.open_rtcp(datagram).map_err(reason)?;
+        match leg.security.as_mut().ok_or(DropReason::NoKey)? {
+            Security::Native(native) => native.session.open_rtcp(datagram).map_err(reason)?,
+            Security::Browser(browser) => {
+                let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
+                let len = srtp.open_rtcp(datagram).map_err(reason)?;
+                leg.path.heard(now);
+                self.browser_says(now, index, &datagram[..len]);
+                return Ok(Fate::Consumed);
+            }
+        };
         // RTCP has no number that would tell which packet is the newest, so it never moves a leg.
         self.learn_address(now, index, from, false);
         Ok(Fate::Consumed)
@@ -163,20 +260,25 @@ impl Shard {
         Ok(fate)
     }
 
-    fn known_address(&mut self, now: Instant, from: SocketAddr) -> Result<Fate, DropReason> {
+    pub(crate) fn known_address(&mut self, now: Instant, from: SocketAddr) -> Result<Fate, DropReason> {
         let index = self.by_address.get(&from).copied().ok_or(DropReason::UnknownSource)?;
         self.legs.get_mut(index).path.heard(now);
         Ok(Fate::Consumed)
     }
 
-    /// By its SSRC if that is a leg's own, which also finds a client whose address has changed; else by its
-    /// address.
+    /// A browser's by its address alone. A native one by its SSRC if that is a leg's own, which also finds a client whose address has
+    /// changed; else by its address.
     fn find_leg(&self, from: SocketAddr, ssrc: Ssrc) -> Result<LegIndex, DropReason> {
         let at_address = self.by_address.get(&from).copied();
-        match at_address {
-            Some(index) if self.legs.get(index).ssrc == ssrc => Ok(index),
-            _ => self.by_ssrc.get(&ssrc).copied().or(at_address).ok_or(DropReason::UnknownSource),
+        if let Some(index) = at_address {
+            let leg = self.legs.get(index);
+            if leg.ssrc == ssrc || leg.browser().is_some() {
+                return Ok(index);
+            }
         }
+        let of_ssrc =
+            self.by_ssrc.get(&ssrc).copied().filter(|index| self.legs.get(*index).browser().is_none());
+        of_ssrc.or(at_address).ok_or(DropReason::UnknownSource)
     }
 
     fn learn_address(&mut self, now: Instant, index: LegIndex, from: SocketAddr, newest: bool) {
@@ -189,14 +291,11 @@ impl Shard {
     }
 }
 
-fn permit(now: Instant, leg: &mut Leg, opened: &Opened) -> Result<(), DropReason> {
-    if opened.header.payload_type != OPUS_PAYLOAD_TYPE {
-        return Err(DropReason::Unsupported);
-    }
-    if opened.body.is_empty() {
+fn permit(now: Instant, leg: &mut Leg, payload: &Range<usize>) -> Result<(), DropReason> {
+    if payload.is_empty() {
         return Err(DropReason::Malformed);
     }
-    if opened.body.len() > PAYLOAD_BYTES_MAX {
+    if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(DropReason::TooLong);
     }
     if !leg.speak {
@@ -206,6 +305,19 @@ fn permit(now: Instant, leg: &mut Leg, opened: &Opened) -> Result<(), DropReason
         return Err(DropReason::TooFast);
     }
     Ok(())
+}
+
+/// How far below the loudest a packet's sound is, as its sender says (RFC 6464).
+fn level(packet: &[u8], id: u8) -> Option<u8> {
+    let data = Packet::parse(packet).ok()?.extensions()?.get(id)?;
+    AudioLevel::parse(data).map(|level| level.level)
+}
+
+/// The newest frame in a packet of redundant ones.
+fn primary(datagram: &[u8], opened: &Opened, opus: PayloadType) -> Option<Range<usize>> {
+    let (payload_type, frame) = red::primary(&datagram[opened.body.clone()])?;
+    // It stands last.
+    (payload_type == opus).then(|| opened.body.end - frame.len()..opened.body.end)
 }
 
 fn reason(error: OpenError) -> DropReason {

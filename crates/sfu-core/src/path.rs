@@ -6,7 +6,7 @@
 //! when two want one address is the shard's to say.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::limits::{ADDRESS_CHANGE_INTERVAL, ADDRESS_HOLD, ANSWERED_MAX};
 
@@ -35,7 +35,13 @@ impl Path {
     /// Whether someone was there a short while ago, so that the address is not up for taking.
     #[must_use]
     pub fn is_held(&self, now: Instant) -> bool {
-        self.current.is_some_and(|current| now < current.heard_at + ADDRESS_HOLD)
+        self.heard_within(now, ADDRESS_HOLD)
+    }
+
+    /// Whether something came from the address in the last `period`.
+    #[must_use]
+    pub fn heard_within(&self, now: Instant, period: Duration) -> bool {
+        self.current.is_some_and(|current| now < current.heard_at + period)
     }
 
     /// Any datagram at all came from the current address.
@@ -90,7 +96,6 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()

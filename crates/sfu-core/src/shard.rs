@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rtp_wire::Ssrc;
-use sfu_wire::{DropCount, FromSfu, KeySpent, LegConnected, LegSpeaking, Report, Start, Started};
+use sfu_wire::{DropCount, Dtls, FromSfu, KeySpent, LegConnected, LegSpeaking, Report, Start, Started};
 
 use crate::counters::{Counters, DropReason};
 use crate::leg::{LegIndex, LegKey, Legs};
@@ -28,10 +28,16 @@ pub struct Shard {
     pub(crate) by_ssrc: HashMap<Ssrc, LegIndex>,
     /// The legs whose address is known; an address is one leg's at most.
     pub(crate) by_address: HashMap<SocketAddr, LegIndex>,
+    /// The browsers' legs, by the user name fragment that is ours in their checks.
+    pub(crate) by_ufrag: HashMap<Box<str>, LegIndex>,
+    /// What browsers send to signalling's DTLS engines.
+    pub(crate) dtls: VecDeque<Dtls>,
     pub(crate) retired: Retired,
 
     pub(crate) counters: Counters,
     timers: Timers,
+    /// Where the clock of the reports to browsers begins.
+    pub(crate) started_at: Instant,
     started: Option<Started>,
     /// Legs of which signalling has not heard everything; each at most once.
     news: VecDeque<LegKey>,
@@ -51,6 +57,9 @@ impl Shard {
             by_id: HashMap::new(),
             by_ssrc: HashMap::new(),
             by_address: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            dtls: VecDeque::new(),
+            started_at: now,
             retired: Retired::default(),
             counters: Counters::default(),
             timers,
@@ -103,7 +112,7 @@ impl Shard {
             }
             (Reason::Silence, Some(leg)) => self.send_silence(now, leg, sink),
             (Reason::SpeechEnd, Some(leg)) => self.look_for_speech_end(now, leg),
-            (Reason::PathKeep, Some(leg)) => self.keep_path(due.at, leg, sink),
+            (Reason::PathKeep, Some(leg)) => self.keep_path(now, due.at, leg, sink),
             (Reason::Silence | Reason::SpeechEnd | Reason::PathKeep, None) => {}
         }
     }
@@ -143,6 +152,9 @@ impl Shard {
     pub fn poll_event(&mut self) -> Option<FromSfu> {
         if let Some(started) = self.started.take() {
             return Some(FromSfu::Started(started));
+        }
+        if let Some(dtls) = self.dtls.pop_front() {
+            return Some(FromSfu::Dtls(dtls));
         }
         while let Some(key) = self.news.front().copied() {
             if let Some(event) = self.legs.find(key).and_then(|index| self.next_of(index)) {

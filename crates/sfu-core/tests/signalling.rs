@@ -27,7 +27,7 @@ fn a_leg_that_cannot_be_is_refused_and_the_others_of_a_snapshot_are_not() {
     let unknown = with(9, |native| native.mode = "rot13".into());
     let nonsense = with(10, |native| native.claimed_address = "localhost".into());
     let now = world.now;
-    let mut tell = |message| world.shard.handle_message(now, message);
+    let mut tell = |message| world.shard.handle_message(now, message, &mut world.wire);
     assert_eq!(tell(ToSfu::PutLeg(short.clone())), Err(Refused::KeyLength(8, 31)));
     assert_eq!(tell(ToSfu::PutLeg(unknown.clone())), Err(Refused::UnknownMode(9)));
     // What a client claims is not signalling's fault.
@@ -42,7 +42,7 @@ fn a_full_shard_refuses_new_legs_only() {
     let mut world = World::default();
     let now = world.now;
     let full = Snapshot { legs: (0..LEGS_MAX as u64).map(bare).collect() };
-    let mut tell = |message| world.shard.handle_message(now, message);
+    let mut tell = |message| world.shard.handle_message(now, message, &mut world.wire);
     assert_eq!(tell(ToSfu::Snapshot(full)), Ok(()));
     let one_more = LEGS_MAX as u64;
     assert_eq!(tell(ToSfu::PutLeg(bare(one_more))), Err(Refused::TooManyLegs(one_more)));

@@ -57,6 +57,9 @@ pub struct Leg {
     /// Absent until the client has selected a protocol: until then only IP discovery is answered.
     #[prost(message, optional, tag = "7")]
     pub native: Option<Native>,
+    /// Instead of `native` for a browser.
+    #[prost(message, optional, tag = "8")]
+    pub webrtc: Option<WebRtc>,
 }
 
 /// The security of a native leg.
@@ -82,6 +85,66 @@ impl std::fmt::Debug for Native {
     }
 }
 
+/// The security of a browser's leg, and what it calls things.
+// Debug is written by hand below: a password must not reach a log.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct WebRtc {
+    /// Our ICE user name fragment, unique on the shard; checks for it are answered with `pwd`. A changed one is a new transport.
+    #[prost(string, tag = "1")]
+    pub ufrag: String,
+    #[prost(string, tag = "2")]
+    pub pwd: String,
+    #[prost(string, tag = "3")]
+    pub remote_ufrag: String,
+    /// The payload type of Opus in both directions.
+    #[prost(uint32, tag = "4")]
+    pub opus_payload_type: u32,
+    /// The payload type of RED (RFC 2198) that it may send, 0 for none.
+    #[prost(uint32, tag = "5")]
+    pub red_payload_type: u32,
+    /// The identifier of the audio level extension (RFC 6464), 0 for none.
+    #[prost(uint32, tag = "6")]
+    pub ext_audio_level: u32,
+    /// Absent until the DTLS handshake is done.
+    #[prost(message, optional, tag = "7")]
+    pub srtp: Option<Srtp>,
+}
+
+impl std::fmt::Debug for WebRtc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebRtc").field("ufrag", &self.ufrag).field("srtp", &self.srtp).finish_non_exhaustive()
+    }
+}
+
+/// What a DTLS handshake agreed upon (RFC 5764), we being the server.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Srtp {
+    /// The profile's name as RFC 5764 and RFC 7714 write it with underscores: `SRTP_AEAD_AES_128_GCM`.
+    #[prost(string, tag = "1")]
+    pub profile: String,
+    /// Client's key, server's key, client's salt, server's salt.
+    #[prost(bytes = "vec", tag = "2")]
+    pub keying_material: Vec<u8>,
+}
+
+impl std::fmt::Debug for Srtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Srtp").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// A datagram of a leg's DTLS association: from the relay it came from the leg's address, to the relay it is to go there. Either side
+/// may lose one, as the network may.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Dtls {
+    #[prost(fixed64, tag = "1")]
+    pub id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub datagram: Vec<u8>,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Snapshot {
     #[prost(message, repeated, tag = "1")]
@@ -104,6 +167,8 @@ pub enum ToSfu {
     PutLeg(Leg),
     #[prost(message, tag = "4")]
     RemoveLeg(RemoveLeg),
+    #[prost(message, tag = "5")]
+    Dtls(Dtls),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -192,19 +257,21 @@ pub enum FromSfu {
     LegSpeaking(LegSpeaking),
     #[prost(message, tag = "4")]
     Report(Report),
+    #[prost(message, tag = "5")]
+    Dtls(Dtls),
     #[prost(message, tag = "6")]
     KeySpent(KeySpent),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ToSfuFrame {
-    #[prost(oneof = "ToSfu", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "ToSfu", tags = "1, 2, 3, 4, 5")]
     message: Option<ToSfu>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct FromSfuFrame {
-    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4, 6")]
+    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4, 5, 6")]
     message: Option<FromSfu>,
 }
 
@@ -294,7 +361,27 @@ mod tests {
             key: vec![7; 32],
             claimed_address: "1.2.3.4:5".into(),
         };
-        Leg { id: 1, room: 2, ssrc: 3, speak: true, hear: true, priority: false, native: Some(native) }
+        Leg { id: 1, room: 2, ssrc: 3, speak: true, hear: true, native: Some(native), ..Leg::default() }
+    }
+
+    fn browser() -> Leg {
+        let srtp = Srtp { profile: "SRTP_AEAD_AES_128_GCM".into(), keying_material: vec![7; 56] };
+        let webrtc = WebRtc {
+            ufrag: "abcd".into(),
+            pwd: "secret".into(),
+            remote_ufrag: "efgh".into(),
+            opus_payload_type: 111,
+            red_payload_type: 63,
+            ext_audio_level: 1,
+            srtp: Some(srtp),
+        };
+        Leg { id: 2, room: 2, ssrc: 4, speak: true, hear: true, webrtc: Some(webrtc), ..Leg::default() }
+    }
+
+    #[test]
+    fn no_secret_is_written_out() {
+        let text = format!("{:?} {:?}", leg(), browser());
+        assert!(!text.contains("secret") && !text.contains("7, 7"), "{text}");
     }
 
     #[test]
@@ -306,9 +393,10 @@ mod tests {
                 seed: vec![1; 32],
                 sender_packets_per_s_max: 100,
             }),
-            ToSfu::Snapshot(Snapshot { legs: vec![leg(), leg()] }),
+            ToSfu::Snapshot(Snapshot { legs: vec![leg(), browser()] }),
             ToSfu::PutLeg(leg()),
             ToSfu::RemoveLeg(RemoveLeg { id: 1 }),
+            ToSfu::Dtls(Dtls { id: 2, datagram: vec![22; 100] }),
         ];
         let mut stream = Vec::new();
         for message in messages.clone() {

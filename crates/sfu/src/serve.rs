@@ -147,7 +147,7 @@ impl Worker<'_> {
     fn obey(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         while let Some(message) = self.control.next()? {
-            if let Err(refused) = self.shard.handle_message(now, message) {
+            if let Err(refused) = self.shard.handle_message(now, message, &mut self.egress) {
                 log::line(log::WARN, "refused", format_args!("reason={:?}", refused.to_string()));
             }
         }

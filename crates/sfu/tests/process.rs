@@ -104,8 +104,8 @@ impl Client {
             ssrc: self.ssrc().0,
             speak: true,
             hear: true,
-            priority: false,
             native: Some(native),
+            ..Leg::default()
         }
     }
 

@@ -15,7 +15,7 @@ use crate::limits::{CONFIRM_TIMEOUT, LEGS_PER_SHARD_MAX, MESSAGE_BYTES_MAX};
 use crate::outbox::{Outbox, Payload};
 use crate::session::{Link, Presence, Session, Speaking, Stage};
 use crate::timers::Reason;
-use crate::{ConnId, Event, Now, SessionKey};
+use crate::{ConnId, Event, Now, Output, SessionKey};
 
 impl VoiceCore {
     pub fn handle_text(&mut self, now: Now, conn: ConnId, text: &str) {
@@ -85,7 +85,7 @@ impl VoiceCore {
     }
 
     /// The client broke the protocol: its connection is closed, and with it its presence, since no library resumes after these codes.
-    fn fault(&mut self, conn: ConnId, code: CloseCode) {
+    pub(crate) fn fault(&mut self, conn: ConnId, code: CloseCode) {
         match self.conns.get(&conn).and_then(|state| state.session) {
             Some(key) => self.end_presence(key, Some(code)),
             None => self.close(conn, code),
@@ -188,6 +188,7 @@ impl VoiceCore {
             stage: Stage::Identified,
             link: Link::Attached(conn),
             native: None,
+            webrtc: None,
             identified_at: now.instant,
             outbox: Outbox::default(),
             speaking: Speaking::default(),
@@ -230,9 +231,14 @@ impl VoiceCore {
     }
 
     fn select(&mut self, now: Now, conn: ConnId, key: SessionKey, select: &SelectProtocol) {
-        if select.protocol != "udp" {
-            return self.fault(conn, CloseCode::UnknownProtocol);
+        match select.protocol.as_str() {
+            "udp" => self.select_udp(now, conn, key, select),
+            "webrtc" => self.select_webrtc(now, conn, key, select),
+            _ => self.fault(conn, CloseCode::UnknownProtocol),
         }
+    }
+
+    fn select_udp(&mut self, now: Now, conn: ConnId, key: SessionKey, select: &SelectProtocol) {
         let Some(data) = &select.data else { return self.fault(conn, CloseCode::DecodeError) };
         if !self.config.modes.contains(&data.mode) {
             return self.fault(conn, CloseCode::UnknownMode);
@@ -248,25 +254,37 @@ impl VoiceCore {
         };
         // Bots name no codecs and get no answer about them: a join costs them a thousand bytes at most.
         let video = select.codecs.is_some();
-        let mut id = [0; 16];
-        (self.random)(&mut id);
-        let hex = format!("{:032x}", u128::from_le_bytes(id));
-
-        let Some(presence) = self.presence_mut(key) else { return };
-        let first = presence.stage == Stage::Identified;
-        let after = now.instant.saturating_duration_since(presence.identified_at);
-        presence.native = Some(native);
-        presence.stage = Stage::Described;
-        self.put_leg(key);
         let description = SessionDescription {
             mode: data.mode.clone(),
             secret_key: SecretKey(secret),
             audio_codec: Some("opus".to_owned()),
             video_codec: video.then(|| "H264".to_owned()),
-            media_session_id: video.then_some(hex),
+            media_session_id: video.then(|| self.media_session_id()),
             dave_protocol_version: 0,
         };
-        self.tell(key, payload(&ServerFrame::SessionDescription(description)));
+        let Some(presence) = self.presence_mut(key) else { return };
+        presence.native = Some(native);
+        if presence.webrtc.take().is_some() {
+            let leg = presence.leg;
+            self.outputs.push_back(Output::EndDtls { leg });
+        }
+        self.describe(now, key, &ServerFrame::SessionDescription(description));
+    }
+
+    pub(crate) fn media_session_id(&mut self) -> String {
+        let mut id = [0; 16];
+        (self.random)(&mut id);
+        format!("{:032x}", u128::from_le_bytes(id))
+    }
+
+    /// A protocol has been agreed upon: the relay is told first, then the client, and with the first time everyone else.
+    pub(crate) fn describe(&mut self, now: Now, key: SessionKey, description: &ServerFrame) {
+        let Some(presence) = self.presence_mut(key) else { return };
+        let first = presence.stage == Stage::Identified;
+        let after = now.instant.saturating_duration_since(presence.identified_at);
+        presence.stage = Stage::Described;
+        self.put_leg(key);
+        self.tell(key, payload(description));
         if first {
             self.event(Event::Described { after });
             self.appear(key);

@@ -33,7 +33,7 @@ pub struct VoiceCore {
     pub(crate) legs: Vec<BTreeMap<u64, SessionKey>>,
     pub(crate) last_leg: u64,
     pub(crate) timers: Timers,
-    outputs: VecDeque<Output>,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 #[derive(Debug, Default)]
@@ -128,7 +128,8 @@ impl VoiceCore {
             FromSfu::LegConnected(connected) => connected.id,
             FromSfu::LegSpeaking(speaking) if speaking.speaking => speaking.id,
             FromSfu::KeySpent(spent) => spent.id,
-            FromSfu::LegSpeaking(_) | FromSfu::Started(_) | FromSfu::Report(_) => return,
+            // What belongs to a DTLS engine goes there without us.
+            FromSfu::LegSpeaking(_) | FromSfu::Started(_) | FromSfu::Report(_) | FromSfu::Dtls(_) => return,
         };
         // A leg that is gone by now, or that never was: nothing to do either way.
         let Some(key) = self.legs.get(shard as usize).and_then(|legs| legs.get(&id)).copied() else { return };
@@ -314,6 +315,9 @@ impl VoiceCore {
         let Some(presence) = self.session_mut(key).and_then(|s| s.presence.take()) else { return };
         self.rooms.remove_leg(presence.channel, key);
         self.legs[presence.shard as usize].remove(&presence.leg);
+        if presence.webrtc.is_some() {
+            self.outputs.push_back(Output::EndDtls { leg: presence.leg });
+        }
         let message = ToSfu::RemoveLeg(RemoveLeg { id: presence.leg });
         self.outputs.push_back(Output::ToSfu { shard: presence.shard, message });
         if let (Link::Attached(conn), Some(code)) = (presence.link, code) {

@@ -79,6 +79,7 @@ fn core_with_participant() -> (VoiceCore, String) {
         media_ip: Ipv4Addr::LOCALHOST,
         media_ports: vec![5],
         modes: MODES.map(str::to_owned).to_vec(),
+        fingerprint: client_wire::fragment::Fingerprint([1; 32]),
         version: "1".into(),
     };
     let mut next = 0_u8;

@@ -5,7 +5,8 @@
 //! keys, and the whole wanted state of every shard of the relay.
 //!
 //! # Inputs
-//! `handle_open`, `handle_text`, `handle_binary`, `handle_close` (clients), `handle_order` (guilds), `handle_sfu` (the relay),
+//! `handle_open`, `handle_text`, `handle_binary`, `handle_close` (clients), `handle_order` (guilds), `handle_sfu` and
+//! `handle_relay_lost` (the relay), `handle_dtls_done` and `handle_dtls_failed` (the DTLS engines of browsers' legs),
 //! `handle_timeout` and `handle_shutdown`. Each is told the time. Randomness is a function given at the start.
 //!
 //! # Outputs
@@ -38,10 +39,12 @@ mod session;
 mod speaking;
 mod ssrc;
 mod timers;
+mod webrtc;
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use client_wire::fragment::Fingerprint;
 use client_wire::voice::CloseCode;
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::Report;
@@ -71,6 +74,8 @@ pub struct Config {
     pub media_ports: Vec<u16>,
     /// The encryption modes on offer, in the order of the offer.
     pub modes: Vec<String>,
+    /// Of the certificate that browsers are shown.
+    pub fingerprint: Fingerprint,
     /// Told to clients that ask for the version of the backend.
     pub version: String,
 }
@@ -101,6 +106,19 @@ pub enum Output {
         shard: u32,
         message: ToSfu,
     },
+    /// A browser's leg begins a transport, for which a DTLS engine is needed from now on. An earlier one of the leg is of no use any more.
+    BeginDtls {
+        shard: u32,
+        leg: u64,
+        /// Ours; it tells this transport from others of the leg.
+        ufrag: String,
+        /// The certificate that the browser must show.
+        fingerprint: Fingerprint,
+    },
+    /// The leg is gone, and its engine may go.
+    EndDtls {
+        leg: u64,
+    },
     Report(Report),
     Event(Event),
 }
@@ -121,6 +139,8 @@ pub enum Event {
     ResumeRefused,
     /// An order of a former owner of the guild was refused.
     StaleOrder,
+    /// A browser's handshake failed: another certificate than the one it had named, or no common ground.
+    HandshakeFailed,
     /// The nonces of a session's key were running out, and its client was sent to join anew.
     KeySpent,
     /// A token outran guilds' placement and was never confirmed.

@@ -32,8 +32,15 @@ pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Legs of one shard. Because: a snapshot of so many stays below the relay's longest frame, and no core forwards for more. Full: 4021.
 pub const LEGS_PER_SHARD_MAX: usize = 20_000;
 const _: () = assert!(LEGS_PER_SHARD_MAX * LEG_BYTES_MAX < sfu_wire::FRAME_BYTES_MAX);
-/// A leg's encoding: ids, a mode's name, a key, an address.
-const LEG_BYTES_MAX: usize = 160;
+/// A leg's encoding: ids, a mode's name, a key, an address; a browser's: ids, credentials, a profile's name, two keys with their salts.
+const LEG_BYTES_MAX: usize = 320;
+const _: () =
+    assert!(UFRAG_BYTES + PWD_BYTES + client_wire::fragment::UFRAG_BYTES_MAX + 24 + 88 + 60 < LEG_BYTES_MAX);
+
+/// Characters of a user name fragment of ours: 48 random bits, so that nobody guesses one whose password is asked for.
+pub const UFRAG_BYTES: usize = 8;
+/// Characters of a password of ours: 144 random bits, of the 128 that RFC 8445 section 5.3 asks for.
+pub const PWD_BYTES: usize = 24;
 
 /// Guilds whose fencing number is remembered. Because: a guild without participants costs its number only, and a server sees fewer in
 /// its life. Full: guilds without participants are forgotten.

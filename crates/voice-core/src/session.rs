@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use cluster_wire::voice::Rights;
 use model::{ChannelId, UserId};
-use sfu_wire::{Leg, Native};
+use sfu_wire::{Leg, Native, WebRtc};
 
 use crate::ConnId;
 use crate::outbox::Outbox;
@@ -69,6 +69,7 @@ impl Session {
             hear: rights.hear,
             priority: rights.priority,
             native: presence.native.clone(),
+            webrtc: presence.webrtc.clone(),
         })
     }
 }
@@ -82,6 +83,8 @@ pub struct Presence {
     pub stage: Stage,
     pub link: Link,
     pub native: Option<Native>,
+    /// Instead of `native` for a browser.
+    pub webrtc: Option<WebRtc>,
     pub identified_at: Instant,
     pub outbox: Outbox,
     pub speaking: Speaking,

@@ -176,8 +176,8 @@ fn twice() {
 fn protocols_and_modes() {
     check(
         At::Identified,
-        "webrtc",
-        text(r#"{"op":1,"d":{"protocol":"webrtc","data":"a=","sdp":"a="}}"#),
+        "rtc",
+        text(r#"{"op":1,"d":{"protocol":"quic","data":"a=","sdp":"a="}}"#),
         Some(4012),
     );
     check(At::Identified, "no data", text(r#"{"op":1,"d":{"protocol":"udp"}}"#), Some(4002));

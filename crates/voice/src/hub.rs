@@ -9,12 +9,13 @@ use cluster_wire::link::ReportSender;
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::voice::Order;
 use model::UnixMs;
-use sfu_wire::{FromSfu, PROTOCOL, Start, ToSfu};
+use sfu_wire::{Dtls, FromSfu, PROTOCOL, Start, ToSfu};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use voice_core::{ConnId, Event, Now, Output, VoiceCore};
 
 use crate::connection::Outgoing;
+use crate::dtls;
 use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::measure::Meter;
 use crate::reports::Reports;
@@ -55,6 +56,12 @@ pub enum Input {
         shard: u32,
         message: FromSfu,
     },
+    /// From the DTLS engine of a browser's leg.
+    Dtls {
+        shard: u32,
+        leg: u64,
+        said: dtls::Said,
+    },
     SetDraining(bool),
     Shutdown,
 }
@@ -77,6 +84,8 @@ pub struct Ways {
     /// What the registry is told of this server.
     pub record: watch::Sender<ServerRecord>,
     pub replace_relay: Arc<Notify>,
+    /// To the DTLS engines.
+    pub dtls: mpsc::Sender<dtls::Order>,
 }
 
 /// The running relay process.
@@ -195,8 +204,16 @@ impl Hub {
                     self.relay = None;
                     self.publish();
                 }
+                self.core.handle_relay_lost();
             }
             Input::Relay { generation, shard, message } => self.relay_says(now, generation, shard, message),
+            Input::Dtls { shard, leg, said } => match said {
+                dtls::Said::Datagram(datagram) => {
+                    self.tell_relay(shard, ToSfu::Dtls(Dtls { id: leg, datagram }));
+                }
+                dtls::Said::Done { ufrag, srtp } => self.core.handle_dtls_done(shard, leg, &ufrag, srtp),
+                dtls::Said::Failed { ufrag } => self.core.handle_dtls_failed(shard, leg, &ufrag),
+            },
             Input::SetDraining(draining) => {
                 self.ways
                     .record
@@ -242,6 +259,10 @@ impl Hub {
                     meter.take(shard, report);
                 }
             }
+            // It may be lost, as in the network: the browser repeats itself.
+            FromSfu::Dtls(Dtls { id: leg, datagram }) => {
+                let _ = self.ways.dtls.try_send(dtls::Order::Datagram { leg, datagram });
+            }
             message => self.core.handle_sfu(now, shard, &message),
         }
     }
@@ -257,6 +278,14 @@ impl Hub {
                     self.conns.remove(&conn);
                 }
                 Output::ToSfu { shard, message } => self.tell_relay(shard, message),
+                Output::BeginDtls { shard, leg, ufrag, fingerprint } => {
+                    let order = dtls::Order::Begin { shard, leg, ufrag: ufrag.clone(), fingerprint };
+                    if self.ways.dtls.try_send(order).is_err() {
+                        self.core.handle_dtls_failed(shard, leg, &ufrag);
+                    }
+                }
+                // An engine that is not told ends by itself.
+                Output::EndDtls { leg } => drop(self.ways.dtls.try_send(dtls::Order::End { leg })),
                 Output::Report(report) => self.reports.put(report),
                 Output::Event(event) => count(event),
             }
@@ -327,6 +356,7 @@ fn count(event: Event) {
         Event::ResumeRefused => metrics::counter!("guildhall_voice_resumes_refused_total").increment(1),
         Event::StaleOrder => metrics::counter!("guildhall_voice_stale_orders_total").increment(1),
         Event::KeySpent => metrics::counter!("guildhall_voice_keys_spent_total").increment(1),
+        Event::HandshakeFailed => metrics::counter!("guildhall_voice_handshakes_failed_total").increment(1),
         Event::Unconfirmed => metrics::counter!("guildhall_voice_unconfirmed_total").increment(1),
     }
 }
@@ -335,7 +365,7 @@ fn count_close(code: CloseCode) {
     metrics::counter!("guildhall_voice_closes_total", "code" => code.number().to_string()).increment(1);
 }
 
-async fn sleep_until(at: Option<Instant>) {
+pub async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod connection;
+mod dtls;
 mod gate;
 mod hub;
 pub mod limits;
@@ -40,7 +41,7 @@ use voice_core::{ConnId, VoiceCore};
 use crate::gate::Gate;
 use crate::hub::{Hub, Input, Ways};
 use crate::limits::{
-    INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
+    DTLS_ORDERS_MAX, INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
     UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_ADDRESS_MAX,
 };
 use crate::relay::Relay;
@@ -103,6 +104,8 @@ pub enum VoiceError {
     Bind { what: &'static str, address: SocketAddr, error: io::Error },
     #[error("the media relay {program:?} cannot be started: {error}")]
     Relay { program: OsString, error: io::Error },
+    #[error("a certificate for media cannot be made: {0}")]
+    Identity(#[from] rcgen::Error),
     #[error("the registry refuses this server: {0}")]
     Registry(#[from] RegistryError),
 }
@@ -169,16 +172,20 @@ impl Voice {
         let record = first_record(&config, &endpoint);
         let registration = registry.publish(record.clone()).await?;
         let (record, records) = watch::channel(record);
+        let identity = dtls::Identity::generate()?;
         let core_config = voice_core::Config {
             server: config.id.clone(),
             token_key,
             media_ip: config.media_ip,
             media_ports,
             modes,
+            fingerprint: identity.fingerprint,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let core = VoiceCore::new(core_config, Box::new(hub::fill_random));
-        let ways = Ways { reports, record, replace_relay: replace };
+        let (dtls, dtls_orders) = mpsc::channel(DTLS_ORDERS_MAX);
+        tokio::spawn(dtls::Engines::new(identity).run(dtls_orders, inputs.clone()));
+        let ways = Ways { reports, record, replace_relay: replace, dtls };
         let hub = Hub::new(core, usize::from(config.shards), received, orders, ways);
 
         let connections = TaskTracker::new();

@@ -53,3 +53,12 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a planned end may take.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Orders that wait for the DTLS engines' task. Because it works through thousands a second. Full: a datagram is dropped, a beginning refused.
+pub const DTLS_ORDERS_MAX: usize = 4_096;
+/// Because a browser begins at once, and gives up after about as long. Exceeded: the engine goes.
+pub const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an engine stays after its handshake. Because a browser that missed the last message asks for it again within seconds.
+pub const DTLS_LINGER: Duration = Duration::from_secs(20);
+/// Bytes of a DTLS datagram of ours. Because it fits every path that WebRTC is used on (RFC 8831 section 5 has 1,200).
+pub const DTLS_MTU_BYTES: usize = 1_150;

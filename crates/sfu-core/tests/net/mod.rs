@@ -69,6 +69,8 @@ pub struct World {
     pub wire: Wire,
     pub clients: Vec<Client>,
     pub events: Vec<FromSfu>,
+    /// What went to addresses that are no native client's.
+    pub elsewhere: Vec<(SocketAddr, Vec<u8>)>,
     /// Every nonce ever seen under a key, in either direction.
     nonces: HashSet<([u8; 32], u32)>,
 }
@@ -89,12 +91,13 @@ impl World {
             wire: Wire::default(),
             clients: Vec::new(),
             events: Vec::new(),
+            elsewhere: Vec::new(),
             nonces: HashSet::new(),
         }
     }
 
     pub fn tell(&mut self, message: ToSfu) {
-        self.shard.handle_message(self.now, message).unwrap();
+        self.shard.handle_message(self.now, message, &mut self.wire).unwrap();
         self.settle();
     }
 
@@ -105,7 +108,7 @@ impl World {
         let mut key = [7; 32];
         key[..8].copy_from_slice(&(n as u64).to_be_bytes());
         let key = Key::new(key);
-        let leg = Leg { id: n as u64, room, ssrc, speak: true, hear: true, priority: false, native: None };
+        let leg = Leg { id: n as u64, room, ssrc, speak: true, hear: true, ..Leg::default() };
         self.clients.push(Client {
             leg,
             address: SocketAddr::from(([10, 0, (n >> 8) as u8, n as u8], 5000)),
@@ -234,6 +237,8 @@ impl World {
             if let Some(n) = self.clients.iter().position(|client| client.address == to) {
                 tap(&mut self.nonces, &self.clients[n], &datagram);
                 self.clients[n].receive(datagram);
+            } else {
+                self.elsewhere.push((to, datagram));
             }
         }
         while let Some(event) = self.shard.poll_event() {

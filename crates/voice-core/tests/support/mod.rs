@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use client_wire::fragment::Fingerprint;
 use client_wire::voice::{
     ClientFrame, CloseCode, Identify, MODES, SelectProtocol, ServerFrame, UdpData, Version,
 };
@@ -54,6 +55,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// The relay's view: what it was told, applied.
     pub shards: Vec<BTreeMap<u64, Leg>>,
+    /// The DTLS engines that are wanted, by leg: its shard, our user name fragment, the certificate to expect.
+    pub engines: BTreeMap<u64, (u32, String, Fingerprint)>,
     pub serial: u64,
     pub fencing: u64,
     next_conn: u64,
@@ -71,6 +74,7 @@ impl World {
             media_ip: Ipv4Addr::LOCALHOST,
             media_ports: (0..shards).map(|n| 50_001 + n).collect(),
             modes: MODES.iter().map(ToString::to_string).collect(),
+            fingerprint: Fingerprint([1; 32]),
             version: "0.1.0".into(),
         };
         Self {
@@ -83,6 +87,7 @@ impl World {
             reports: Vec::new(),
             events: Vec::new(),
             shards: vec![BTreeMap::new(); usize::from(shards)],
+            engines: BTreeMap::new(),
             serial: 0,
             fencing: 1,
             next_conn: 0,
@@ -113,11 +118,22 @@ impl World {
                         other => panic!("a core sends changes only: {other:?}"),
                     }
                 }
+                Output::BeginDtls { shard, leg, ufrag, fingerprint } => {
+                    self.engines.insert(leg, (shard, ufrag, fingerprint));
+                }
+                Output::EndDtls { leg } => {
+                    assert!(self.engines.remove(&leg).is_some(), "an unknown engine was ended")
+                }
                 Output::Authenticated { conn } => assert!(self.authenticated.insert(conn)),
                 Output::Report(report) => self.reports.push(report),
                 Output::Event(event) => self.events.push(event),
             }
         }
+        let browsers = self.shards.iter().flat_map(|legs| legs.values()).filter(|leg| leg.webrtc.is_some());
+        assert!(
+            browsers.map(|leg| leg.id).eq(self.engines.keys().copied()),
+            "an engine for every browser's leg"
+        );
         for (shard, legs) in self.shards.iter().enumerate() {
             let snapshot = self.core.snapshot(shard as u32).legs;
             assert_eq!(
@@ -213,7 +229,7 @@ impl World {
 
     pub fn select(&mut self, conn: ConnId, mode: &str) {
         let data = UdpData { address: "127.0.0.1".into(), port: 60_000, mode: mode.into() };
-        let select = SelectProtocol { protocol: "udp".into(), data: Some(data), codecs: None };
+        let select = SelectProtocol { protocol: "udp".into(), data: Some(data), sdp: None, codecs: None };
         self.send_frame(conn, &ClientFrame::SelectProtocol(select));
     }
 

@@ -1,0 +1,99 @@
+//! What protects one leg's packets: a native client's session, or a browser's transport.
+
+use rtp_wire::{PayloadType, SeqNo};
+use sfu_wire::WebRtc;
+use transport::{Key, Mode, NonceCounter, SealError, Session, Srtp, SrtpProfile};
+
+use crate::browser::Browser;
+use crate::control::Refused;
+
+// A native leg's session stands in the leg itself: most legs are native, and each packet looks at it.
+#[allow(clippy::large_enum_variant)]
+pub enum Security {
+    Native(Native),
+    Browser(Box<Browser>),
+}
+
+/// A key and its session.
+pub struct Native {
+    mode: Mode,
+    key: Key,
+    pub session: Session,
+}
+
+impl Native {
+    #[must_use]
+    pub fn new(mode: Mode, key: Key, nonces: NonceCounter, salt: [u8; 16]) -> Self {
+        let session = Session::new(mode, &key, nonces, salt);
+        Self { mode, key, session }
+    }
+
+    #[must_use]
+    pub fn is(&self, mode: Mode, key: &Key) -> bool {
+        self.mode == mode && self.key.expose() == key.expose()
+    }
+}
+
+impl Security {
+    /// Whether audio can be sealed for it: a browser's keys come only with the end of its handshake.
+    #[inline]
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Native(_) => true,
+            Self::Browser(browser) => browser.srtp.is_some(),
+        }
+    }
+
+    /// Seals a packet whose place in its stream is `seq`, which stands in its header.
+    #[inline]
+    pub fn seal_rtp(&mut self, buf: &mut [u8], plain_len: usize, seq: SeqNo) -> Result<usize, SealError> {
+        match self {
+            Self::Native(native) => native.session.seal_rtp(buf, plain_len),
+            Self::Browser(browser) => match &mut browser.srtp {
+                Some(srtp) => srtp.seal_rtp(buf, plain_len, seq),
+                None => unreachable!("a route ends with the keys it needs"),
+            },
+        }
+    }
+}
+
+/// What signalling wants, found to be well-formed.
+pub enum Wanted<'a> {
+    Nothing,
+    Native(Mode, Key),
+    Browser(&'a WebRtc, Option<Box<Srtp>>),
+}
+
+impl<'a> Wanted<'a> {
+    pub fn parse(leg: &'a sfu_wire::Leg) -> Result<Self, Refused> {
+        if let Some(webrtc) = &leg.webrtc {
+            return Self::parse_browser(leg.id, webrtc);
+        }
+        let Some(native) = &leg.native else { return Ok(Self::Nothing) };
+        let key = <[u8; Key::LEN]>::try_from(native.key.as_slice())
+            .map_err(|_| Refused::KeyLength(leg.id, native.key.len()))?;
+        let mode = native.mode.parse().map_err(|_| Refused::UnknownMode(leg.id))?;
+        Ok(Self::Native(mode, Key::new(key)))
+    }
+
+    fn parse_browser(id: u64, webrtc: &'a WebRtc) -> Result<Self, Refused> {
+        if payload_type(webrtc.opus_payload_type).is_none()
+            || webrtc.ufrag.is_empty()
+            || webrtc.pwd.is_empty()
+        {
+            return Err(Refused::Transport(id));
+        }
+        let Some(srtp) = &webrtc.srtp else { return Ok(Self::Browser(webrtc, None)) };
+        let profile = SrtpProfile::from_name(&srtp.profile).map_err(|_| Refused::UnknownMode(id))?;
+        let srtp = Srtp::new(profile, &srtp.keying_material, transport::DtlsRole::Server)
+            .map_err(|_| Refused::KeyLength(id, srtp.keying_material.len()))?;
+        Ok(Self::Browser(webrtc, Some(Box::new(srtp))))
+    }
+}
+
+/// A payload type that is not reserved for RTCP (RFC 5761 section 4).
+#[must_use]
+pub fn payload_type(number: u32) -> Option<PayloadType> {
+    u8::try_from(number).ok().filter(|number| *number < 128 && !(64..=95).contains(number)).map(PayloadType)
+}
