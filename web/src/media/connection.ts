@@ -40,6 +40,8 @@ export class Connection {
   constructor(track: MediaStreamTrack | null, events: ConnectionEvents) {
     this.#events = events;
     this.#microphone = this.#peer.addTransceiver(track ?? 'audio', { direction: 'sendrecv' });
+    // The second section takes sound from the beginning: see the answer's directions.
+    this.#peer.addTransceiver('audio', { direction: 'recvonly' });
     this.#peer.onconnectionstatechange = () => {
       if (this.#isClosed) return;
       if (this.#peer.connectionState === 'connected') events.media('up');

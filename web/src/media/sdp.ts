@@ -117,13 +117,19 @@ export function readServerFragment(text: string): ServerFragment | null {
   return { ip, port, fingerprint, ufrag, password, candidates };
 }
 
-/** The direction that answers one offered, as the server sees it. */
-function answerDirection(offered: string, stream: RemoteStream | undefined): string {
+/**
+ * The direction that answers one offered, as the server sees it.
+ *
+ * Firefox gives a stream that nobody has announced yet to the only section that takes its payload type, and from then on leaves
+ * it there: whoever begins to speak a moment before their section exists would never be heard, and be mixed into
+ * somebody else's sound. So the first two sections always take sound, whether they have a stream or not.
+ */
+function answerDirection(offered: string, isSpare: boolean, stream: RemoteStream | undefined): string {
   switch (offered) {
     case 'recvonly':
-      return stream === undefined ? 'inactive' : 'sendonly';
+      return stream === undefined && !isSpare ? 'inactive' : 'sendonly';
     case 'sendrecv':
-      return stream === undefined ? 'recvonly' : 'sendrecv';
+      return 'sendrecv';
     case 'sendonly':
       return 'recvonly';
     default:
@@ -142,7 +148,7 @@ function answerExtensions(section: Section): string[] {
   });
 }
 
-function answerSection(section: Section, server: ServerFragment, stream: RemoteStream | undefined): string[] {
+function answerSection(section: Section, server: ServerFragment, isSpare: boolean, stream: RemoteStream | undefined): string[] {
   const opus = payloadType(section.lines, OPUS);
   const protocol = section.lines[0]?.split(' ')[2] ?? 'UDP/TLS/RTP/SAVPF';
   if (opus === null) {
@@ -161,7 +167,7 @@ function answerSection(section: Section, server: ServerFragment, stream: RemoteS
     'a=setup:passive',
     `a=mid:${section.mid}`,
     ...answerExtensions(section),
-    `a=${answerDirection(section.direction, stream)}`,
+    `a=${answerDirection(section.direction, isSpare, stream)}`,
     'a=rtcp-mux',
     `a=rtpmap:${opus} ${OPUS}`,
     `a=fmtp:${opus} ${OPUS_PARAMETERS}`,
@@ -177,7 +183,7 @@ function answerSection(section: Section, server: ServerFragment, stream: RemoteS
 /** The answer to a local offer: one section for each that was offered, in the same order. */
 export function answer(offer: string, server: ServerFragment, streams: ReadonlyMap<string, RemoteStream>, version: number): string {
   const offered = sections(offer);
-  const answered = offered.map((section) => answerSection(section, server, streams.get(section.mid)));
+  const answered = offered.map((section, at) => answerSection(section, server, at < 2, streams.get(section.mid)));
   const bundled = offered.filter((section) => payloadType(section.lines, OPUS) !== null).map((section) => section.mid);
   const session = [
     'v=0',
