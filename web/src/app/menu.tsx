@@ -44,6 +44,7 @@ export function menuProps(label: string, content: () => ComponentChildren) {
     onContextMenu: (event: MouseEvent) => showMenu(event, label, content),
     onPointerDown: (event: PointerEvent) => {
       if (event.pointerType !== 'touch') return;
+      event.stopPropagation();
       const { clientX: x, clientY: y } = event;
       timer = setTimeout(() => {
         open.value = { label, x, y, content, from: document.activeElement };

@@ -137,3 +137,8 @@ export function createdAt(id: Id): number {
 export function compareIds(a: Id, b: Id): number {
   return a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
 }
+
+/** Whether a status is one of somebody who is here; no status is offline. */
+export function isOnline(status: string | undefined): boolean {
+  return status !== undefined && status !== 'offline' && status !== 'invisible';
+}
