@@ -61,7 +61,7 @@ export function Chat({ client, guild, channel }: { client: Client; guild: GuildS
           {history?.hasBeginning === true && (
             <div class="beginning">
               <h2>{isVoice(channel) ? channel.name : `#${channel.name}`}</h2>
-              <p class="quiet">{channel.topic ?? 'This is the beginning. Write the first words.'}</p>
+              <p class="quiet">{channel.topic ?? (messages.length === 0 ? 'Nothing was written here yet.' : 'This is the beginning.')}</p>
             </div>
           )}
           {history?.hasBeginning === false && <button type="button" class="link" onClick={() => void load()}>Earlier messages</button>}
