@@ -1,0 +1,200 @@
+// The dialogs that make and join things.
+
+import { signal } from '@preact/signals';
+import { useEffect, useState } from 'preact/hooks';
+import type { JSX } from 'preact';
+
+import { ChannelType, type Id, type Invite } from '../protocol/objects';
+import type { Client } from './client';
+import { notify, words } from './notices';
+import { Dialog, Field } from './parts';
+import { go, inviteCode, inviteLink } from './route';
+import { Settings } from './settings-page';
+
+export type DialogName =
+  | { is: 'guild' }
+  | { is: 'channel'; guildId: Id; parentId: Id | null; type: number }
+  | { is: 'rename'; channelId: Id; name: string }
+  | { is: 'invite'; channelId: Id }
+  | { is: 'confirm'; title: string; text: string; action: string; do: () => Promise<unknown> }
+  | { is: 'settings' };
+
+export const dialog = signal<DialogName | null>(null);
+const close = () => (dialog.value = null);
+
+export function Dialogs({ client }: { client: Client }): JSX.Element | null {
+  const open = dialog.value;
+  switch (open?.is) {
+    case 'guild':
+      return <GuildDialog client={client} />;
+    case 'channel':
+      return <ChannelDialog client={client} {...open} />;
+    case 'rename':
+      return <RenameDialog client={client} {...open} />;
+    case 'invite':
+      return <InviteDialog client={client} channelId={open.channelId} />;
+    case 'confirm':
+      return <ConfirmDialog {...open} />;
+    case 'settings':
+      return <Settings client={client} onClose={close} />;
+    default:
+      return null;
+  }
+}
+
+/** A form's submission: busy while it runs, its failure in words. */
+function useSubmit(doing: () => Promise<unknown>) {
+  const [isBusy, setBusy] = useState(false);
+  const [error, setError] = useState<string | undefined>();
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (isBusy) return;
+    setBusy(true);
+    try {
+      await doing();
+      close();
+    } catch (reason) {
+      setError(words(reason));
+      setBusy(false);
+    }
+  };
+  return { isBusy, error, submit: (event: Event) => void submit(event) };
+}
+
+function GuildDialog({ client }: { client: Client }): JSX.Element {
+  const [name, setName] = useState('');
+  const [link, setLink] = useState('');
+  const create = useSubmit(async () => {
+    const guild = await client.rest.createGuild(name.trim());
+    go({ at: 'guild', guildId: guild.id, channelId: null });
+  });
+  const join = useSubmit(async () => {
+    const { guild, channel } = await client.rest.acceptInvite(inviteCode(link));
+    go({ at: 'guild', guildId: guild.id, channelId: channel.type === ChannelType.TEXT ? channel.id : null });
+  });
+  return (
+    <Dialog title="Add a guild" onClose={close}>
+      <form onSubmit={join.submit}>
+        <Field label="Join with an invite" error={join.error} hint="A link, or the code at its end.">
+          {(attributes) => <input {...attributes} value={link} onInput={(e) => setLink(e.currentTarget.value)} required autocomplete="off" spellcheck={false} autofocus />}
+        </Field>
+        <button class="button is-primary is-wide" type="submit" disabled={join.isBusy}>Join</button>
+      </form>
+      <div class="or">or</div>
+      <form onSubmit={create.submit}>
+        <Field label="Create your own" error={create.error} hint="You can invite others right after.">
+          {(attributes) => <input {...attributes} value={name} onInput={(e) => setName(e.currentTarget.value)} placeholder="Its name" required minLength={2} maxLength={100} autocomplete="off" />}
+        </Field>
+        <button class="button is-wide" type="submit" disabled={create.isBusy}>Create</button>
+      </form>
+    </Dialog>
+  );
+}
+
+const KINDS: [number, string, string][] = [
+  [ChannelType.TEXT, 'Text', 'To write in.'],
+  [ChannelType.VOICE, 'Voice', 'To talk in.'],
+  [ChannelType.CATEGORY, 'Category', 'To put channels under.'],
+];
+
+function ChannelDialog({ client, guildId, parentId, type: first }: { client: Client; guildId: Id; parentId: Id | null; type: number }): JSX.Element {
+  const [name, setName] = useState('');
+  const [type, setType] = useState(first);
+  const { isBusy, error, submit } = useSubmit(async () => {
+    const parent_id = type === ChannelType.CATEGORY ? null : parentId;
+    const channel = await client.rest.createChannel(guildId, { name: name.trim(), type, parent_id });
+    if (type === ChannelType.TEXT) go({ at: 'guild', guildId, channelId: channel.id });
+  });
+  return (
+    <Dialog title="Create a channel" onClose={close}>
+      <form onSubmit={submit}>
+        <fieldset class="choices">
+          <legend>Kind</legend>
+          {KINDS.map(([value, label, hint]) => (
+            <label key={value} class="choice">
+              <input type="radio" name="kind" checked={type === value} onChange={() => setType(value)} />
+              <span>{label}<small>{hint}</small></span>
+            </label>
+          ))}
+        </fieldset>
+        <Field label="Name" error={error}>
+          {(attributes) => <input {...attributes} value={name} onInput={(e) => setName(e.currentTarget.value)} required maxLength={100} autocomplete="off" autofocus />}
+        </Field>
+        <button class="button is-primary is-wide" type="submit" disabled={isBusy}>Create</button>
+      </form>
+    </Dialog>
+  );
+}
+
+function RenameDialog({ client, channelId, name: before }: { client: Client; channelId: Id; name: string }): JSX.Element {
+  const [name, setName] = useState(before);
+  const { isBusy, error, submit } = useSubmit(() => client.rest.renameChannel(channelId, name.trim()));
+  return (
+    <Dialog title="Rename the channel" onClose={close}>
+      <form onSubmit={submit}>
+        <Field label="Name" error={error}>
+          {(attributes) => <input {...attributes} value={name} onInput={(e) => setName(e.currentTarget.value)} required maxLength={100} autocomplete="off" autofocus />}
+        </Field>
+        <button class="button is-primary is-wide" type="submit" disabled={isBusy}>Rename</button>
+      </form>
+    </Dialog>
+  );
+}
+
+const AGES: [number, string][] = [
+  [3_600, 'an hour'],
+  [86_400, 'a day'],
+  [604_800, 'a week'],
+  [0, 'ever'],
+];
+
+function InviteDialog({ client, channelId }: { client: Client; channelId: Id }): JSX.Element {
+  const [age, setAge] = useState(86_400);
+  const [invite, setInvite] = useState<Invite | null>(null);
+  const [error, setError] = useState<string | undefined>();
+  useEffect(() => {
+    let isCurrent = true;
+    setInvite(null);
+    client.rest.createInvite(channelId, age).then(
+      (made) => isCurrent && setInvite(made),
+      (reason: unknown) => isCurrent && setError(words(reason)),
+    );
+    return () => void (isCurrent = false);
+  }, [channelId, age]);
+  const link = invite === null ? '' : inviteLink(invite.code);
+  const copy = () => {
+    const done = () => notify('info', 'The link is copied.');
+    navigator.clipboard?.writeText(link).then(done, () => notify('error', 'Copying is not allowed here. Select the link and copy it.'));
+  };
+  return (
+    <Dialog title="Invite people" onClose={close}>
+      <Field label="Send them this link" error={error}>
+        {(attributes) => <input {...attributes} readOnly value={link} placeholder="One moment…" onFocus={(e) => e.currentTarget.select()} />}
+      </Field>
+      <Field label="It is good for">
+        {(attributes) => (
+          <select {...attributes} value={age} onChange={(e) => setAge(Number(e.currentTarget.value))}>
+            {AGES.map(([seconds, label]) => <option key={seconds} value={seconds}>{label}</option>)}
+          </select>
+        )}
+      </Field>
+      <button class="button is-primary is-wide" type="button" disabled={invite === null} onClick={copy}>Copy the link</button>
+    </Dialog>
+  );
+}
+
+function ConfirmDialog({ title, text, action, do: doing }: Extract<DialogName, { is: 'confirm' }>): JSX.Element {
+  const { isBusy, error, submit } = useSubmit(doing);
+  return (
+    <Dialog title={title} onClose={close}>
+      <form onSubmit={submit}>
+        <p>{text}</p>
+        <p class="form-error" role="alert">{error}</p>
+        <div class="buttons">
+          <button class="button" type="button" onClick={close}>Cancel</button>
+          <button class="button is-danger" type="submit" disabled={isBusy} autofocus>{action}</button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,73 @@
+// Questions about the store that several pages ask.
+
+import { compareIds, ChannelType, type Channel, type Id, type User, type VoiceState } from '../protocol/objects';
+import { Permission, has, type Permissions } from '../protocol/permissions';
+import { channelPermissions, guildPermissions } from '../session/permissions';
+import type { GuildState } from '../session/store';
+
+export const isVoice = (channel: Channel): boolean => channel.type === ChannelType.VOICE || channel.type === ChannelType.STAGE;
+
+export function userName(user: User): string {
+  return user.global_name ?? user.username;
+}
+
+export function nameIn(guild: GuildState | undefined, userId: Id, user?: User): string {
+  const member = guild?.members[userId];
+  const known = member?.user ?? user;
+  return member?.nick ?? (known === undefined ? 'Unknown' : userName(known));
+}
+
+export interface Category {
+  /** Null: the channels that are in none. */
+  channel: Channel | null;
+  channels: Channel[];
+}
+
+/** Text before voice, as positions say. */
+function inOrder(a: Channel, b: Channel): number {
+  return Number(isVoice(a)) - Number(isVoice(b)) || a.position - b.position || compareIds(a.id, b.id);
+}
+
+/** What the user may see, by category. Empty categories are for those who can put something there. */
+export function channelTree(guild: GuildState, userId: Id): Category[] {
+  const now = Date.now();
+  const visible = Object.values(guild.channels).filter((channel) => has(channelPermissions(guild, channel, userId, now), Permission.VIEW_CHANNEL));
+  const mayManage = has(guildPermissions(guild, userId, now), Permission.MANAGE_CHANNELS);
+  const categories = visible.filter(({ type }) => type === ChannelType.CATEGORY).sort((a, b) => a.position - b.position || compareIds(a.id, b.id));
+  const known = new Set(categories.map(({ id }) => id));
+  const rest = visible.filter(({ type }) => type !== ChannelType.CATEGORY).sort(inOrder);
+  const tree: Category[] = [{ channel: null, channels: rest.filter(({ parent_id }) => parent_id === null || !known.has(parent_id)) }];
+  for (const channel of categories) tree.push({ channel, channels: rest.filter(({ parent_id }) => parent_id === channel.id) });
+  return tree.filter(({ channels, channel }) => channels.length > 0 || (channel !== null && mayManage));
+}
+
+/** Where a guild opens. */
+export function firstChannel(guild: GuildState, userId: Id): Channel | null {
+  const all = channelTree(guild, userId).flatMap(({ channels }) => channels);
+  return all.find((channel) => !isVoice(channel)) ?? all[0] ?? null;
+}
+
+export function inVoice(guild: GuildState, channelId: Id): VoiceState[] {
+  return Object.values(guild.voice)
+    .filter((state) => state.channel_id === channelId)
+    .sort((a, b) => nameIn(guild, a.user_id).localeCompare(nameIn(guild, b.user_id)));
+}
+
+/** What a user may do in a channel, or in the guild at large. */
+export function may(guild: GuildState, userId: Id, asked: Permissions, channel?: Channel): boolean {
+  const now = Date.now();
+  return has(channel === undefined ? guildPermissions(guild, userId, now) : channelPermissions(guild, channel, userId, now), asked);
+}
+
+/** A colour of one's own, from the id: the same for everybody. */
+export function hue(id: Id): number {
+  let sum = 7;
+  for (const c of id) sum = (sum * 31 + c.charCodeAt(0)) % 360;
+  return sum;
+}
+
+export function initials(name: string): string {
+  const parts = name.trim().split(/\s+/).filter((part) => part !== '');
+  const letters = parts.slice(0, 2).map((part) => [...part][0] ?? '');
+  return letters.join('').toUpperCase() || '?';
+}

@@ -1,0 +1,135 @@
+// REST requests to the server this page came from.
+
+import type { Channel, Guild, Id, Invite, Message, User } from '../protocol/objects';
+
+const BASE = new URL('api/v10', document.baseURI).href;
+/** Waiting longer than this for a permission to ask again is not waiting but hanging. */
+const RETRY_AFTER_MAX_S = 5;
+
+interface ErrorBody {
+  code?: number;
+  message?: string;
+  errors?: Record<string, { _errors?: { message?: string }[] }>;
+  retry_after?: number;
+}
+
+/** A refusal, in words for people. */
+export class RestError extends Error {
+  readonly status: number;
+  readonly code: number;
+  /** For each wrong field of a form, what is wrong with it. */
+  readonly fields: Readonly<Record<string, string>>;
+
+  constructor(status: number, body: ErrorBody) {
+    const fields: Record<string, string> = {};
+    for (const [field, { _errors }] of Object.entries(body.errors ?? {})) fields[field] = _errors?.[0]?.message ?? 'is not valid';
+    super(sentence(status, body, fields));
+    this.status = status;
+    this.code = body.code ?? 0;
+    this.fields = fields;
+  }
+}
+
+const SENTENCES: Record<number, string> = {
+  10003: 'That channel is gone.',
+  10004: 'That guild is gone.',
+  10006: 'That invite is not valid, or it has expired. Ask for a new one.',
+  10007: 'That person is no longer a member.',
+  10008: 'That message is gone.',
+  30001: 'You are in as many guilds as the server allows. Leave one first.',
+  30013: 'This guild has as many channels as it may have. Delete one first.',
+  40007: 'You are banned from this guild.',
+  40032: 'That person is not in a voice channel any more.',
+  50001: 'You cannot see that. Ask somebody who runs the guild.',
+  50013: 'You lack the permission to do that. Ask somebody who runs the guild.',
+};
+
+function sentence(status: number, body: ErrorBody, fields: Record<string, string>): string {
+  const known = SENTENCES[body.code ?? 0];
+  if (known !== undefined) return known;
+  const first = Object.values(fields)[0];
+  if (first !== undefined) return first;
+  if (status === 0) return 'The server cannot be reached. Check your connection and try again.';
+  if (status === 401) return 'You are signed out. Sign in again.';
+  if (status === 429) return 'Too fast. Wait a moment and try again.';
+  if (status >= 500) return 'The server failed to do that. Try again in a moment.';
+  return body.message ?? `The server refused (${status}).`;
+}
+
+export interface Session {
+  user_id: Id;
+  token: string;
+  user: User;
+}
+
+export interface MemberChange {
+  mute?: boolean;
+  deaf?: boolean;
+  channel_id?: Id | null;
+}
+
+type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
+
+export class Rest {
+  readonly #token: string | null;
+
+  constructor(token: string | null) {
+    this.#token = token;
+  }
+
+  async #call<T>(method: Method, path: string, body?: unknown, isSecond = false): Promise<T> {
+    const headers: Record<string, string> = {};
+    if (this.#token !== null) headers['authorization'] = this.#token;
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    const init: RequestInit = { method, headers, cache: 'no-store' };
+    if (body !== undefined) init.body = JSON.stringify(body);
+    const response = await fetch(BASE + path, init).catch(() => null);
+    if (response === null) throw new RestError(0, {});
+    const text = await response.text();
+    let value: unknown = null;
+    try {
+      value = text === '' ? null : JSON.parse(text);
+    } catch {
+      // A proxy's page: the status has to do.
+    }
+    if (response.ok) return value as T;
+    const error = (value ?? {}) as ErrorBody;
+    if (response.status === 429 && !isSecond && (error.retry_after ?? Infinity) <= RETRY_AFTER_MAX_S) {
+      await new Promise((resolve) => setTimeout(resolve, (error.retry_after ?? 1) * 1_000));
+      return this.#call(method, path, body, true);
+    }
+    throw new RestError(response.status, error);
+  }
+
+  register = (username: string, password: string, invite: string | null): Promise<Session> =>
+    this.#call('POST', '/auth/register', { username, password, invite });
+  login = (login: string, password: string): Promise<Session> => this.#call('POST', '/auth/login', { login, password });
+  logout = (): Promise<void> => this.#call('POST', '/auth/logout');
+
+  createGuild = (name: string): Promise<Guild> => this.#call('POST', '/guilds', { name });
+  leaveGuild = (guild: Id): Promise<void> => this.#call('DELETE', `/users/@me/guilds/${guild}`);
+  deleteGuild = (guild: Id): Promise<void> => this.#call('DELETE', `/guilds/${guild}`);
+
+  createChannel = (guild: Id, body: { name: string; type: number; parent_id: Id | null }): Promise<Channel> =>
+    this.#call('POST', `/guilds/${guild}/channels`, body);
+  renameChannel = (channel: Id, name: string): Promise<Channel> => this.#call('PATCH', `/channels/${channel}`, { name });
+  deleteChannel = (channel: Id): Promise<void> => this.#call('DELETE', `/channels/${channel}`);
+
+  invite = (code: string): Promise<Invite> => this.#call('GET', `/invites/${encodeURIComponent(code)}`);
+  acceptInvite = (code: string): Promise<Invite> => this.#call('POST', `/invites/${encodeURIComponent(code)}`, {});
+  createInvite = (channel: Id, maxAgeS: number): Promise<Invite> =>
+    this.#call('POST', `/channels/${channel}/invites`, { max_age: maxAgeS });
+
+  messages = (channel: Id, before: Id | null, limit: number): Promise<Message[]> =>
+    this.#call('GET', `/channels/${channel}/messages?limit=${limit}${before === null ? '' : `&before=${before}`}`);
+  send = (channel: Id, content: string, nonce: string): Promise<Message> =>
+    this.#call('POST', `/channels/${channel}/messages`, { content, nonce });
+  edit = (channel: Id, message: Id, content: string): Promise<Message> =>
+    this.#call('PATCH', `/channels/${channel}/messages/${message}`, { content });
+  remove = (channel: Id, message: Id): Promise<void> => this.#call('DELETE', `/channels/${channel}/messages/${message}`);
+  typing = (channel: Id): Promise<void> => this.#call('POST', `/channels/${channel}/typing`);
+
+  changeMember = (guild: Id, user: Id, change: MemberChange): Promise<unknown> =>
+    this.#call('PATCH', `/guilds/${guild}/members/${user}`, change);
+  kick = (guild: Id, user: Id): Promise<void> => this.#call('DELETE', `/guilds/${guild}/members/${user}`);
+}

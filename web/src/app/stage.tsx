@@ -1,0 +1,65 @@
+// A voice channel in the large: everybody in it, with a ring around who speaks.
+
+import type { JSX } from 'preact';
+
+import type { Channel } from '../protocol/objects';
+import { Permission } from '../protocol/permissions';
+import type { GuildState } from '../session/store';
+import { voiceMarks } from './channels';
+import type { Client } from './client';
+import { Icon } from './icons';
+import { menuProps, showMenu } from './menu';
+import { inVoice, may, nameIn } from './model';
+import { Avatar, roving } from './parts';
+import { PersonMenu } from './person-menu';
+
+export function Stage({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
+  const me = client.store.value.me?.id ?? '';
+  const people = inVoice(guild, channel.id);
+  const { phase, channelId } = client.voice.value;
+  const isIn = phase !== 'disconnected' && channelId === channel.id;
+  const mayConnect = may(guild, me, Permission.CONNECT, channel);
+  return (
+    <section class="stage" aria-label={`Voice in ${channel.name}`}>
+      {people.length === 0 && <p class="quiet">Nobody is here yet.</p>}
+      <ul class="tiles" onKeyDown={(event) => roving(event, '.tile')}>
+        {people.map((state) => {
+          const name = nameIn(guild, state.user_id);
+          const isSpeaking = isIn && client.speaking.value.has(state.user_id);
+          const menu = () => <PersonMenu client={client} guildId={guild.id} userId={state.user_id} />;
+          const marks = voiceMarks(state);
+          return (
+            <li key={state.user_id}>
+              <button
+                type="button"
+                class={`tile${isSpeaking ? ' is-speaking' : ''}`}
+                aria-haspopup="menu"
+                aria-label={[name, ...marks.map(({ label }) => label), ...(isSpeaking ? ['speaks'] : [])].join(', ')}
+                onClick={(event) => showMenu(event, name, menu)}
+                {...menuProps(name, menu)}
+              >
+                <Avatar id={state.user_id} name={name} size={56} isSpeaking={isSpeaking} />
+                <span class="tile-name">
+                  {marks.map(({ icon, label, isByOthers }) => (
+                    <span key={icon} class={`mark${isByOthers ? ' is-danger' : ''}`} title={label}><Icon name={icon} size={15} /></span>
+                  ))}
+                  <span class="ellipsis">{name}</span>
+                </span>
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+      {!isIn && (
+        <button type="button" class="button is-primary" disabled={!mayConnect} onClick={() => client.join(guild.id, channel.id)}>
+          {mayConnect ? 'Join voice' : 'You may not connect here'}
+        </button>
+      )}
+      {isIn && (
+        <button type="button" class="button is-danger" onClick={() => client.leave()}>
+          Leave
+        </button>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,289 @@
+// A stay in voice as it runs: the machine of it with its socket, its peer connection, the microphone and what is heard.
+
+import type { VoiceWish } from '../protocol/gateway';
+import type { Id, VoiceServerUpdate, VoiceStateUpdate } from '../protocol/objects';
+import { Speaking } from '../protocol/voice';
+import { stepVoice } from '../session/voice';
+import { voiceState, type VoiceEffect, type VoiceInput, type VoiceState, type VoiceTimer } from '../session/voice-state';
+import { Connection } from './connection';
+import { Graph } from './graph';
+import { Microphone, type MicrophoneSettings } from './microphone';
+import type { LinkStats } from './stats';
+import { Wire } from './wire';
+
+export interface CallOptions {
+  userId: Id;
+  /** The address of the voice WebSocket of an endpoint. */
+  voiceUrl(endpoint: string): string;
+  /** Tells the main gateway where the user wants to be. */
+  ask(wish: VoiceWish): void;
+  microphone: MicrophoneSettings;
+}
+
+export interface CallEvents {
+  changed(state: VoiceState): void;
+  /** Who is heard right now, this user included. */
+  speaking(users: ReadonlySet<Id>): void;
+  level(db: number): void;
+  /** The microphone cannot be had; the call goes on without it. */
+  microphoneFailed(error: unknown): void;
+}
+
+/** Louder than this is a voice; below is what codecs make of silence. */
+const HEARD_RMS = 0.004;
+const LOOK_MS = 100;
+/** Rings that flicker between words are worse than late ones. */
+const RING_HANG_MS = 250;
+
+export class Call {
+  readonly graph: Graph;
+  readonly #options: CallOptions;
+  readonly #events: CallEvents;
+  readonly #wire: Wire<VoiceTimer>;
+  readonly #microphone: Microphone;
+  readonly #lastHeard = new Map<Id, number>();
+  #state: VoiceState;
+  #connection: Connection | null = null;
+  #bitrate = 64_000;
+  #isMicrophoneOpen = false;
+  #hasMicrophone = false;
+  #speaking: ReadonlySet<Id> = new Set();
+  #looking: ReturnType<typeof setInterval> | undefined;
+  #mainSession: string | null = null;
+  readonly #network = () => this.#step({ type: 'network changed', random: Math.random() });
+
+  constructor(options: CallOptions, events: CallEvents, graph: Graph = new Graph()) {
+    this.#options = options;
+    this.#events = events;
+    this.graph = graph;
+    this.#state = voiceState(options.userId);
+    this.#microphone = new Microphone(graph.context, options.microphone, {
+      level: (db) => events.level(db),
+      open: (isOpen) => this.#opened(isOpen),
+      ended: () => this.reopenMicrophone(),
+    });
+    this.#wire = new Wire({
+      frame: (text) => this.#step({ type: 'frame', text, now: Date.now(), random: Math.random() }),
+      closed: (code) => this.#step({ type: 'closed', code, random: Math.random() }),
+      timer: (timer) => this.#step({ type: 'timer', timer, now: Date.now(), random: Math.random() }),
+    });
+  }
+
+  get state(): VoiceState {
+    return this.#state;
+  }
+
+  get hasMicrophone(): boolean {
+    return this.#hasMicrophone;
+  }
+
+  /** To be called where the user did something: browsers give sound and microphone only then. */
+  join(guildId: Id, channelId: Id, bitrate = 64_000): void {
+    this.#bitrate = bitrate;
+    void this.graph.resume();
+    globalThis.addEventListener('online', this.#network);
+    if (!this.#hasMicrophone) void this.reopenMicrophone();
+    const { selfMute, selfDeaf } = this.#state;
+    this.#step({ type: 'join', guildId, channelId, selfMute, selfDeaf });
+  }
+
+  leave(): void {
+    this.#step({ type: 'leave' });
+  }
+
+  setFlags(selfMute: boolean, selfDeaf: boolean): void {
+    this.#step({ type: 'flags', selfMute, selfDeaf });
+    this.#applyMutes();
+  }
+
+  setHeld(isHeld: boolean): void {
+    this.#microphone.setHeld(isHeld);
+  }
+
+  setMicrophone(settings: MicrophoneSettings, needsReopening: boolean): void {
+    this.#microphone.setSettings(settings);
+    if (needsReopening && this.#hasMicrophone) void this.reopenMicrophone();
+  }
+
+  /** Also to look at the level before a call. */
+  async reopenMicrophone(): Promise<void> {
+    try {
+      await this.#microphone.open();
+      this.#hasMicrophone = this.#microphone.track !== null;
+      this.#applyMutes();
+      await this.#connection?.sendTrack(this.#microphone.track);
+    } catch (error) {
+      this.#hasMicrophone = false;
+      this.#events.microphoneFailed(error);
+    }
+  }
+
+  closeMicrophone(): void {
+    this.#microphone.close();
+    this.#hasMicrophone = false;
+  }
+
+  /** From the main gateway. */
+  mainSession(id: string): void {
+    this.#mainSession = id;
+  }
+
+  mainSessionLost(): void {
+    this.#step({ type: 'main session lost' });
+  }
+
+  voiceState(update: VoiceStateUpdate): void {
+    this.#step({ type: 'voice state', update, ownSession: this.#mainSession });
+  }
+
+  voiceServer(update: VoiceServerUpdate): void {
+    this.#step({ type: 'voice server', update });
+  }
+
+  async stats(): Promise<LinkStats | null> {
+    return this.#state.isMediaUp && this.#connection !== null ? this.#connection.stats() : null;
+  }
+
+  sections(): ReturnType<Connection['sections']> {
+    return this.#connection?.sections() ?? [];
+  }
+
+  #applyMutes(): void {
+    const { selfMute, selfDeaf } = this.#state;
+    this.#microphone.setMuted(selfMute || selfDeaf);
+    this.graph.setDeaf(selfDeaf);
+  }
+
+  #opened(isOpen: boolean): void {
+    this.#isMicrophoneOpen = isOpen;
+    this.#step({ type: 'speaking', bits: isOpen ? Speaking.VOICE : 0 });
+  }
+
+  #step(input: VoiceInput): void {
+    const before = this.#state;
+    const turn = stepVoice(before, input);
+    this.#state = turn.state;
+    for (const effect of turn.effects) this.#do(effect);
+    if (turn.state === before) return;
+    if ((before.phase === 'disconnected') !== (turn.state.phase === 'disconnected')) this.#began(turn.state.phase !== 'disconnected');
+    this.#events.changed(turn.state);
+  }
+
+  #began(isInVoice: boolean): void {
+    clearInterval(this.#looking);
+    if (isInVoice) {
+      this.#looking = setInterval(() => this.#look(), LOOK_MS);
+      return;
+    }
+    globalThis.removeEventListener('online', this.#network);
+    this.closeMicrophone();
+    this.#lastHeard.clear();
+    this.#look();
+  }
+
+  #do(effect: VoiceEffect): void {
+    switch (effect.type) {
+      case 'ask':
+        this.#options.ask({
+          guild_id: effect.guildId,
+          channel_id: effect.channelId,
+          self_mute: effect.selfMute,
+          self_deaf: effect.selfDeaf,
+        });
+        break;
+      case 'open':
+        this.#wire.open(this.#options.voiceUrl(effect.endpoint));
+        break;
+      case 'send':
+        this.#wire.send(effect.text);
+        break;
+      case 'close':
+        this.#wire.close(effect.code);
+        break;
+      case 'timer':
+        this.#wire.setTimer(effect.timer, effect.ms);
+        break;
+      case 'cancel':
+        this.#wire.cancel(effect.timer);
+        break;
+      case 'media start':
+        void this.#startMedia();
+        break;
+      case 'media describe':
+        void this.#describe(effect.fragment);
+        break;
+      case 'media stop':
+        this.#stopMedia();
+        break;
+      case 'stream added':
+        this.#connection?.add(effect.userId, effect.ssrc);
+        break;
+      case 'stream removed':
+        this.#connection?.remove(effect.userId);
+        this.graph.remove(effect.userId);
+        this.#lastHeard.delete(effect.userId);
+        break;
+    }
+  }
+
+  async #startMedia(): Promise<void> {
+    this.#stopMedia();
+    const connection = new Connection(this.#microphone.track, {
+      media: (is) => {
+        if (this.#connection === connection) this.#step({ type: 'media', is, random: Math.random() });
+      },
+      track: (userId, track) => {
+        if (this.#connection === connection) this.graph.add(userId, track);
+      },
+    });
+    this.#connection = connection;
+    // Those whose streams were known before there was a connection.
+    for (const [userId, { ssrc }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc);
+    try {
+      const { fragment, codecs, ssrc } = await connection.offer();
+      if (this.#connection !== connection) return;
+      this.#step({ type: 'offered', fragment, codecs, ssrc, connectionId: crypto.randomUUID() });
+      await connection.sendTrack(this.#microphone.track);
+    } catch (error) {
+      this.#mediaRefused(connection, error);
+    }
+  }
+
+  async #describe(fragment: string): Promise<void> {
+    const connection = this.#connection;
+    if (connection === null) return;
+    try {
+      await connection.describe(fragment);
+      await connection.limitBitrate(this.#bitrate);
+    } catch (error) {
+      this.#mediaRefused(connection, error);
+    }
+  }
+
+  #mediaRefused(connection: Connection, error: unknown): void {
+    if (this.#connection !== connection) return;
+    console.warn('no media', error);
+    this.#step({ type: 'media', is: 'failed', random: Math.random() });
+  }
+
+  #stopMedia(): void {
+    this.#connection?.close();
+    this.#connection = null;
+    this.graph.clear();
+  }
+
+  /** Who speaks is heard rather than believed: libraries for bots seldom say when they stop. */
+  #look(): void {
+    const now = performance.now();
+    const speaking = new Set<Id>();
+    for (const userId of Object.keys(this.#state.speakers)) {
+      if (this.graph.levelOf(userId) > HEARD_RMS) this.#lastHeard.set(userId, now);
+      if (now - (this.#lastHeard.get(userId) ?? -Infinity) < RING_HANG_MS) speaking.add(userId);
+    }
+    if (this.#isMicrophoneOpen && this.#state.phase !== 'disconnected') speaking.add(this.#state.userId);
+    const isSame = speaking.size === this.#speaking.size && [...speaking].every((userId) => this.#speaking.has(userId));
+    if (isSame) return;
+    this.#speaking = speaking;
+    this.#events.speaking(speaking);
+  }
+}

@@ -1,0 +1,237 @@
+import { describe, expect, it } from 'vitest';
+
+import { VoiceClose, VoiceOp } from '../protocol/voice';
+import type { VoiceStateUpdate } from '../protocol/objects';
+import { stepVoice } from './voice';
+import { voiceCloseMeaning } from './voice-close';
+import { voiceState, type VoiceEffect, type VoiceInput, type VoiceState, type VoiceTimer } from './voice-state';
+
+const ME = '100';
+
+/** Runs inputs through the machine; what the last one caused is what comes out. */
+function run(inputs: VoiceInput[], from: VoiceState = voiceState(ME)) {
+  let turn: { state: VoiceState; effects: VoiceEffect[] } = { state: from, effects: [] };
+  for (const input of inputs) turn = stepVoice(turn.state, input);
+  return turn;
+}
+
+const join = (channelId = '20', guildId = '10'): VoiceInput => ({ type: 'join', guildId, channelId, selfMute: false, selfDeaf: false });
+const own = (channel_id: string | null, more: Partial<VoiceStateUpdate> = {}): VoiceInput => {
+  const flags = { deaf: false, mute: false, self_deaf: false, self_mute: false, suppress: false };
+  return { type: 'voice state', ownSession: 's', update: { guild_id: '10', channel_id, user_id: ME, session_id: 's', ...flags, ...more } };
+};
+const server = (endpoint: string | null = 'v.example:8443', token = 't'): VoiceInput => ({ type: 'voice server', update: { guild_id: '10', endpoint, token } });
+const frame = (op: number, d: unknown, seq?: number): VoiceInput => ({ type: 'frame', text: JSON.stringify({ op, d, seq }), now: 1_000, random: 0.5 });
+const closedBy = (code: number): VoiceInput => ({ type: 'closed', code, random: 0.5 });
+const timer = (timer: VoiceTimer): VoiceInput => ({ type: 'timer', timer, now: 1_000, random: 0.5 });
+const media = (is: 'up' | 'interrupted' | 'failed'): VoiceInput => ({ type: 'media', is, random: 0.5 });
+
+const HELLO = frame(VoiceOp.HELLO, { v: 8, heartbeat_interval: 13_750 });
+const READY = frame(VoiceOp.READY, { ssrc: 1, ip: '192.0.2.1', port: 50_000, modes: [] });
+const OFFERED: VoiceInput = { type: 'offered', fragment: 'a=ice-ufrag:x', codecs: [], ssrc: 77, connectionId: 'c' };
+const DESCRIBED = frame(VoiceOp.SESSION_DESCRIPTION, { sdp: 'm=audio 1 ICE/SDP', audio_codec: 'opus' }, 1);
+const ROUTE: VoiceInput[] = [join(), own('20'), server()];
+const SIGNALLED: VoiceInput[] = [...ROUTE, HELLO, READY, OFFERED, DESCRIBED];
+const connected = () => run([...SIGNALLED, media('up')]).state;
+
+const sent = (effects: VoiceEffect[]) => effects.flatMap((e) => (e.type === 'send' ? [JSON.parse(e.text) as { op: number; d: never }] : []));
+const asked = (effects: VoiceEffect[]) => effects.flatMap((e) => (e.type === 'ask' ? [e.channelId] : []));
+const types = (effects: VoiceEffect[]) => effects.map((e) => e.type);
+
+describe('a join', () => {
+  it('goes through the states in their order', () => {
+    const phases = [...SIGNALLED, media('up')].map((_, i, all) => run(all.slice(0, i + 1)).state.phase);
+    expect([...new Set(phases)]).toEqual(['awaiting endpoint', 'authenticating', 'connecting', 'voice connected']);
+  });
+
+  it('says what the protocol asks for, in its order', () => {
+    expect(asked(run([join()]).effects)).toEqual(['20']);
+    expect(run(ROUTE).effects).toContainEqual({ type: 'open', endpoint: 'v.example:8443' });
+    const identify = sent(run([...ROUTE, HELLO]).effects)[0];
+    expect(identify).toMatchObject({ op: VoiceOp.IDENTIFY, d: { server_id: '10', user_id: ME, session_id: 's', token: 't' } });
+    expect(types(run([...ROUTE, HELLO, READY]).effects)).toContain('media start');
+    expect(sent(run([...ROUTE, HELLO, READY, OFFERED]).effects)).toMatchObject([
+      { op: VoiceOp.VIDEO, d: { streams: [] } },
+      { op: VoiceOp.SELECT_PROTOCOL, d: { protocol: 'webrtc', data: 'a=ice-ufrag:x', sdp: 'a=ice-ufrag:x' } },
+    ]);
+    const { effects } = run(SIGNALLED);
+    expect(effects[0]).toEqual({ type: 'media describe', fragment: 'm=audio 1 ICE/SDP' });
+    expect(sent(effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 0, delay: 0, ssrc: 77 } }]);
+  });
+
+  it('waits where there is no voice server yet', () => {
+    const { state, effects } = run([join(), own('20'), server(null)]);
+    expect(state.phase).toBe('awaiting endpoint');
+    expect(effects).toContainEqual({ type: 'cancel', timer: 'patience' });
+    expect(run([server()], state).state.phase).toBe('authenticating');
+  });
+
+  it('is given up when the server is silent: so it refuses', () => {
+    const { state, effects } = run([join(), timer('patience')]);
+    expect(state).toMatchObject({ phase: 'disconnected', end: 'no answer' });
+    expect(asked(effects)).toEqual([null]);
+  });
+
+  it('ends without a route after some attempts', () => {
+    let { state, effects } = run(SIGNALLED);
+    expect(sent(run([timer('media')], state).effects)[0]?.op).toBe(VoiceOp.NO_ROUTE);
+    for (let i = 0; i < 5 && state.phase !== 'disconnected'; i++) {
+      ({ state, effects } = run([timer('media')], state));
+      if (state.phase === 'disconnected') break;
+      ({ state } = run(state.retry === 'ask' ? [timer('retry'), own('20'), server(), HELLO, READY, OFFERED, DESCRIBED] : [timer('retry'), HELLO, READY, OFFERED, DESCRIBED], state));
+    }
+    expect(state).toMatchObject({ phase: 'disconnected', end: 'no route' });
+    expect(asked(effects)).toEqual([null]);
+  });
+});
+
+describe('a close by the voice server', () => {
+  it.each([
+    [VoiceClose.NORMAL, 'resume'],
+    [VoiceClose.GOING_AWAY, 'resume'],
+    [1006, 'resume'],
+    [1011, 'resume'],
+    [VoiceClose.UNKNOWN_OPCODE, 'rejoin'],
+    [VoiceClose.DECODE_ERROR, 'rejoin'],
+    [VoiceClose.NOT_AUTHENTICATED, 'rejoin'],
+    [VoiceClose.AUTHENTICATION_FAILED, 'rejoin'],
+    [VoiceClose.ALREADY_AUTHENTICATED, 'rejoin'],
+    [VoiceClose.SESSION_INVALID, 'rejoin'],
+    [VoiceClose.SESSION_TIMEOUT, 'resume'],
+    [VoiceClose.SERVER_NOT_FOUND, 'rejoin'],
+    [VoiceClose.UNKNOWN_PROTOCOL, 'end'],
+    [VoiceClose.RELAY_CRASHED, 'rejoin'],
+    [VoiceClose.DISCONNECTED, 'await'],
+    [VoiceClose.SERVER_CRASHED, 'resume'],
+    [VoiceClose.UNKNOWN_MODE, 'end'],
+    [VoiceClose.DAVE_REQUIRED, 'end'],
+    [VoiceClose.BAD_REQUEST, 'rejoin'],
+    [VoiceClose.RATE_LIMITED, 'end'],
+    [VoiceClose.CALL_TERMINATED, 'end'],
+    [4999, 'rejoin'],
+  ])('%i means %s', (code, meaning) => {
+    expect(voiceCloseMeaning(code)).toBe(meaning);
+    const { state, effects } = run([closedBy(code)], connected());
+    expect(state.phase).toBe(meaning === 'end' ? 'disconnected' : 'reconnecting');
+    // Media is kept only where the session is.
+    expect(types(effects).includes('media stop')).toBe(meaning !== 'resume');
+    if (meaning === 'end') {
+      expect(state.end).not.toBeNull();
+      expect(asked(effects)).toEqual([null]);
+    }
+    if (meaning === 'resume') {
+      const back = run([timer('retry'), HELLO], state);
+      expect(sent(back.effects)[0]).toMatchObject({ op: VoiceOp.RESUME, d: { session_id: 's', token: 't', seq_ack: 1 } });
+      expect(run([frame(VoiceOp.RESUMED, null)], back.state).state.phase).toBe('voice connected');
+    }
+    if (meaning === 'rejoin') expect(asked(run([timer('retry')], state).effects)).toEqual(['20']);
+    if (meaning === 'await') expect(run([server('other:1', 'u')], state).effects).toContainEqual({ type: 'open', endpoint: 'other:1' });
+  });
+
+  it('after failed resumes makes everything anew', () => {
+    let state = connected();
+    for (let i = 0; i < 5; i++) ({ state } = run([closedBy(1006), timer('retry')], state));
+    expect(state.isResuming).toBe(true);
+    const { state: last } = run([closedBy(1006), timer('retry')], state);
+    expect(last).toMatchObject({ isResuming: false, isMediaUp: false, phase: 'reconnecting' });
+  });
+
+  it('after a resume that is refused asks for the channel again', () => {
+    const { state } = run([closedBy(1006), timer('retry'), HELLO, closedBy(VoiceClose.SESSION_INVALID)], connected());
+    expect(asked(run([timer('retry')], state).effects)).toEqual(['20']);
+  });
+
+  it('leaves and comes again where the main gateway believes it to be connected', () => {
+    const { state } = run([closedBy(VoiceClose.SESSION_INVALID), timer('retry')], connected());
+    const { state: asking, effects } = run([timer('patience')], state);
+    expect(asked(effects)).toEqual([null, '20']);
+    expect(run([own(null), own('20'), server()], asking).state.phase).toBe('reconnecting');
+  });
+});
+
+describe('a stay', () => {
+  it('maps streams to users, as they come, change and go', () => {
+    const speaks = (user_id: string, ssrc: number, speaking = 1) => frame(VoiceOp.SPEAKING, { user_id, ssrc, speaking }, 2);
+    const first = run([speaks('7', 70)], connected());
+    expect(first.effects).toEqual([{ type: 'stream added', userId: '7', ssrc: 70 }]);
+    expect(run([speaks('7', 70, 0)], first.state).effects).toEqual([]);
+    expect(run([speaks('7', 71)], first.state).effects).toEqual([
+      { type: 'stream removed', userId: '7', ssrc: 70 },
+      { type: 'stream added', userId: '7', ssrc: 71 },
+    ]);
+    const video = run([frame(VoiceOp.VIDEO, { user_id: '8', audio_ssrc: 80, video_ssrc: 0, streams: [] }, 3)], first.state);
+    expect(video.effects).toEqual([{ type: 'stream added', userId: '8', ssrc: 80 }]);
+    expect(run([frame(VoiceOp.CLIENT_DISCONNECT, { user_id: '7' }, 4)], video.state)).toMatchObject({
+      state: { seqAck: 4, speakers: { '8': { ssrc: 80 } } },
+      effects: [{ type: 'stream removed', userId: '7', ssrc: 70 }],
+    });
+    expect(run([speaks(ME, 5)], connected()).effects).toEqual([]);
+  });
+
+  it('says when it speaks, once', () => {
+    const { state, effects } = run([{ type: 'speaking', bits: 1 }], connected());
+    expect(sent(effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 1, delay: 0, ssrc: 77 } }]);
+    expect(run([{ type: 'speaking', bits: 1 }], state).effects).toEqual([]);
+  });
+
+  it('beats with what it has received, and leaves a dead socket', () => {
+    let { state, effects } = run([timer('heartbeat')], connected());
+    expect(sent(effects)).toEqual([{ op: VoiceOp.HEARTBEAT, d: { t: 1_000, seq_ack: 1 } }]);
+    const acked = run([{ ...frame(VoiceOp.HEARTBEAT_ACK, { t: 1_000 }), now: 1_040 } as VoiceInput], state).state;
+    expect(acked).toMatchObject({ signallingMs: 40, beatsMissed: 0 });
+    for (let i = 0; i < 3; i++) ({ state, effects } = run([timer('heartbeat')], state));
+    expect(effects).toContainEqual({ type: 'close', code: 4000 });
+    expect(state).toMatchObject({ hasSocket: false, phase: 'reconnecting', isMediaUp: true });
+  });
+
+  it('makes a new voice connection when media fails', () => {
+    const failed = run([media('failed')], connected());
+    expect(failed.state.phase).toBe('reconnecting');
+    expect(types(failed.effects)).toEqual(expect.arrayContaining(['close', 'media stop']));
+    const back = run([timer('retry'), HELLO], failed.state);
+    expect(sent(back.effects)[0]?.op).toBe(VoiceOp.IDENTIFY);
+    const interrupted = run([media('interrupted')], connected());
+    expect(run([media('up')], interrupted.state).state.phase).toBe('voice connected');
+    expect(types(run([timer('media')], interrupted.state).effects)).toContain('media stop');
+  });
+
+  it('does not wait when the network is back', () => {
+    const { state } = run([media('failed')], connected());
+    expect(types(run([{ type: 'network changed', random: 0 }], state).effects)).toContain('open');
+    expect(run([{ type: 'network changed', random: 0 }], connected()).effects).toEqual([]);
+  });
+
+  it('follows a move, and comes back to nothing when put out', () => {
+    const moved = run([own('21'), server('v.example:8443', 'new')], connected());
+    expect(moved.state).toMatchObject({ channelId: '21', phase: 'authenticating' });
+    expect(moved.effects).toContainEqual({ type: 'close', code: 4000 });
+    const out = run([own(null)], connected());
+    expect(out.state).toMatchObject({ phase: 'disconnected', channelId: null, end: 'put out' });
+    expect(asked(out.effects)).toEqual([]);
+    expect(run([own('20', { session_id: 'phone' })], connected()).state.end).toBe('elsewhere');
+    expect(run([own(null, { session_id: 'old' })], connected()).state.phase).toBe('voice connected');
+  });
+
+  it('stays where it is when another channel refuses', () => {
+    const { state } = run([join('30'), timer('patience')], connected());
+    expect(state).toMatchObject({ phase: 'voice connected', channelId: '20', end: 'no answer', asked: null });
+    const to = run([join('30', '11'), own(null), own('30', { guild_id: '11' })], connected()).state;
+    expect(to).toMatchObject({ guildId: '11', channelId: '30', asked: null });
+  });
+
+  it('asks again when the main gateway forgot it', () => {
+    const { state, effects } = run([{ type: 'main session lost' }], connected());
+    expect(asked(effects)).toEqual(['20']);
+    expect(run([own('20', { session_id: 's2' })].map((i) => ({ ...i, ownSession: 's2' }) as VoiceInput), state).state.sessionId).toBe('s2');
+  });
+
+  it('tells the main gateway of mutes and of leaving', () => {
+    const muted = run([{ type: 'flags', selfMute: true, selfDeaf: false }], connected());
+    expect(muted.effects).toEqual([{ type: 'ask', guildId: '10', channelId: '20', selfMute: true, selfDeaf: false }]);
+    const left = run([{ type: 'leave' }], connected());
+    expect(asked(left.effects)).toEqual([null]);
+    expect(left.effects).toContainEqual({ type: 'close', code: 1000 });
+    expect(left.state).toMatchObject({ phase: 'disconnected', end: null });
+    expect(run([closedBy(1006), timer('retry'), own(null), server()], left.state).effects).toEqual([]);
+  });
+});
