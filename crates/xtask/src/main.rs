@@ -28,9 +28,11 @@ fn main() -> ExitCode {
         Some("up") => up(&rest),
         Some("test" | "ci") => test(&rest),
         Some("check") => check(),
-        Some("setup") => {
-            setup::build_packages().and_then(|()| setup::test_packages()).and_then(|()| setup::clients())
-        }
+        Some("setup") => setup::build_packages()
+            .and_then(|()| setup::test_packages())
+            .and_then(|()| setup::npm_packages("web"))
+            .and_then(|()| setup::npm_packages("web/browser"))
+            .and_then(|()| setup::clients()),
         None | Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())
@@ -54,6 +56,7 @@ fn root() -> PathBuf {
 
 fn up(args: &[String]) -> Result<(), Failure> {
     setup::build_packages()?;
+    build_web()?;
     build_guildhall()?;
     let binary = root().join("target/debug/guildhall");
     let mut command = std::process::Command::new(&binary);
@@ -67,6 +70,17 @@ fn build_guildhall() -> Result<(), Failure> {
     run("build", cargo(&["build", "--package", "guildhall"]))
 }
 
+/// The web client, which the gateway embeds when it is built.
+fn build_web() -> Result<(), Failure> {
+    setup::npm_packages("web")?;
+    run("web client", setup::npm("web", &["run", "--silent", "build", "--", "--logLevel", "warn"]))
+}
+
+fn check_web() -> Result<(), Failure> {
+    run("web types", setup::npm("web", &["run", "--silent", "check"]))?;
+    run("web tests", setup::npm("web", &["test", "--silent"]))
+}
+
 fn check() -> Result<(), Failure> {
     run("formatting", cargo(&["fmt", "--all", "--check"]))?;
     run("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
@@ -75,9 +89,12 @@ fn check() -> Result<(), Failure> {
 fn test(args: &[String]) -> Result<(), Failure> {
     setup::build_packages()?;
     setup::test_packages()?;
+    build_web()?;
+    check_web()?;
     check()?;
     build_guildhall()?;
     setup::clients()?;
+    setup::npm_packages("web/browser")?;
     let extra: Vec<&str> = args.iter().map(String::as_str).collect();
     if setup::has("cargo-nextest") {
         run("tests", cargo(&[&["nextest", "run", "--workspace"], extra.as_slice()].concat()))

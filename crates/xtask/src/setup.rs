@@ -7,8 +7,9 @@ use crate::stage::{Failure, run};
 /// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers).
 const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev"];
 
-/// To test: a voice that speaks, a second database, and what the real client libraries need.
-const TEST: &[&str] = &["espeak-ng", "postgresql", "libopus0", "libopus-dev", "python3-venv", "iproute2"];
+/// To test: a voice that speaks, a second database, a browser, and what the real client libraries need.
+const TEST: &[&str] =
+    &["espeak-ng", "postgresql", "libopus0", "libopus-dev", "python3-venv", "iproute2", "chromium"];
 
 pub fn build_packages() -> Result<(), Failure> {
     packages(BUILD)
@@ -23,6 +24,31 @@ pub fn clients() -> Result<(), Failure> {
     let mut command = Command::new("bash");
     command.arg("e2e/clients/setup.sh");
     run("client libraries", command)
+}
+
+/// What npm's lock file in the folder `name` names; nothing is done where it is there already.
+pub fn npm_packages(name: &str) -> Result<(), Failure> {
+    let folder = crate::root().join(name);
+    let unreadable = |error| Failure(format!("{}: {error}", folder.display()));
+    let wanted = std::fs::read(folder.join("package-lock.json")).map_err(unreadable)?;
+    let mark = folder.join("node_modules/.made-from");
+    if std::fs::read(&mark).is_ok_and(|made_from| made_from == wanted) {
+        return Ok(());
+    }
+    if !has("npm") {
+        return Err(Failure(
+            "npm is missing: install Node.js 20.19 or newer (https://nodejs.org), then try again".to_owned(),
+        ));
+    }
+    run("npm packages", npm(name, &["ci", "--no-audit", "--no-fund", "--loglevel=error"]))?;
+    std::fs::write(&mark, wanted).map_err(unreadable)
+}
+
+/// npm in a folder of the repository.
+pub fn npm(folder: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command.args(["--prefix", folder]).args(args);
+    command
 }
 
 /// Is there such a program on the PATH?
