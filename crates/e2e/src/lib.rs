@@ -6,6 +6,7 @@
 
 mod bot;
 pub mod call;
+mod net;
 mod process;
 pub mod raw;
 mod server;
@@ -13,6 +14,7 @@ mod talk;
 pub mod wire;
 
 pub use bot::{Bot, Heard, Library};
+pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
 pub use server::{Server, User};
 pub use talk::{Talk, speech};

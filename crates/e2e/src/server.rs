@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Running;
+use crate::{Net, Running};
 
 /// Starting includes making certificates and accounts on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -32,9 +32,23 @@ impl Server {
     }
 
     pub fn start_with(accounts: usize, options: &[&str]) -> Self {
+        let local = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
+        Self::start_command(accounts, Command::new(crate::guildhall()), &[&local, options].concat())
+    }
+
+    /// At the server's place of a network of our own, where every address is the one that it announces.
+    pub fn start_in(net: &Net, accounts: usize, options: &[&str]) -> Self {
+        let mut command = net.beside_server();
+        command.arg(crate::guildhall());
+        let [http, voice, media] =
+            [8090, 8443, 50_000].map(|port| format!("{}:{port}", net.server_address()));
+        let listen = ["--http", &http, "--voice", &voice, "--media", &media];
+        Self::start_command(accounts, command, &[&listen, options].concat())
+    }
+
+    fn start_command(accounts: usize, mut command: Command, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(crate::guildhall());
-        command.args(["up", "--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"]);
+        command.arg("up");
         command.arg("--data").arg(folder.path()).arg("--demo").arg(accounts.to_string()).args(options);
         let mut process = Running::start("guildhall up", command);
         let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
