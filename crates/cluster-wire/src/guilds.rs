@@ -5,6 +5,8 @@
 //! Payloads are encoded once, by guilds; a gateway adds sequence numbers and chooses who gets them.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use client_wire::error::ApiError;
@@ -74,11 +76,32 @@ pub struct MembersQuery {
     pub nonce: Option<String>,
 }
 
+/// Where somebody comes from, as far as it matters to whom guesses passwords: all addresses of one household or server are one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin(u64);
+
+impl Origin {
+    /// The first 24 bits of an IPv4 address, the first 56 of an IPv6 one: what one customer of a network usually has.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(u64::from(address.to_bits() >> 8)),
+            IpAddr::V6(address) => Self((address.to_bits() >> 72) as u64),
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Origin(…)")
+    }
+}
+
 /// REST operations, their forms already checked for shape; what they mean is for guilds to judge.
 #[derive(Debug, Clone)]
 pub enum Op {
     Register(rest::Register),
-    Login(rest::Login),
+    Login(Origin, rest::Login),
     /// Ends the actor's token and the sessions that began with it.
     Logout(TokenMark),
     GetUser(UserId),

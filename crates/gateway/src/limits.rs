@@ -75,7 +75,7 @@ pub const WRITES: Quota = Quota { requests: 60, window: Duration::from_secs(10) 
 pub const ALL_ROUTES: Quota = Quota { requests: 200, window: Duration::from_secs(1) };
 
 /// Registrations and logins from one address. Each costs a slow password hash; guilds limits them by name
-/// too.
+/// and network too.
 pub const SIGN_INS: Quota = Quota { requests: 60, window: Duration::from_secs(60) };
 
 /// Requests with a wrong token from one address. Beyond, they are answered 429, and guilds is asked about the address's

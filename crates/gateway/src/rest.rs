@@ -16,7 +16,7 @@ use axum::extract::{ConnectInfo, RawPathParams, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::{MethodFilter, on};
 use client_wire::error::ApiError;
-use cluster_wire::guilds::{Account, Call, Reply};
+use cluster_wire::guilds::{Account, Call, Origin, Reply};
 use model::UserId;
 
 pub use self::quota::Quotas;
@@ -75,6 +75,7 @@ impl Exchange<'_> {
                     query: head.uri.query().unwrap_or_default(),
                     body: &body,
                     account: account.as_ref(),
+                    origin: Origin::of(self.client),
                     gateway_url: self.app.gateway_url(self.peer, &head.headers),
                 };
                 self.answer(&request, &head.headers).await

@@ -41,6 +41,10 @@ pub struct Options {
     #[arg(long, value_name = "IP[/N]", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_proxies: Option<Vec<String>>,
+    /// What clients are told to connect the gateway's WebSocket to, `wss://host[:port]` (default: the host that they asked).
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
     /// Address of the first voice server's WebSocket, TLS (default 127.0.0.1:8443); further ones take the ports after it.
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +142,7 @@ pub struct Config {
     /// None: no TLS.
     pub http_tls: Option<HttpCertificate>,
     pub trusted_proxies: Vec<gateway::Network>,
+    pub public_url: Option<String>,
     pub voice: SocketAddr,
     /// Chain and key.
     pub voice_tls: Option<(PathBuf, PathBuf)>,
@@ -209,6 +214,7 @@ impl Options {
                 both("http_tls_cert", self.http_tls_cert, "http_tls_key", self.http_tls_key)?,
             )?,
             trusted_proxies: networks(self.trusted_proxies.as_deref().unwrap_or_default())?,
+            public_url: self.public_url.map(websocket_origin).transpose()?,
             voice,
             voice_tls: both("voice_tls_cert", self.voice_tls_cert, "voice_tls_key", self.voice_tls_key)?,
             media,
@@ -236,6 +242,16 @@ fn networks(texts: &[String]) -> anyhow::Result<Vec<gateway::Network>> {
     parsed
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow::anyhow!("configuration: trusted_proxies: {error}"))
+}
+
+/// Clients append `/?v=…` themselves, and one with a path or a query of its own would break every resume.
+fn websocket_origin(url: String) -> anyhow::Result<String> {
+    let url = url.trim_end_matches('/').to_owned();
+    let host = url.strip_prefix("wss://").or_else(|| url.strip_prefix("ws://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(url),
+        _ => bail!("configuration: public_url: {url:?} is not of the form wss://host[:port]"),
+    }
 }
 
 /// Two files that are of use only together.
@@ -332,9 +348,18 @@ mod tests {
         check("http_tls_cert = \"a.pem\"", "http_tls_cert needs http_tls_key");
         check("trusted_proxies = [\"10.0.0.0/40\"]", "trusted_proxies: \"10.0.0.0/40\"");
         check("trusted_proxies = [\"proxy\"]", "trusted_proxies");
+        for url in ["https://voice.example.org", "wss://", "wss://a.example/path", "wss://a.example?v=10"] {
+            check(&format!("public_url = {url:?}"), "public_url");
+        }
         check("voice_tls_key = \"a.pem\"", "voice_tls_key needs voice_tls_cert");
         let missing = Config::read(Some("/nonexistent/guildhall.toml".into()), Options::default());
         assert!(missing.unwrap_err().to_string().contains("does not exist"));
+    }
+
+    #[test]
+    fn the_public_url_is_a_host_that_clients_append_to() {
+        let config = from_file("public_url = \"wss://voice.example.org/\"", Options::default()).unwrap();
+        assert_eq!(config.public_url.as_deref(), Some("wss://voice.example.org"));
     }
 
     #[test]

@@ -86,6 +86,7 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
         http: config.http,
         tls: http_tls(config)?,
         trusted_proxies: config.trusted_proxies.clone(),
+        public_url: config.public_url.clone(),
         metrics: Some(Arc::new(move || metrics.render())),
         voice: same_origin(config, &voices),
         ..GatewayConfig::default()

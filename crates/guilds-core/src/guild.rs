@@ -251,7 +251,7 @@ impl GuildCore {
             Op::AcceptInvite(code) => self.accept_invite(turn, who, &code),
             Op::DeleteInvite(code) => self.delete_invite(turn, who, &code),
             Op::Register(_)
-            | Op::Login(_)
+            | Op::Login(..)
             | Op::Logout(_)
             | Op::GetUser(_)
             | Op::CreateBot(_)

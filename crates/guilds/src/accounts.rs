@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use client_wire::error::{ApiError, code};
 use client_wire::{object, rest};
-use cluster_wire::guilds::{Account, Call, CallResult, Event, Json, Op, Reply, TokenMark};
+use cluster_wire::guilds::{Account, Call, CallResult, Event, Json, Op, Origin, Reply, TokenMark};
 use model::{GuildId, Permissions, User, UserId};
 use store::CreateUserError;
 use tokio::sync::oneshot;
@@ -117,9 +117,9 @@ async fn invite_call(shared: &Arc<Shared>, actor: Option<UserId>, op: Op) -> Cal
 }
 
 /// The same answer for a wrong name and a wrong password.
-pub(crate) async fn login(shared: &Shared, body: rest::Login) -> CallResult {
+pub(crate) async fn login(shared: &Shared, origin: Origin, body: rest::Login) -> CallResult {
     // Every attempt counts as wrong until it has proved right, so that guesses made at once are counted as well.
-    if let Err(wait) = lock(&shared.throttle).attempt(Instant::now(), &body.login) {
+    if let Err(wait) = lock(&shared.throttle).attempt(Instant::now(), &body.login, origin) {
         metrics::counter!("guildhall_guilds_logins_total", "outcome" => "throttled").increment(1);
         let message = format!("Too many wrong passwords. Try again in {} s.", wait.as_secs() + 1);
         return Err(ApiError::new(429, 0, message));
@@ -134,7 +134,7 @@ pub(crate) async fn login(shared: &Shared, body: rest::Login) -> CallResult {
         metrics::counter!("guildhall_guilds_logins_total", "outcome" => "wrong").increment(1);
         return Err(wrong_login());
     };
-    lock(&shared.throttle).succeeded(&body.login);
+    lock(&shared.throttle).succeeded(&body.login, origin);
     metrics::counter!("guildhall_guilds_logins_total", "outcome" => "ok").increment(1);
     let user = shared.store.user(user).await.map_err(storage)?.ok_or_else(wrong_login)?;
     Ok(Reply::Json(200, credentials(shared, &user).await?))

@@ -24,7 +24,7 @@ pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: 
     };
     match op {
         Op::Register(body) => accounts::register(shared, body, operator).await,
-        Op::Login(body) => accounts::login(shared, body).await,
+        Op::Login(origin, body) => accounts::login(shared, origin, body).await,
         Op::Logout(token) => accounts::logout(shared, user()?, token).await,
         Op::GetUser(user) => accounts::get_user(shared, user).await,
         Op::CreateBot(body) => accounts::create_bot(shared, user()?, body).await,

@@ -40,14 +40,19 @@ pub const TOKENS_PER_USER_MAX: u32 = 25;
 /// Full: refused with 503.
 pub const PASSWORDS_WAITING_MAX: usize = 256;
 
-/// Wrong passwords for one name before it must wait.
+/// Wrong passwords for one name from one network before it must wait there. Because people mistype; who comes from elsewhere, such as
+/// the account's owner while somebody guesses, does not wait with it.
 pub const LOGIN_FAILURES_FREE: u32 = 5;
 /// The first wait; it doubles with every further failure.
 pub const LOGIN_WAIT_FIRST: Duration = Duration::from_secs(2);
 pub const LOGIN_WAIT_MAX: Duration = Duration::from_secs(900);
-/// A name's failures are forgotten after this time without another.
+/// Wrong passwords for one name from wherever before everybody must wait. Because whoever has many networks could guess on and on.
+pub const LOGIN_FAILURES_FREE_ANYWHERE: u32 = 200;
+/// Its longest wait. Because it is the owner's as well, and 1,440 guesses a day find no password.
+pub const LOGIN_WAIT_MAX_ANYWHERE: Duration = Duration::from_secs(60);
+/// Failures are forgotten after this time without another.
 pub const LOGIN_MEMORY: Duration = Duration::from_secs(3_600);
-/// Names with failures that are remembered. Full: the one whose last failure is oldest is forgotten.
+/// Names with failures that are remembered, and as often names at networks. Full: the one whose last failure is oldest is forgotten.
 pub const LOGIN_NAMES_MAX: usize = 10_000;
 
 /// How long to wait before asking an unreachable registry again.
@@ -57,3 +62,5 @@ pub const REPORTS_MAX: usize = cluster_wire::link::ORDERS_MAX;
 
 const _: () = assert!(LOGIN_WAIT_FIRST.as_secs() < LOGIN_WAIT_MAX.as_secs());
 const _: () = assert!(LOGIN_WAIT_MAX.as_secs() < LOGIN_MEMORY.as_secs());
+const _: () = assert!(LOGIN_FAILURES_FREE < LOGIN_FAILURES_FREE_ANYWHERE);
+const _: () = assert!(LOGIN_WAIT_MAX_ANYWHERE.as_secs() < LOGIN_MEMORY.as_secs());

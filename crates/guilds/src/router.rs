@@ -114,7 +114,7 @@ fn target(call: &Call) -> Target {
 fn op_target(op: &Op) -> Target {
     match op {
         Op::Register(_)
-        | Op::Login(_)
+        | Op::Login(..)
         | Op::Logout(_)
         | Op::GetUser(_)
         | Op::CreateBot(_)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use client_wire::error::ApiError;
 use client_wire::rest;
-use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, Op, Reply};
+use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, Op, Origin, Reply};
 use cluster_wire::link::{EVENTS_MAX, EventReceiver, GuildsLink, ORDERS_MAX, VoiceLink};
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
@@ -23,6 +23,11 @@ use crate::{Guilds, GuildsConfig, GuildsHandle, PasswordCost, Registration};
 const OPERATOR_KEY: &str = "the operator's key";
 /// Far beyond what anything here takes; reaching it means that what was awaited never happens.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One of many networks.
+fn origin(n: u8) -> Origin {
+    Origin::of([192, 0, n, 1].into())
+}
 
 struct World {
     handle: GuildsHandle,
@@ -192,7 +197,7 @@ async fn an_account_is_made_signs_in_and_is_known_by_its_token() {
     assert_eq!(world.account("").await.unwrap_err().status, 401);
 
     let login = |name: &str, password: &str| {
-        Op::Login(rest::Login { login: name.to_owned(), password: password.to_owned() })
+        Op::Login(origin(1), rest::Login { login: name.to_owned(), password: password.to_owned() })
     };
     let signed_in = body(world.rest(None, login("ANN", "password of ann")).await);
     assert_ne!(signed_in["token"], ann.token.as_str());
@@ -233,12 +238,14 @@ async fn guessing_a_password_is_slowed_down() {
     let world = World::new().await;
     world.register("ann").await;
     let login = |name: &str, password: &str| {
-        Op::Login(rest::Login { login: name.to_owned(), password: password.to_owned() })
+        Op::Login(origin(1), rest::Login { login: name.to_owned(), password: password.to_owned() })
     };
     for _ in 0..LOGIN_FAILURES_FREE {
         assert_eq!(refused(world.rest(None, login("ann", "wrong password")).await), (400, 50035));
     }
     assert_eq!(refused(world.rest(None, login("ann", "password of ann")).await).0, 429);
+    let elsewhere = rest::Login { login: "ann".to_owned(), password: "password of ann".to_owned() };
+    body(world.rest(None, Op::Login(origin(2), elsewhere)).await);
     assert_eq!(refused(world.rest(None, login("nobody", "wrong password")).await), (400, 50035));
     world.handle.shutdown().await;
 }
@@ -249,7 +256,7 @@ async fn guesses_made_at_once_are_slowed_down_as_well() {
     world.register("ann").await;
     let guess = || {
         let form = rest::Login { login: "ann".to_owned(), password: "wrong password".to_owned() };
-        world.rest(None, Op::Login(form))
+        world.rest(None, Op::Login(origin(1), form))
     };
     let answers = futures_util::future::join_all((0..50).map(|_| guess())).await;
     let verified = answers.into_iter().filter(|answer| answer.as_ref().unwrap_err().status == 400).count();
@@ -400,7 +407,8 @@ async fn logging_out_ends_one_token_and_says_which() {
     let mut world = World::new().await;
     let ann = world.register("ann").await;
     let login = rest::Login { login: "ann".to_owned(), password: form("ann").password };
-    let other = body(world.rest(None, Op::Login(login)).await)["token"].as_str().unwrap().to_owned();
+    let other =
+        body(world.rest(None, Op::Login(origin(1), login)).await)["token"].as_str().unwrap().to_owned();
     let token = world.account(&ann.token).await.unwrap().token;
     assert!(matches!(world.rest(Some(ann.id), Op::Logout(token)).await, Ok(Reply::Empty)));
     assert_eq!(world.account(&ann.token).await.unwrap_err().status, 401);
@@ -445,7 +453,8 @@ async fn an_account_has_so_many_tokens_and_the_longest_unused_goes() {
     }
     assert!(world.account(&oldest).await.is_ok());
     let login = rest::Login { login: "ann".to_owned(), password: form("ann").password };
-    let newest = body(world.rest(None, Op::Login(login)).await)["token"].as_str().unwrap().to_owned();
+    let newest =
+        body(world.rest(None, Op::Login(origin(1), login)).await)["token"].as_str().unwrap().to_owned();
     assert_eq!(world.account(&oldest).await.unwrap_err().status, 401);
     assert!(world.account(&newest).await.is_ok() && world.account(&ann.token).await.is_ok());
     world.handle.shutdown().await;

@@ -3,7 +3,7 @@
 use axum::extract::RawPathParams;
 use axum::http::HeaderMap;
 use client_wire::error::{ApiError, code};
-use cluster_wire::guilds::Account;
+use cluster_wire::guilds::{Account, Origin};
 use model::UserId;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +16,7 @@ pub struct Request<'a> {
     /// None where the route lets anybody ask.
     pub account: Option<&'a Account>,
     pub gateway_url: String,
+    pub origin: Origin,
 }
 
 impl Request<'_> {

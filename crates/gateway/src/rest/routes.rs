@@ -108,7 +108,7 @@ const BULK_DELETE: std::ops::RangeInclusive<usize> = 2..=100;
 pub static ROUTES: &[Route] = &[
     // Coming in.
     open(post("/auth/register", |r| ask(Op::Register(r.body()?))), Auth::SignIn),
-    open(post("/auth/login", |r| ask(Op::Login(r.body()?))), Auth::SignIn),
+    open(post("/auth/login", |r| ask(Op::Login(r.origin, r.body()?))), Auth::SignIn),
     post("/auth/logout", |r| ask(Op::Logout(r.account()?.token))),
     open(get("/gateway", |r| Ok(Answer::Text(json!({ "url": r.gateway_url }).to_string()))), Auth::Anybody),
     get("/gateway/bot", gateway_bot),
