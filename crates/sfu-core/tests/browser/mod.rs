@@ -65,7 +65,7 @@ impl Browser {
         };
         let browser = Self {
             leg,
-            address: SocketAddr::from(([10, 9, 0, id as u8], 40_000)),
+            address: SocketAddr::from(([10, 9, (id >> 8) as u8, id as u8], 40_000)),
             srtp: Srtp::new(profile, &material, DtlsRole::Client).unwrap(),
             profile,
             material,
