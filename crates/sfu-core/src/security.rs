@@ -1,8 +1,8 @@
 //! What protects one leg's packets: a native client's session, or a browser's transport.
 
-use rtp_wire::{PayloadType, SeqNo};
+use rtp_wire::PayloadType;
 use sfu_wire::WebRtc;
-use transport::{Key, Mode, NonceCounter, SealError, Session, Srtp, SrtpProfile};
+use transport::{Key, Mode, NonceCounter, Session, Srtp, SrtpProfile};
 
 use crate::browser::Browser;
 use crate::control::Refused;
@@ -42,18 +42,6 @@ impl Security {
         match self {
             Self::Native(_) => true,
             Self::Browser(browser) => browser.srtp.is_some(),
-        }
-    }
-
-    /// Seals a packet whose place in its stream is `seq`, which stands in its header.
-    #[inline]
-    pub fn seal_rtp(&mut self, buf: &mut [u8], plain_len: usize, seq: SeqNo) -> Result<usize, SealError> {
-        match self {
-            Self::Native(native) => native.session.seal_rtp(buf, plain_len),
-            Self::Browser(browser) => match &mut browser.srtp {
-                Some(srtp) => srtp.seal_rtp(buf, plain_len, seq),
-                None => unreachable!("a route ends with the keys it needs"),
-            },
         }
     }
 }

@@ -36,6 +36,12 @@ pub struct Browser {
     pub heard: Vec<(Ssrc, SeqNo, PayloadType, Vec<u8>)>,
     pub sender_reports: Vec<(Ssrc, SenderInfo)>,
     pub blocks: Vec<ReportBlock>,
+    /// The latest packet under each number, as it came.
+    pub sealed: HashMap<(Ssrc, u16), Vec<u8>>,
+    /// Packets that came once more.
+    pub again: usize,
+    /// The numbers of its own stream that it was asked for.
+    pub asked: Vec<u16>,
     pub answers: usize,
     pub dtls: Vec<Vec<u8>>,
 }
@@ -76,6 +82,9 @@ impl Browser {
             heard: Vec::new(),
             sender_reports: Vec::new(),
             blocks: Vec::new(),
+            sealed: HashMap::new(),
+            again: 0,
+            asked: Vec::new(),
             answers: 0,
             dtls: Vec::new(),
         };
@@ -164,10 +173,26 @@ impl Browser {
     }
 
     pub fn send_rtcp(&mut self, world: &mut World, plain: &[u8]) {
-        let mut buf = vec![0; 500];
+        let mut buf = vec![0; 2_000];
         buf[..plain.len()].copy_from_slice(plain);
         let len = self.srtp.seal_rtcp(&mut buf, plain.len()).unwrap();
         world.send(self.address, &buf[..len]);
+    }
+
+    /// Asks for packets of somebody's stream once more.
+    pub fn nack(&mut self, world: &mut World, media: Ssrc, numbers: &[u16]) {
+        let mut plain = [0; 1_300];
+        let mut len = rtcp::write_receiver_report(self.ssrc, &[], &mut plain).unwrap();
+        len += rtcp::write_nack(self.ssrc, media, numbers, &mut plain[len..]).unwrap();
+        self.send_rtcp(world, &plain[..len]);
+    }
+
+    /// Says how many of 256 packets of somebody's stream it lost.
+    pub fn report_loss(&mut self, world: &mut World, ssrc: Ssrc, fraction_lost: u8) {
+        let mut plain = [0; 100];
+        let block = ReportBlock { ssrc, fraction_lost, ..ReportBlock::default() };
+        let len = rtcp::write_receiver_report(self.ssrc, &[block], &mut plain).unwrap();
+        self.send_rtcp(world, &plain[..len]);
     }
 
     /// Takes what has come to its address.
@@ -186,9 +211,16 @@ impl Browser {
                 Kind::Dtls => self.dtls.push(datagram),
                 Kind::Rtp => {
                     let ssrc = RtpHeader::peek_ssrc(&datagram).unwrap();
+                    let wire = RtpHeader::parse(&datagram).unwrap().seq;
+                    let before = self.sealed.insert((ssrc, wire), datagram.clone());
+                    if before.as_ref() == Some(&datagram) {
+                        self.again += 1;
+                        continue;
+                    }
                     let window = self.windows.entry(ssrc).or_default();
                     let opened = self.srtp.open_rtp(&mut datagram, window).expect("sealed for this browser");
                     let packet = Packet::parse(&datagram[..opened.len]).unwrap();
+                    assert_eq!(opened.header_len, 12, "the plainest header");
                     self.heard.push((
                         ssrc,
                         opened.seq,
@@ -204,6 +236,7 @@ impl Browser {
                                 self.sender_reports.push((report.sender, report.info))
                             }
                             Rtcp::ReceiverReport(report) => self.blocks.extend(report.blocks()),
+                            Rtcp::Nack(nack) if nack.media() == self.ssrc => self.asked.extend(nack.seqs()),
                             other => panic!("{other:?}"),
                         }
                     }
