@@ -56,6 +56,8 @@ pub struct Frame<'a> {
     pub source: Source,
     pub time: RtpTime,
     pub payload: &'a [u8],
+    /// Bytes of its payload together with its predecessor's, if they go together.
+    pub pair_octets: Option<usize>,
 }
 
 impl Browser {
@@ -173,13 +175,17 @@ impl Browser {
         recent: &Recent,
         slot: &mut [u8],
     ) -> Option<Result<usize, SealError>> {
-        let earlier = self.red.and_then(|_| recent.earlier(frame.source.seq));
-        let octets = frame.payload.len();
-        let pair_octets = earlier.map(|earlier| red::PAIR_HEADERS_LEN + earlier.payload.len() + octets);
-        let packet = Outbound { source: frame.source, seq, time: frame.time, octets, pair_octets };
+        let packet = Outbound {
+            source: frame.source,
+            seq,
+            time: frame.time,
+            octets: frame.payload.len(),
+            pair_octets: frame.pair_octets.filter(|_| self.red.is_some()),
+        };
         let placed = self.outgoing.place(now, frame.ssrc, &packet)?;
         let kept = Kept { time: frame.time, payload: frame.payload };
-        Some(self.seal(frame.ssrc, placed, kept, earlier.filter(|_| placed.redundant), slot))
+        let earlier = if placed.redundant { recent.earlier(frame.source.seq) } else { None };
+        Some(self.seal(frame.ssrc, placed, kept, earlier, slot))
     }
 
     /// The very same packet that it was sent under the number `wire`; nothing if there was none, it is no longer known, or it asks too often.

@@ -45,7 +45,8 @@ impl Shard {
             .write(&[], &mut header)
             .expect("a header without CSRCs fits");
         let plain_len = FIXED_HEADER_LEN + payload.len();
-        let frame = Frame { ssrc, source: Source { leg: legs.key(sender), seq }, time, payload };
+        let source = Source { leg: legs.key(sender), seq };
+        let mut frame = Frame { ssrc, source, time, payload, pair_octets: None };
         for &listener in rooms.get(room).routes() {
             if listener == sender {
                 continue;
@@ -66,7 +67,7 @@ impl Shard {
                 Security::Browser(browser) => {
                     let recent = recent.get_or_insert_with(|| Box::new(Recent::new()));
                     if !std::mem::replace(&mut kept, true) {
-                        recent.put(frame.source.seq, time, payload);
+                        frame.pair_octets = recent.put(source.seq, time, payload);
                     }
                     match browser.send(now, &frame, seq, recent, slot) {
                         Some(sealed) => sealed,

@@ -49,23 +49,28 @@ impl Recent {
         Self { entries: [None; RECENT_PACKETS], bytes, written: 0 }
     }
 
-    /// Keeps a packet. One that is older than what has its place is not kept.
-    pub fn put(&mut self, seq: SeqNo, time: RtpTime, payload: &[u8]) {
+    /// Keeps a packet, and says how long its payload is together with its predecessor's if they go together. One that is older than what has its
+    /// place is not kept.
+    pub fn put(&mut self, seq: SeqNo, time: RtpTime, payload: &[u8]) -> Option<usize> {
         let place = place(seq);
         if payload.len() > PAYLOAD_BYTES_MAX || self.entries[place].is_some_and(|entry| entry.seq >= seq) {
-            return;
+            return None;
         }
         let room_left = RECENT_BYTES - self.written % RECENT_BYTES;
         let at = if room_left < payload.len() { self.written + room_left } else { self.written };
         let start = at % RECENT_BYTES;
         self.bytes[start..start + payload.len()].copy_from_slice(payload);
         self.written = at + payload.len();
-        let pair = self.find(before(seq)).is_some_and(|(earlier, kept)| {
-            time.since(earlier.time).try_into().is_ok_and(|offset: u32| offset <= red::TIME_OFFSET_MAX)
+        let pair_len = self.find(before(seq)).and_then(|(earlier, kept)| {
+            let offset = u32::try_from(time.since(earlier.time)).ok()?;
+            let len = red::PAIR_HEADERS_LEN + kept.payload.len() + payload.len();
+            let fits = offset <= red::TIME_OFFSET_MAX
                 && kept.payload.len() <= red::REDUNDANT_BYTES_MAX
-                && red::PAIR_HEADERS_LEN + kept.payload.len() + payload.len() <= PAYLOAD_BYTES_MAX
+                && len <= PAYLOAD_BYTES_MAX;
+            fits.then_some(len)
         });
-        self.entries[place] = Some(Entry { seq, time, at, len: payload.len(), pair });
+        self.entries[place] = Some(Entry { seq, time, at, len: payload.len(), pair: pair_len.is_some() });
+        pair_len
     }
 
     #[must_use]

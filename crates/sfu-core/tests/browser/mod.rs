@@ -146,6 +146,18 @@ impl Browser {
 
     /// A sealed frame, numbered one on, 20 ms on, as loud as said.
     pub fn frame(&mut self, payload_type: u32, payload: &[u8], level: u8) -> Vec<u8> {
+        let level = AudioLevel { voice: level < 60, level }.write();
+        self.frame_with(ExtensionForm::OneByte, &[(LEVEL, &level)], payload_type, payload)
+    }
+
+    /// The same with extensions of one's choice.
+    pub fn frame_with(
+        &mut self,
+        form: ExtensionForm,
+        extensions: &[(u8, &[u8])],
+        payload_type: u32,
+        payload: &[u8],
+    ) -> Vec<u8> {
         self.seq = self.seq.next();
         self.time = self.time.wrapping_add(960);
         let mut buf = vec![0; 2_000];
@@ -154,13 +166,15 @@ impl Browser {
             seq: self.seq.wire(),
             time: self.time,
             ssrc: self.ssrc,
-            extension: true,
+            extension: !extensions.is_empty(),
             ..RtpHeader::default()
         };
         let mut at = header.write(&[], &mut buf).unwrap();
-        let mut extensions = ExtensionWriter::new(ExtensionForm::OneByte, &mut buf[at..]).unwrap();
-        extensions.push(LEVEL, &AudioLevel { voice: level < 60, level }.write()).unwrap();
-        at += extensions.finish().unwrap();
+        if header.extension {
+            let mut writer = ExtensionWriter::new(form, &mut buf[at..]).unwrap();
+            extensions.iter().for_each(|(id, data)| writer.push(*id, data).unwrap());
+            at += writer.finish().unwrap();
+        }
         buf[at..at + payload.len()].copy_from_slice(payload);
         let len = self.srtp.seal_rtp(&mut buf, at + payload.len(), self.seq).unwrap();
         buf.truncate(len);
@@ -172,11 +186,17 @@ impl Browser {
         world.send(self.address, &frame);
     }
 
-    pub fn send_rtcp(&mut self, world: &mut World, plain: &[u8]) {
+    pub fn sealed_rtcp(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut buf = vec![0; 2_000];
         buf[..plain.len()].copy_from_slice(plain);
         let len = self.srtp.seal_rtcp(&mut buf, plain.len()).unwrap();
-        world.send(self.address, &buf[..len]);
+        buf.truncate(len);
+        buf
+    }
+
+    pub fn send_rtcp(&mut self, world: &mut World, plain: &[u8]) {
+        let sealed = self.sealed_rtcp(plain);
+        world.send(self.address, &sealed);
     }
 
     /// Asks for packets of somebody's stream once more.
