@@ -119,6 +119,17 @@ impl Browser {
         self.stream == Some(ssrc)
     }
 
+    /// The stream it sends, and the ones it sent before.
+    #[must_use]
+    pub fn streams(&self) -> (Option<Ssrc>, &[Ssrc]) {
+        (self.stream, &self.streams_before)
+    }
+
+    /// Goes on with a stream of which another relay has heard.
+    pub fn put_streams(&mut self, stream: Option<Ssrc>, before: Vec<Ssrc>) {
+        (self.stream, self.streams_before) = (stream, before);
+    }
+
     #[must_use]
     pub fn stream(&self) -> Option<Ssrc> {
         self.stream

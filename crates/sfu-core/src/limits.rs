@@ -92,6 +92,8 @@ pub const BROWSER_STREAMS_MAX: usize = 16;
 /// Streams that one browser is sent over the life of its transport. Because none may be forgotten, and a page that hears more than
 /// this many people is joined anew long before.
 pub const OUTGOING_STREAMS_MAX: usize = 4_096;
+/// Absences that the state of a leg carries into another process. Because a room seldom had more streams; numbers of the others jump.
+pub const ABSENCES_MAX: usize = 4_096;
 /// How far behind the newest a packet may go out to a browser. Because it keeps at least so many in its replay window (RFC 3711
 /// section 3.3.2).
 pub const REORDER_MAX: u64 = 64;
