@@ -1,12 +1,19 @@
 //! Redundant audio data (RFC 2198): a packet that carries earlier packets' payloads in front of its own.
 //!
-//! Reading only: a relay passes on what it got, or the primary block of it.
+//! Whatever number of blocks is read; written is the one form that helps against single losses, a packet with its predecessor.
 
-use crate::PayloadType;
+use crate::bytes::Writer;
+use crate::{NoRoom, PayloadType};
 
 /// Set in the header of every block but the last.
 const MORE: u8 = 0x80;
 const REDUNDANT_HEADER_LEN: usize = 4;
+/// What [`write_pair`] puts in front of the two payloads.
+pub const PAIR_HEADERS_LEN: usize = REDUNDANT_HEADER_LEN + 1;
+/// A redundant block's age has 14 bits,
+pub const TIME_OFFSET_MAX: u32 = (1 << 14) - 1;
+/// and its length ten.
+pub const REDUNDANT_BYTES_MAX: usize = (1 << 10) - 1;
 
 /// One block; the last one of a packet is its own, the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +37,26 @@ pub fn blocks(payload: &[u8]) -> Blocks<'_> {
 #[must_use]
 pub fn primary(payload: &[u8]) -> Option<(PayloadType, &[u8])> {
     blocks(payload).last().map(|block| (block.payload_type, block.data))
+}
+
+/// Writes the payload of a packet that carries an earlier one, `time_offset` older, in front of its own. One that the form cannot express is
+/// refused as if there were no room for it.
+pub fn write_pair(
+    payload_type: PayloadType,
+    time_offset: u32,
+    earlier: &[u8],
+    own: &[u8],
+    buf: &mut [u8],
+) -> Result<usize, NoRoom> {
+    if time_offset > TIME_OFFSET_MAX || earlier.len() > REDUNDANT_BYTES_MAX {
+        return Err(NoRoom);
+    }
+    let mut w = Writer::new(buf);
+    w.u32(u32::from(MORE | payload_type.0) << 24 | time_offset << 10 | earlier.len() as u32)?;
+    w.u8(payload_type.0 & !MORE)?;
+    w.put(earlier)?;
+    w.put(own)?;
+    Ok(w.len())
 }
 
 /// Where the headers end and the data begins, once the lengths are known to fit.
@@ -109,5 +136,30 @@ mod tests {
         check(&[0xFF; 40], &[]);
         // Not even the block that would fit.
         check(&[0xEF, 0, 0, 1, 0xEF, 0, 0, 9, 111, 7], &[]);
+    }
+
+    #[test]
+    fn a_pair_is_read_as_it_is_written() {
+        let mut buf = [0; 40];
+        let len = write_pair(PayloadType(111), 960, &[8, 9], &[1], &mut buf).unwrap();
+        assert_eq!(len, PAIR_HEADERS_LEN + 3);
+        check(&buf[..len], &[(111, 960, &[8, 9]), (111, 0, &[1])]);
+        let len = write_pair(PayloadType(63), TIME_OFFSET_MAX, &[], &[], &mut buf).unwrap();
+        check(&buf[..len], &[(63, 0x3FFF, &[]), (63, 0, &[])]);
+    }
+
+    #[test]
+    fn what_a_pair_cannot_say_is_refused() {
+        let check = |time_offset, earlier, room, expect: bool| {
+            let mut buf = [0; 1100];
+            let written =
+                write_pair(PayloadType(111), time_offset, &[7; 1024][..earlier], &[1], &mut buf[..room]);
+            assert_eq!(written.is_ok(), expect, "{time_offset} {earlier} {room}");
+        };
+        check(TIME_OFFSET_MAX, REDUNDANT_BYTES_MAX, 1100, true);
+        check(TIME_OFFSET_MAX + 1, 1, 1100, false);
+        check(0, REDUNDANT_BYTES_MAX + 1, 1100, false);
+        check(0, 10, 16, true);
+        check(0, 10, 15, false);
     }
 }

@@ -1,15 +1,18 @@
 //! What forwarding costs without sockets: CPU time a copy, for rooms of several sizes.
 //!
-//! `cargo run -p sfu-core --example forward_cost [MODE]`. The least of many short rounds, because neighbours
-//! on the machine only ever add to it.
+//! `cargo run -p sfu-core --example forward_cost [MODE]`, a mode being an encryption mode or `browsers`. The least of many short rounds,
+//! because neighbours on the machine only ever add to it.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../tests/browser/mod.rs"]
+mod browser;
 #[path = "../tests/net/mod.rs"]
 mod net;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use browser::Browser;
 use net::World;
 use rustix::time::{ClockId, clock_gettime};
 use sfu_core::Sink;
@@ -45,10 +48,21 @@ fn cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn measure(people: usize, mode: Mode) -> u128 {
+/// Who listens; speakers are native.
+#[derive(Clone, Copy)]
+enum Listeners {
+    Native(Mode),
+    Browsers,
+}
+
+fn measure(people: usize, listeners: Listeners) -> u128 {
     let mut world = World::with_rate(u32::MAX);
-    for _ in 0..people {
-        world.join_as(1, mode);
+    for n in 0..people {
+        match listeners {
+            Listeners::Browsers if n >= SPEAKERS => drop(Browser::join(&mut world, 5_000 + n as u64, 1)),
+            Listeners::Browsers => _ = world.join(1),
+            Listeners::Native(mode) => _ = world.join_as(1, mode),
+        }
     }
     let mut batch = Batch { slots: vec![[0; DATAGRAM_BYTES_MAX]; SLOTS], next: 0, sent: 0 };
     let mut best = u128::MAX;
@@ -79,8 +93,11 @@ fn main() {
         PAYLOAD.len()
     );
     let only = std::env::args().nth(1);
-    for mode in Mode::ALL.into_iter().filter(|mode| only.as_deref().is_none_or(|name| name == mode.name())) {
-        let costs = [10, 200, 1000].map(|people| measure(people, mode));
-        println!("{:<34} {:>8} {:>8} {:>8}", mode.name(), costs[0], costs[1], costs[2]);
+    let natives = Mode::ALL.into_iter().map(|mode| (mode.name(), Listeners::Native(mode)));
+    for (name, listeners) in natives.chain([("browsers", Listeners::Browsers)]) {
+        if only.as_deref().is_none_or(|only| only == name) {
+            let costs = [10, 200, 1000].map(|people| measure(people, listeners));
+            println!("{name:<34} {:>8} {:>8} {:>8}", costs[0], costs[1], costs[2]);
+        }
     }
 }

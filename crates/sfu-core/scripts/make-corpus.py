@@ -38,6 +38,35 @@ def talk(leg, first, count):
     return b"".join(speak(leg, first + n) + wait(20) for n in range(count))
 
 
+OPUS, RED, OTHER = 0, 1, 2
+KEYS, NEW, ARRIVED = 4, 8, 16
+
+
+def browser(which, room=0, flags=3 | KEYS | ARRIVED):
+    return bytes([9, which, room, flags])
+
+
+def frame(which, seq, payload_type=OPUS, payload=b"voice", name=None):
+    kind = payload_type + 3 * (which if name is None else name)
+    return bytes([7, which, kind]) + seq.to_bytes(2, "big") + bytes([len(payload)]) + payload
+
+
+def rtcp(which, plain):
+    return bytes([8, which, len(plain)]) + plain
+
+
+def report(ssrc, lost, sender=2000):
+    return bytes([0x81, 201, 0, 7]) + sender.to_bytes(4, "big") + ssrc.to_bytes(4, "big") + bytes([lost]) + bytes(19)
+
+
+def nack(ssrc, first, mask=0):
+    return bytes([0x81, 205, 0, 3]) + bytes(4) + ssrc.to_bytes(4, "big") + first.to_bytes(2, "big") + mask.to_bytes(2, "big")
+
+
+def pair(earlier, own):
+    return bytes([0x80 | 111, 960 >> 6, (960 & 63) << 2 | len(earlier) >> 8, len(earlier) & 255, 111]) + earlier + own
+
+
 SILENCE = b"\xf8\xff\xfe"
 joined = b"".join(put(leg) for leg in range(6)) + b"".join(speak(leg, 1) for leg in range(6))
 
@@ -59,6 +88,22 @@ programmes = {
     "pings": joined + raw(0, bytes.fromhex("1337cafe00000001")) + raw(7, bytes.fromhex("1337cafe00000001")) + raw(0, b"\0\0\3\xe8"),
     "other-protocols": raw(7, bytes.fromhex("000100002112a442") + bytes(12)) + raw(7, b"\x16\xfe\xfd" + bytes(40)),
     "paths": joined + wait(300) + wait(1000) * 6 + put(0, flags=7) + wait(1000) * 6,
+}
+
+met = joined + browser(0) + browser(1)
+lossy = rtcp(0, report(1000, 50)) * 2
+programmes |= {
+    "browsers": met + frame(0, 5) + frame(1, 5) + speak(0, 2) + frame(0, 6) + wait(1000) * 4 + browser(0, room=1) + frame(0, 7) + browser(1, flags=2 | KEYS),
+    "browser-keys-late": joined + browser(0, flags=3) + frame(0, 1) + browser(0, flags=3 | ARRIVED) + frame(0, 1) + browser(0, flags=3 | KEYS) + frame(0, 1) + speak(0, 2),
+    "browser-new-transport": met + talk(0, 2, 3) + browser(0, flags=3 | KEYS | NEW | ARRIVED) + talk(0, 5, 3) + frame(0, 9),
+    "browser-names": met + b"".join(frame(0, 100 + n, name=n % 3) for n in range(9)) + frame(1, 100, name=0),
+    "nacks": met + talk(0, 2, 6) + rtcp(0, nack(1000, 3, 0xFFFF)) + wait(20) + rtcp(0, nack(1000, 3)) + rtcp(1, nack(2000, 1, 7)) + rtcp(0, nack(9, 1)),
+    "nacks-after-absence": met + talk(0, 2, 6) + browser(0, flags=1 | KEYS) + talk(0, 8, 6) + browser(0) + talk(0, 14, 2) + rtcp(0, nack(1000, 1, 0xFFFF)) + browser(0, room=1) + browser(0) + talk(0, 16, 2) + rtcp(0, nack(1000, 1, 0xFFFF)),
+    "nacks-after-return": met + talk(0, 30, 6) + remove(0) + put(0, version=2) + speak(0, 20, version=2) + speak(0, 21, version=2) + rtcp(0, nack(1000, 21, 0xFFFF)) + rtcp(0, nack(1000, 32, 0xFFFF)),
+    "redundancy-down": met + lossy + talk(0, 2, 3) + rtcp(0, nack(1000, 3)) + rtcp(0, report(1000, 0)) * 3 + talk(0, 5, 3) + rtcp(0, nack(1000, 4, 7)),
+    "redundancy-up": met + frame(0, 5) + frame(0, 7, RED, pair(b"six", b"seven")) + frame(0, 6) + frame(0, 9, RED, pair(b"", b"nine")) + frame(0, 12, RED, b"\xef\x0f"),
+    "losses-up": met + b"".join(frame(1, n) + wait(20) for n in (5, 7, 8, 30, 29, 31, 6, 900, 3)),
+    "reports": met + rtcp(0, report(1000, 255) + b"\x80\xc8\0\6" + bytes(24)) + rtcp(0, b"\x80\xcb\0\1" + bytes(4)) + rtcp(0, b"\x9f\xc9\xff\xff") + rtcp(1, bytes(7)),
 }
 
 folder = Path("corpus/shard")

@@ -5,6 +5,8 @@
 
 use rtp_wire::{SeqNo, Ssrc};
 
+use crate::limits::ABSENCES_MAX;
+
 #[derive(Debug, Clone, Default)]
 pub struct Absence {
     /// In order of SSRC. At most one for each stream that its room had at some time of leaving; streams that
@@ -12,18 +14,29 @@ pub struct Absence {
     streams: Vec<Missed>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Missed {
-    ssrc: Ssrc,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missed {
+    pub ssrc: Ssrc,
     /// The highest number before leaving, while away.
-    left_at: Option<SeqNo>,
+    pub left_at: Option<SeqNo>,
     /// Numbers missed in all absences so far.
-    count: u64,
+    pub count: u64,
     /// The highest number at the last return. What comes late from before it would repeat a number.
-    floor: SeqNo,
+    pub floor: SeqNo,
 }
 
 impl Absence {
+    /// What must be written down of it: nothing of streams beyond [`ABSENCES_MAX`], whose numbers then jump.
+    #[must_use]
+    pub fn state(&self) -> Vec<Missed> {
+        self.streams.iter().take(ABSENCES_MAX).copied().collect()
+    }
+
+    #[must_use]
+    pub fn from_state(streams: &[Missed]) -> Self {
+        Self { streams: streams.to_vec() }
+    }
+
     pub fn clear(&mut self) {
         self.streams.clear();
     }
@@ -46,7 +59,7 @@ impl Absence {
         self.streams.retain_mut(|missed| {
             let Some(now_at) = highest(missed.ssrc) else { return false };
             if let Some(left_at) = missed.left_at.take() {
-                missed.count += now_at.0.saturating_sub(left_at.0);
+                missed.count = missed.count.saturating_add(now_at.0.saturating_sub(left_at.0));
                 missed.floor = now_at;
             }
             missed.count > 0
@@ -61,7 +74,10 @@ impl Absence {
             return Some(seq);
         };
         let missed = &self.streams[index];
-        (seq > missed.floor).then(|| SeqNo(seq.0 - missed.count))
+        if seq <= missed.floor {
+            return None;
+        }
+        seq.0.checked_sub(missed.count).map(SeqNo)
     }
 }
 

@@ -117,6 +117,7 @@ impl Shard {
             rewriter,
             speech: Speech::default(),
             silence: None,
+            recent: None,
             absence: Absence::default(),
             connected: false,
             key_spent: false,

@@ -87,6 +87,14 @@ pub struct Counters {
     pub sent: u64,
     /// Copies that could not be sealed: the key's nonces are used up.
     pub unsealed: u64,
+    /// Frames that were lost on their way to us and found in a later packet: forwarded without having been received.
+    pub recovered: u64,
+    /// Packets that browsers were asked to send once more.
+    pub asked: u64,
+    /// Of those sent, the ones that a browser was sent once more,
+    pub resent: u64,
+    /// and how many it asked for in vain: never sent, no longer known, or above its bound.
+    pub not_resent: u64,
 }
 
 impl Counters {

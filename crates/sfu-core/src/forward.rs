@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use rtp_wire::{FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp};
 
+use crate::browser::Frame;
 use crate::leg::{LegIndex, Silence};
 use crate::limits::{
     BROWSER_REPORT_INTERVAL, FRAME_INTERVAL, NONCES_SPENT, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD,
 };
+use crate::outgoing::Source;
+use crate::recent::Recent;
 use crate::security::Security;
 use crate::shard::Shard;
 use crate::sink::Sink;
@@ -21,7 +24,7 @@ impl Shard {
     /// Copies one frame to every listener of the sender's room: own header, own number, own seal.
     ///
     /// The header is the plainest there is, because some clients misread any other: no CSRC, no extension, no
-    /// padding, no marker.
+    /// padding, no marker. What browsers are sent is kept for a while, because they ask for what they lost.
     pub(crate) fn fan_out(
         &mut self,
         now: Instant,
@@ -31,6 +34,9 @@ impl Shard {
         payload: &[u8],
         sink: &mut impl Sink,
     ) {
+        // Taken out for the while, because listeners are changed beside it.
+        let mut recent = self.legs.get_mut(sender).recent.take();
+        let mut kept = false;
         let Self { legs, rooms, counters, .. } = self;
         let from = legs.get(sender);
         let (ssrc, room) = (from.ssrc, from.room);
@@ -39,6 +45,8 @@ impl Shard {
             .write(&[], &mut header)
             .expect("a header without CSRCs fits");
         let plain_len = FIXED_HEADER_LEN + payload.len();
+        let source = Source { leg: legs.key(sender), seq };
+        let mut frame = Frame { ssrc, source, time, payload, pair_octets: None };
         for &listener in rooms.get(room).routes() {
             if listener == sender {
                 continue;
@@ -48,21 +56,26 @@ impl Shard {
                 unreachable!("a route ends with the key and the address it needs");
             };
             let Some(seq) = leg.absence.place(ssrc, seq) else { continue };
-            let (seq, payload_type) = match security {
-                Security::Native(_) => (seq, OPUS_PAYLOAD_TYPE),
+            let slot = sink.slot();
+            let sealed = match security {
+                Security::Native(native) => {
+                    header[2..4].copy_from_slice(&seq.wire().to_be_bytes());
+                    slot[..FIXED_HEADER_LEN].copy_from_slice(&header);
+                    slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
+                    native.session.seal_rtp(slot, plain_len)
+                }
                 Security::Browser(browser) => {
-                    let Some(seq) = browser.outgoing.place(now, ssrc, seq, time, payload.len()) else {
-                        continue;
-                    };
-                    (seq, browser.opus)
+                    let recent = recent.get_or_insert_with(|| Box::new(Recent::new()));
+                    if !std::mem::replace(&mut kept, true) {
+                        frame.pair_octets = recent.put(source.seq, time, payload);
+                    }
+                    match browser.send(now, &frame, seq, recent, slot) {
+                        Some(sealed) => sealed,
+                        None => continue,
+                    }
                 }
             };
-            header[1] = payload_type.0;
-            header[2..4].copy_from_slice(&seq.wire().to_be_bytes());
-            let slot = sink.slot();
-            slot[..FIXED_HEADER_LEN].copy_from_slice(&header);
-            slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
-            match security.seal_rtp(slot, plain_len, seq) {
+            match sealed {
                 Ok(len) => {
                     sink.commit(address, len);
                     counters.sent += 1;
@@ -70,6 +83,7 @@ impl Shard {
                 Err(_) => counters.unsealed += 1,
             }
         }
+        self.legs.get_mut(sender).recent = recent;
     }
 
     /// The next silence frame for someone who was cut off.

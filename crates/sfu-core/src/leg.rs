@@ -9,6 +9,7 @@ use crate::absence::Absence;
 use crate::browser::Browser;
 use crate::pace::Pace;
 use crate::path::Path;
+use crate::recent::Recent;
 use crate::rewrite::Rewriter;
 use crate::room::RoomIndex;
 use crate::security::Security;
@@ -44,6 +45,8 @@ pub struct Leg {
     pub rewriter: Rewriter,
     pub speech: Speech,
     pub silence: Option<Silence>,
+    /// What it sent last, once a browser listened to it.
+    pub recent: Option<Box<Recent>>,
     /// What it missed.
     pub absence: Absence,
 

@@ -11,7 +11,8 @@
 //! # Outputs
 //! Datagrams, written straight into the caller's [`Sink`] while a `handle_*` runs; [`Shard::poll_event`], to
 //! be asked after each of them or whenever there is room, because events are differences of state and merge
-//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them.
+//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them. [`Shard::export_leg`] says of a leg what another process
+//! must know to go on with it.
 //!
 //! # Invariants
 //! received = forwarded in + consumed + dropped for one reason each. No datagram provokes a longer one before
@@ -31,11 +32,16 @@ mod forward;
 pub mod fuzz;
 mod leg;
 pub mod limits;
+mod loss;
 mod media;
+mod missing;
 mod outgoing;
 mod pace;
 mod path;
+mod recent;
 mod reception;
+mod resend;
+mod restore;
 mod retired;
 mod rewrite;
 mod room;
@@ -44,11 +50,15 @@ mod seed;
 mod shard;
 mod sink;
 mod speech;
+pub mod state;
 mod timers;
+mod uplink;
 mod webrtc;
 
 pub use control::Refused;
 pub use counters::{Counters, DropReason};
+pub use restore::NotRestored;
 pub use shard::Shard;
 pub use sink::Sink;
+pub use state::LegState;
 pub use timers::Reason;

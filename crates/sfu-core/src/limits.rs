@@ -92,9 +92,57 @@ pub const BROWSER_STREAMS_MAX: usize = 16;
 /// Streams that one browser is sent over the life of its transport. Because none may be forgotten, and a page that hears more than
 /// this many people is joined anew long before.
 pub const OUTGOING_STREAMS_MAX: usize = 4_096;
+/// Absences that the state of a leg carries into another process. Because a room seldom had more streams; numbers of the others jump.
+pub const ABSENCES_MAX: usize = 4_096;
 /// How far behind the newest a packet may go out to a browser. Because it keeps at least so many in its replay window (RFC 3711
 /// section 3.3.2).
-pub const REORDER_MAX: i64 = 64;
+pub const REORDER_MAX: u64 = 64;
+
+/// The latest packets of a stream that are kept for listeners that lost some. Because at 20 ms each that is 1.3 s, and nobody waits that
+/// long for sound. The oldest is forgotten.
+pub const RECENT_PACKETS: usize = 64;
+/// Bytes that they share, for each stream that a browser listens to. Because sound at 100 kbit/s fills it with as many packets; of what is
+/// louder fewer are kept.
+pub const RECENT_BYTES: usize = 16 << 10;
+const _: () = assert!(RECENT_BYTES >= 10 * PAYLOAD_BYTES_MAX, "even of the longest packets some are kept");
+/// Packets a second that are sent to one browser once more. Because it is as many as one stream has, and so whatever is asked for, nobody
+/// is sent more than one stream's worth on top.
+pub const RESENDS_PER_S: u32 = 50;
+/// See [`RESENDS_PER_S`]. Because a short outage of the path is asked for at once.
+pub const RESENDS_BURST_S: u32 = 1;
+/// The same packet goes out again to a browser at most this often. Because asked for sooner the last answer may still be on its way.
+pub const RESEND_INTERVAL: Duration = Duration::from_millis(20);
+/// Numbers that are looked at in one datagram of requests. Because it is all that is kept of one stream, and a datagram could name
+/// thousands.
+pub const NACK_NUMBERS_MAX: usize = RECENT_PACKETS;
+
+/// Packets missing from a browser's stream that are asked for at a time. Because older ones would come too late, see
+/// [`MISSING_FOR`]. The oldest is given up.
+pub const MISSING_MAX: usize = 16;
+/// So long a missing packet is worth asking for. Because listeners do not hold back what follows for longer.
+pub const MISSING_FOR: Duration = Duration::from_millis(200);
+/// It is asked for again after the time that an answer takes, but at least this. Because every packet that arrives meanwhile would make
+/// us ask.
+pub const ASK_INTERVAL: Duration = Duration::from_millis(20);
+/// The time that an answer takes while nobody has measured it: a long way within a continent.
+pub const ROUND_TRIP_GUESS: Duration = Duration::from_millis(60);
+/// What is measured beyond this was not a path's time.
+pub const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
+/// A packet is asked for this often. Because who lost it three times has no path for it.
+pub const ASKS_MAX: u8 = 3;
+
+/// Earlier frames that are taken from one packet of a browser with redundancy. Because a browser sends one or two, and each costs a copy to
+/// everybody.
+pub const RED_FRAMES_MAX: usize = 4;
+/// A listener that says so often in a row
+pub const RED_REPORTS: u8 = 2;
+/// that it lost this many of 256 packets of a stream is sent it with redundancy from then on. Because 3 % is where loss is heard although
+/// decoders conceal it, and one bad report may have been a short outage.
+pub const RED_LOSS: u8 = 8;
+/// Until it says so often in a row
+pub const RED_REPORTS_OVER: u8 = 3;
+/// that it lost fewer than this many of 256. Because of the distance a path at the limit does not change to and fro.
+pub const RED_LOSS_OVER: u8 = 3;
 
 /// DTLS datagrams a second that are carried for one leg. Because a whole handshake has a dozen from the browser, each repeated
 /// at most every 50 ms, and every one costs signalling a wake-up.

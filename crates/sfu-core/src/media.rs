@@ -5,15 +5,14 @@ use std::ops::Range;
 use std::time::Instant;
 
 use rtp_wire::{
-    AudioLevel, DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, PING_LEN, Packet, PayloadType,
-    Ping, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, classify, is_silence, parse_ping, red, rtcp,
-    write_pong,
+    DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, PING_LEN, Ping, RtpHeader, RtpTime, SeqNo,
+    Ssrc, classify, is_silence, parse_ping, rtcp, write_pong,
 };
-use transport::{OpenError, Opened, ReplayWindow};
+use transport::OpenError;
 
 use crate::counters::{DropReason, Fate};
 use crate::leg::{Leg, LegIndex};
-use crate::limits::{PAYLOAD_BYTES_MAX, SOUND_DBOV, SPEECH_END};
+use crate::limits::{PAYLOAD_BYTES_MAX, SPEECH_END};
 use crate::security::Security;
 use crate::shard::Shard;
 use crate::sink::Sink;
@@ -21,13 +20,15 @@ use crate::timers::Reason;
 
 /// A packet that may be forwarded: whose, its place in the sender's stream, its payload's place in the
 /// datagram.
-struct Accepted {
-    leg: LegIndex,
-    seq: SeqNo,
-    time: RtpTime,
-    payload: Range<usize>,
+pub(crate) struct Accepted {
+    pub leg: LegIndex,
+    pub seq: SeqNo,
+    pub time: RtpTime,
+    pub payload: Range<usize>,
     /// Nobody speaks in it.
-    quiet: bool,
+    pub quiet: bool,
+    /// The place of frames that were sent before, if it carries such.
+    pub redundancy: Option<Range<usize>>,
 }
 
 impl Shard {
@@ -41,7 +42,7 @@ impl Shard {
     ) {
         let fate = match classify(datagram) {
             Kind::Rtp => self.handle_rtp(now, from, datagram, sink),
-            Kind::Rtcp => self.handle_rtcp(now, from, datagram),
+            Kind::Rtcp => self.handle_rtcp(now, from, datagram, sink),
             Kind::Discovery => self.handle_discovery(now, from, datagram, sink),
             Kind::Ping => self.handle_ping(now, from, datagram, sink),
             Kind::Keepalive => self.known_address(now, from),
@@ -67,13 +68,32 @@ impl Shard {
         sink: &mut impl Sink,
     ) -> Result<Fate, DropReason> {
         let accepted = self.accept(now, from, datagram)?;
-        let index = accepted.leg;
-        let payload = &datagram[accepted.payload];
+        if accepted.redundancy.is_some() {
+            self.recover(now, &accepted, datagram, sink);
+        }
+        let Accepted { leg, seq, time, payload, quiet, .. } = accepted;
+        let forwarded = self.forward(now, leg, seq, time, quiet, &datagram[payload], sink);
+        self.ask_for_missing(now, leg, sink);
+        forwarded.then_some(Fate::Forwarded).ok_or(DropReason::Late)
+    }
+
+    /// Gives a frame its place in the stream and copies it to everybody; not if its number is spent.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn forward(
+        &mut self,
+        now: Instant,
+        index: LegIndex,
+        seq: SeqNo,
+        time: RtpTime,
+        quiet: bool,
+        payload: &[u8],
+        sink: &mut impl Sink,
+    ) -> bool {
         let leg = self.legs.get_mut(index);
-        let (seq, time) = leg.rewriter.forward(now, accepted.seq, accepted.time).ok_or(DropReason::Late)?;
+        let Some((seq, time)) = leg.rewriter.forward(now, seq, time) else { return false };
         // Whoever speaks again needs no more silence of ours.
         leg.silence = None;
-        leg.speech.handle_frame(now, accepted.quiet);
+        leg.speech.handle_frame(now, quiet);
         let speaking = leg.speech.is_speaking();
         if speaking && !leg.speech_end_armed {
             leg.speech_end_armed = true;
@@ -83,7 +103,7 @@ impl Shard {
             self.tell(index);
         }
         self.fan_out(now, index, seq, time, payload, sink);
-        Ok(Fate::Forwarded)
+        true
     }
 
     /// Opens an RTP packet and asks whether its sender may have it forwarded. Whatever of its own a leg may
@@ -132,79 +152,23 @@ impl Shard {
             return Err(DropReason::Unsupported);
         }
         let quiet = is_silence(&datagram[opened.body.clone()]);
-        Ok(Accepted { leg: index, seq: opened.seq, time: opened.header.time, payload: opened.body, quiet })
+        Ok(Accepted {
+            leg: index,
+            seq: opened.seq,
+            time: opened.header.time,
+            payload: opened.body,
+            quiet,
+            redundancy: None,
+        })
     }
 
-    fn open_browser(
-        &mut self,
-        now: Instant,
-        index: LegIndex,
-        ssrc: Ssrc,
-        datagram: &mut [u8],
-    ) -> Result<Accepted, DropReason> {
-        let leg = self.legs.get_mut(index);
-        let Some(Security::Browser(browser)) = &mut leg.security else { return Err(DropReason::NoKey) };
-        let (known, allowed) = (browser.sends(ssrc), browser.may_send(ssrc));
-        let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
-        if known {
-            let opened = srtp.open_rtp(datagram, &mut leg.window).map_err(reason)?;
-            return self.take_browsers(now, index, opened, datagram);
-        }
-        if !allowed {
-            return Err(DropReason::ForeignStream);
-        }
-        // The number of a stream that is not known yet cannot be checked, so an authentic packet of another kind leaves no trace.
-        let mut window = ReplayWindow::new();
-        let opened = srtp.open_rtp(datagram, &mut window).map_err(reason)?;
-        let payload_type = opened.header.payload_type;
-        if payload_type != browser.opus && Some(payload_type) != browser.red {
-            return Err(DropReason::Unsupported);
-        }
-        browser.begin_stream(ssrc);
-        leg.window = window;
-        leg.rewriter.restart();
-        self.take_browsers(now, index, opened, datagram)
-    }
-
-    /// An opened packet of a browser's stream.
-    fn take_browsers(
-        &mut self,
-        now: Instant,
-        index: LegIndex,
-        opened: Opened,
-        datagram: &[u8],
-    ) -> Result<Accepted, DropReason> {
-        let leg = self.legs.get_mut(index);
-        let Some(Security::Browser(browser)) = &mut leg.security else { return Err(DropReason::NoKey) };
-        leg.path.heard(now);
-        browser.received(now, &opened);
-        // SRTP counts from the first cycle, a stream here from the second, so that there is something before its first number.
-        let seq = SeqNo(opened.seq.0 + 0x1_0000);
-        let payload = match opened.header.payload_type {
-            payload_type if payload_type == browser.opus => Some(opened.body.clone()),
-            payload_type if Some(payload_type) == browser.red => primary(datagram, &opened, browser.opus),
-            _ => None,
-        };
-        let Some(payload) = payload else {
-            leg.rewriter.keep_back(seq);
-            return Err(DropReason::Unsupported);
-        };
-        let level = browser.audio_level.and_then(|id| level(&datagram[..opened.len], id));
-        let quiet = match level {
-            Some(level) => level > SOUND_DBOV,
-            // Discontinuous transmission sends frames of up to two bytes now and then.
-            None => payload.len() <= SILENCE_FRAME.len(),
-        };
-        Ok(Accepted { leg: index, seq, time: opened.header.time, payload, quiet })
-    }
-
-    /// Receivers' reports and whatever else clients say about media: authentic or not, that is all that
-    /// matters yet.
+    /// Receivers' reports and whatever else clients say about media. What native ones say is authentic or not, and that is all that matters.
     fn handle_rtcp(
         &mut self,
         now: Instant,
         from: SocketAddr,
         datagram: &mut [u8],
+        sink: &mut impl Sink,
     ) -> Result<Fate, DropReason> {
         let ssrc = rtcp::peek_ssrc(datagram).ok_or(DropReason::Malformed)?;
         let index = self.find_leg(from, ssrc)?;
@@ -215,7 +179,7 @@ impl Shard {
                 let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
                 let len = srtp.open_rtcp(datagram).map_err(reason)?;
                 leg.path.heard(now);
-                self.browser_says(now, index, &datagram[..len]);
+                self.browser_says(now, index, &datagram[..len], sink);
                 return Ok(Fate::Consumed);
             }
         };
@@ -307,20 +271,7 @@ fn permit(now: Instant, leg: &mut Leg, payload: &Range<usize>) -> Result<(), Dro
     Ok(())
 }
 
-/// How far below the loudest a packet's sound is, as its sender says (RFC 6464).
-fn level(packet: &[u8], id: u8) -> Option<u8> {
-    let data = Packet::parse(packet).ok()?.extensions()?.get(id)?;
-    AudioLevel::parse(data).map(|level| level.level)
-}
-
-/// The newest frame in a packet of redundant ones.
-fn primary(datagram: &[u8], opened: &Opened, opus: PayloadType) -> Option<Range<usize>> {
-    let (payload_type, frame) = red::primary(&datagram[opened.body.clone()])?;
-    // It stands last.
-    (payload_type == opus).then(|| opened.body.end - frame.len()..opened.body.end)
-}
-
-fn reason(error: OpenError) -> DropReason {
+pub(crate) fn reason(error: OpenError) -> DropReason {
     match error {
         OpenError::TooShort | OpenError::Version | OpenError::Malformed => DropReason::Malformed,
         OpenError::Replay => DropReason::Replayed,

@@ -12,7 +12,7 @@ use crate::limits::{FRAME_SAMPLES, RESTART_GAP};
 
 /// How the next packet's place is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
+pub(crate) enum Input {
     /// Its number and time mean nothing to us yet.
     Fresh,
     /// Its number does, but something of ours came between: its time must not go back.
@@ -34,6 +34,18 @@ pub struct Rewriter {
     last: Option<(RtpTime, Instant)>,
 }
 
+/// What must be written down of it to go on in another process. How long ago its last packet was is not known there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RewriterState {
+    pub input: Input,
+    pub anchor_in: SeqNo,
+    pub anchor_out: SeqNo,
+    pub highest_in: SeqNo,
+    pub highest_out: SeqNo,
+    pub time_offset: u32,
+    pub last_time: Option<RtpTime>,
+}
+
 impl Default for Rewriter {
     /// A stream that begins with its sender's own number, and falls behind it by what is kept back. So a relay that has lost
     /// its memory goes on a little ahead of what its listeners have seen, which to them is loss and never a replay.
@@ -51,6 +63,21 @@ impl Default for Rewriter {
 }
 
 impl Rewriter {
+    #[must_use]
+    pub fn state(&self) -> RewriterState {
+        let Self { input, anchor_in, anchor_out, highest_in, highest_out, time_offset, last } = *self;
+        let last_time = last.map(|(time, _)| time);
+        RewriterState { input, anchor_in, anchor_out, highest_in, highest_out, time_offset, last_time }
+    }
+
+    #[must_use]
+    pub fn from_state(now: Instant, state: &RewriterState) -> Self {
+        let RewriterState { input, anchor_in, anchor_out, highest_in, highest_out, time_offset, last_time } =
+            *state;
+        let last = last_time.map(|time| (time, now));
+        Self { input, anchor_in, anchor_out, highest_in, highest_out, time_offset, last }
+    }
+
     /// The highest number that a listener may have seen; nothing while the stream has sent nothing.
     #[must_use]
     pub fn highest_out(&self) -> Option<SeqNo> {

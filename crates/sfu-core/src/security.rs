@@ -1,11 +1,12 @@
 //! What protects one leg's packets: a native client's session, or a browser's transport.
 
-use rtp_wire::{PayloadType, SeqNo};
+use rtp_wire::PayloadType;
 use sfu_wire::WebRtc;
-use transport::{Key, Mode, NonceCounter, SealError, Session, Srtp, SrtpProfile};
+use transport::{Key, Mode, NonceCounter, Session, Srtp, SrtpProfile};
 
 use crate::browser::Browser;
 use crate::control::Refused;
+use crate::seed::Random;
 
 // A native leg's session stands in the leg itself: most legs are native, and each packet looks at it.
 #[allow(clippy::large_enum_variant)]
@@ -35,6 +36,17 @@ impl Native {
 }
 
 impl Security {
+    /// A number that tells these keys from others. Not one that tells anything about them: a transport's name is new with its keys, and of a
+    /// native key's 256 bits 64 are left, mixed.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        let of = match self {
+            Self::Native(native) => [native.mode.name().as_bytes(), native.key.expose()].concat(),
+            Self::Browser(browser) => browser.ufrag().as_bytes().to_vec(),
+        };
+        Random::new(&of).next_u64()
+    }
+
     /// Whether audio can be sealed for it: a browser's keys come only with the end of its handshake.
     #[inline]
     #[must_use]
@@ -42,18 +54,6 @@ impl Security {
         match self {
             Self::Native(_) => true,
             Self::Browser(browser) => browser.srtp.is_some(),
-        }
-    }
-
-    /// Seals a packet whose place in its stream is `seq`, which stands in its header.
-    #[inline]
-    pub fn seal_rtp(&mut self, buf: &mut [u8], plain_len: usize, seq: SeqNo) -> Result<usize, SealError> {
-        match self {
-            Self::Native(native) => native.session.seal_rtp(buf, plain_len),
-            Self::Browser(browser) => match &mut browser.srtp {
-                Some(srtp) => srtp.seal_rtp(buf, plain_len, seq),
-                None => unreachable!("a route ends with the keys it needs"),
-            },
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rtp_wire::Ssrc;
 use rtp_wire::rtcp::{self, Rtcp};
 use rtp_wire::stun::StunMessage;
 use sfu_wire::Dtls;
@@ -11,7 +12,7 @@ use transport::{IceReject, ice};
 use crate::counters::{DropReason, Fate};
 use crate::forward::RELAY_SSRC;
 use crate::leg::LegIndex;
-use crate::limits::{BROWSER_REPORTS_MAX, CONSENT, DTLS_BYTES_MAX, DTLS_WAITING_MAX};
+use crate::limits::{BROWSER_REPORTS_MAX, CONSENT, DTLS_BYTES_MAX, DTLS_WAITING_MAX, NACK_NUMBERS_MAX};
 use crate::shard::Shard;
 use crate::sink::Sink;
 
@@ -94,16 +95,73 @@ impl Shard {
         self.send(address, dtls.datagram.len(), sink);
     }
 
-    /// What a browser says about media: when its clock was what, for the reports about its stream. The rest is authentic or not, and that is
-    /// all that matters yet.
-    pub(crate) fn browser_says(&mut self, now: Instant, index: LegIndex, compound: &[u8]) {
-        let Some(browser) = self.legs.get_mut(index).browser_mut() else { return };
+    /// What a browser says about media: when its clock was what, for the reports about its stream; what it loses of others', and what of that
+    /// it wants once more.
+    pub(crate) fn browser_says(
+        &mut self,
+        now: Instant,
+        index: LegIndex,
+        compound: &[u8],
+        sink: &mut impl Sink,
+    ) {
+        let middle = (ntp(now.saturating_duration_since(self.started_at)) >> 16) as u32;
+        let mut numbers_left = NACK_NUMBERS_MAX;
         for packet in rtcp::packets(compound).map_while(Result::ok) {
-            if let Rtcp::SenderReport(report) = packet
-                && browser.sends(report.sender)
-            {
-                browser.reception.sender_report(now, report.info.ntp);
+            let Some(browser) = self.legs.get_mut(index).browser_mut() else { return };
+            match packet {
+                Rtcp::SenderReport(report) => {
+                    if browser.sends(report.sender) {
+                        browser.reception.sender_report(now, report.info.ntp);
+                    }
+                    report.blocks().for_each(|block| browser.reported(&block, middle));
+                }
+                Rtcp::ReceiverReport(report) => {
+                    report.blocks().for_each(|block| browser.reported(&block, middle));
+                }
+                Rtcp::Nack(nack) => {
+                    let numbers = nack.seqs().take(numbers_left).inspect(|_| numbers_left -= 1);
+                    self.send_again(now, index, nack.media(), numbers, sink);
+                }
+                _ => {}
             }
+        }
+    }
+
+    /// Sends a browser once more what it lost of a stream in its room.
+    fn send_again(
+        &mut self,
+        now: Instant,
+        index: LegIndex,
+        ssrc: Ssrc,
+        numbers: impl Iterator<Item = u16>,
+        sink: &mut impl Sink,
+    ) {
+        let leg = self.legs.get(index);
+        let (listens, room, address) = (leg.route_at.is_some(), leg.room, leg.path.address());
+        let sender = self.by_ssrc.get(&ssrc).copied();
+        let sender =
+            sender.filter(|sender| listens && *sender != index && self.legs.get(*sender).room == room);
+        let key = sender.map(|sender| self.legs.key(sender));
+        let recent = sender.and_then(|sender| self.legs.get_mut(sender).recent.take());
+        let Self { legs, counters, .. } = self;
+        let browser = legs.get_mut(index).browser_mut();
+        if let (Some(browser), Some(recent), Some(key), Some(address)) = (browser, &recent, key, address) {
+            for wire in numbers {
+                match browser.send_again(now, (ssrc, key), wire, recent, sink.slot()) {
+                    Some(Ok(len)) => {
+                        sink.commit(address, len);
+                        counters.sent += 1;
+                        counters.resent += 1;
+                    }
+                    Some(Err(_)) => counters.unsealed += 1,
+                    None => counters.not_resent += 1,
+                }
+            }
+        } else {
+            counters.not_resent += numbers.count() as u64;
+        }
+        if let Some(sender) = sender {
+            self.legs.get_mut(sender).recent = recent;
         }
     }
 

@@ -6,10 +6,10 @@ mod net;
 
 use std::net::SocketAddr;
 
-use browser::{Browser, OPUS, RED};
+use browser::{Browser, LEVEL, OPUS, RED};
 use net::World;
 use rtp_wire::rtcp::{self, SenderInfo};
-use rtp_wire::{PayloadType, RtpTime, Ssrc};
+use rtp_wire::{ExtensionForm, PayloadType, RtpTime, Ssrc};
 use sfu_core::DropReason;
 use sfu_wire::{Dtls, FromSfu, LegConnected, Snapshot, ToSfu};
 
@@ -59,9 +59,9 @@ fn a_browser_and_a_native_client_hear_each_other() {
 fn rollover_is_each_listeners_own() {
     let mut world = World::default();
     let native = world.join(1);
-    world.clients[native].seq = 65_530;
+    world.clients[native].seq = 65_460;
     let mut early = Browser::join(&mut world, 1, 1);
-    world.talk_for(native, 10);
+    world.talk_for(native, 80);
     let mut late = Browser::join(&mut world, 2, 1);
     world.talk_for(native, 10);
     // A browser's numbers roll over as well.
@@ -80,11 +80,11 @@ fn rollover_is_each_listeners_own() {
             .collect::<Vec<_>>()
     };
     let (early, late) = (of_native(early.heard(&mut world)), of_native(late.heard(&mut world)));
-    assert_eq!((early.len(), late.len()), (20, 10));
+    assert_eq!((early.len(), late.len()), (90, 10));
     assert!(early.windows(2).all(|pair| pair[1] == pair[0] + 1), "{early:?}");
     assert!(late.windows(2).all(|pair| pair[1] == pair[0] + 1), "{late:?}");
     // The one has seen the counter move, for the other it is at its beginning.
-    assert_eq!(early[19] >> 16, late[9] >> 16 | 1);
+    assert_eq!(early[89] >> 16, late[9] >> 16 | 1);
 }
 
 #[test]
@@ -246,6 +246,45 @@ fn who_speaks_is_seen_from_how_loud_it_is() {
         world.wait(20);
     }
     assert_eq!(speaking(&mut world), [false]);
+}
+
+/// What listeners get has the plainest header: both kinds of them look for that in every packet they open.
+#[test]
+fn whatever_extensions_come_none_is_passed_on() {
+    let mut world = World::default();
+    let native = world.join(1);
+    let mut listener = Browser::join(&mut world, 2, 1);
+    let mut browser = Browser::join(&mut world, 1, 1);
+    world.events();
+    const QUIET: &[u8] = &[90];
+    const LOUD: &[u8] = &[0x80 | 20];
+    // Identifiers as browsers number them: send time, transport-wide number, section, stream.
+    let others: [(u8, &[u8]); 4] = [(2, &[1, 2, 3]), (3, &[0, 9]), (4, b"0"), (10, b"stream")];
+    let with_level = |level| [&others[..2], &[(LEVEL, level)], &others[2..]].concat();
+    let long = [0x55; 200];
+    let foreign = [0xEE; 16];
+    for (form, extensions, speaks) in [
+        (ExtensionForm::OneByte, with_level(QUIET), None),
+        (ExtensionForm::TwoByte, with_level(QUIET), None),
+        (ExtensionForm::OneByte, with_level(LOUD), Some(true)),
+        (ExtensionForm::TwoByte, with_level(LOUD), None),
+        (ExtensionForm::TwoByte, vec![(200, &long[..]), (LEVEL, LOUD), (201, &[])], None),
+        (ExtensionForm::OneByte, vec![(14, &foreign[..])], None),
+        // A level of two bytes is none.
+        (ExtensionForm::TwoByte, vec![(LEVEL, &[90, 90])], None),
+        (ExtensionForm::OneByte, vec![], None),
+    ] {
+        let frame = browser.frame_with(form, &extensions, OPUS, WORDS);
+        world.send(browser.address, &frame);
+        let heard = world.heard(native);
+        assert_eq!((heard.len(), &heard[0].payload[..]), (1, WORDS), "{extensions:?}");
+        assert_eq!(listener.heard(&mut world)[0].3, WORDS);
+        let spoke = world.events().iter().find_map(|event| match event {
+            FromSfu::LegSpeaking(leg) => Some(leg.speaking),
+            _ => None,
+        });
+        assert_eq!(spoke, speaks, "{form:?} {extensions:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rtp_wire::SeqNo;
 
-use crate::replay::{ReplayWindow, Replayed};
+use crate::replay::{ReplayWindow, Replayed, WindowState};
 
 /// Counters nearer to each other than this belong to one run. A server that moves its counter away from its client's goes
 /// further (see [`crate::NonceCounter`]).
@@ -29,6 +29,16 @@ pub(crate) enum Place {
 impl CounterGuard {
     pub fn new(peer_may_move: bool) -> Self {
         Self { newest: ReplayWindow::new(), earlier: None, peer_may_move }
+    }
+
+    /// The windows of the newest run and of the one before.
+    pub fn state(&self) -> [Option<WindowState>; 2] {
+        [self.newest.state(), self.earlier.as_ref().and_then(ReplayWindow::state)]
+    }
+
+    pub fn restore(&mut self, [newest, earlier]: [Option<WindowState>; 2]) {
+        self.newest = newest.map(ReplayWindow::from_state).unwrap_or_default();
+        self.earlier = earlier.map(ReplayWindow::from_state);
     }
 
     pub fn check(&self, counter: u32) -> Result<Place, Replayed> {

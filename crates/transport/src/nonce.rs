@@ -24,6 +24,31 @@ pub struct NonceCounter {
     moves: bool,
 }
 
+/// What a restart must carry of a server's counter.
+///
+/// If packets may have been sent since this was taken, whoever restores it first [moves it](Self::move_on) beyond them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NonceState {
+    /// Where the present run began, and the next nonce.
+    pub first: u32,
+    pub next: u32,
+    /// How many more may be taken.
+    pub left: u32,
+    /// The run before the move, up to, not including, its end.
+    pub early: Option<(u32, u32)>,
+    /// The highest nonce of the peer.
+    pub peer: Option<u32>,
+}
+
+impl NonceState {
+    /// As if so many more had been taken.
+    pub fn move_on(&mut self, packets: u32) {
+        let packets = packets.min(self.left);
+        self.next = self.next.wrapping_add(packets);
+        self.left -= packets;
+    }
+}
+
 /// Used nonces: from `first` up to, not including, `end`, around the circle.
 #[derive(Debug, Clone, Copy)]
 struct Run {
@@ -50,10 +75,18 @@ impl NonceCounter {
         Self { moves: false, ..Self::server(start) }
     }
 
-    /// The next nonce that would be used: what must be written down to go on after a restart.
+    /// What must be written down to go on after a restart.
     #[must_use]
-    pub fn state(&self) -> u32 {
-        self.next
+    pub fn state(&self) -> NonceState {
+        let Self { first, next, left, peer, .. } = *self;
+        NonceState { first, next, left, early: self.early.map(|run| (run.first, run.end)), peer }
+    }
+
+    /// Goes on where another counter of the same kind and key stopped.
+    pub(crate) fn restore(&mut self, state: NonceState) {
+        let NonceState { first, next, left, early, peer } = state;
+        *self =
+            Self { first, next, left, early: early.map(|(first, end)| Run { first, end }), peer, ..*self };
     }
 
     /// How many packets may still pass in the busier direction before the two directions could meet. A new
@@ -127,7 +160,7 @@ mod tests {
     fn counts_around_the_circle() {
         let mut counter = NonceCounter::client(u32::MAX);
         assert_eq!([counter.take(), counter.take()], [Some(u32::MAX), Some(0)]);
-        assert_eq!(counter.state(), 1);
+        assert_eq!(counter.state().next, 1);
     }
 
     #[test]
@@ -135,7 +168,7 @@ mod tests {
         let mut server = NonceCounter::server(1000);
         server.take();
         server.observe(900);
-        assert_eq!(server.state(), 1001 + HALF);
+        assert_eq!(server.state().next, 1001 + HALF);
         assert!(server.is_ours(1000) && !server.is_ours(1001) && !server.is_ours(999));
         assert_eq!(server.headroom(), 100);
         assert_eq!(server.take(), Some(1001 + HALF));
@@ -146,7 +179,7 @@ mod tests {
     fn a_far_server_stays() {
         let mut server = NonceCounter::server(HALF);
         server.observe(1);
-        assert_eq!(server.state(), HALF);
+        assert_eq!(server.state().next, HALF);
         assert_eq!(server.headroom(), HALF - 1);
         server.observe(11);
         assert_eq!(server.headroom(), HALF - 11);
@@ -161,14 +194,14 @@ mod tests {
         server.observe(5);
         server.take();
         server.observe(6 + HALF);
-        assert_eq!(server.state(), 1 + HALF);
+        assert_eq!(server.state().next, 1 + HALF);
     }
 
     #[test]
     fn a_client_stays() {
         let mut client = NonceCounter::client(7);
         client.observe(7);
-        assert_eq!(client.state(), 7);
+        assert_eq!(client.state().next, 7);
     }
 
     #[test]
@@ -176,6 +209,26 @@ mod tests {
         let mut server = NonceCounter::server(3);
         server.left = 1;
         assert_eq!([server.take(), server.take(), server.take()], [Some(3), None, None]);
+    }
+
+    #[test]
+    fn a_counter_written_down_goes_on_exactly_or_beyond() {
+        let mut counter = NonceCounter::server(1000);
+        counter.take();
+        counter.observe(900);
+        counter.take();
+        let mut again = NonceCounter::server(77);
+        again.restore(counter.state());
+        assert_eq!((again.state(), again.headroom()), (counter.state(), counter.headroom()));
+        assert!(again.is_ours(1000) && again.is_ours(1001 + HALF) && !again.is_ours(77));
+        let mut state = counter.state();
+        state.move_on(10);
+        again.restore(state);
+        assert_eq!(again.take(), Some(1012 + HALF));
+        assert!(again.is_ours(1005 + HALF));
+        state.move_on(u32::MAX);
+        again.restore(state);
+        assert_eq!(again.take(), None, "not into what the peer has used");
     }
 
     proptest! {
@@ -189,11 +242,11 @@ mod tests {
             }
             let early = Run { first: start, end: start.wrapping_add(sent) };
             server.observe(peer);
-            let ahead = server.state().wrapping_sub(peer);
+            let ahead = server.state().next.wrapping_sub(peer);
             prop_assert!((TOO_NEAR..=TOO_NEAR.wrapping_neg()).contains(&ahead));
             prop_assert!(server.left >= TOO_NEAR - 3);
-            let last = server.state().wrapping_add(server.left - 1);
-            let ours = Run { first: server.state(), end: last.wrapping_add(1) };
+            let last = server.state().next.wrapping_add(server.left - 1);
+            let ours = Run { first: server.state().next, end: last.wrapping_add(1) };
             prop_assert!(!ours.contains(peer));
             prop_assert!((0..sent).all(|at| !ours.contains(start.wrapping_add(at))));
             prop_assert!((0..sent).all(|at| server.is_ours(start.wrapping_add(at))));

@@ -7,7 +7,8 @@ use rtp_wire::{Packet, RtpError, RtpHeader, SeqNo};
 use crate::cipher::{Cipher, Forged};
 use crate::guard::{CounterGuard, Place};
 use crate::mode::{COUNTER_LEN, LONG_NONCE_LEN, NonceSource, RTCP_CLEAR_LEN, TAG_LEN};
-use crate::{Key, Mode, NonceCounter, ReplayWindow, Replayed};
+use crate::nonce::NonceState;
+use crate::{Key, Mode, NonceCounter, ReplayWindow, Replayed, WindowState};
 
 /// Why a packet of ours could not be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -69,6 +70,17 @@ pub struct Session {
     counters_seen: CounterGuard,
 }
 
+/// What a restart must carry of a server's session besides the key and the windows of the peer's RTP streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionState {
+    pub nonces: NonceState,
+    /// Of the long nonces: their random part, and how many were used.
+    pub salt: [u8; 16],
+    pub long_used: u64,
+    /// The windows of the peer's counters: of its newest run, and of the one before.
+    pub counters_seen: [Option<WindowState>; 2],
+}
+
 /// Nonces of 24 bytes that never repeat: 16 random ones for the session, then a count.
 struct LongNonces {
     salt: [u8; 16],
@@ -86,7 +98,7 @@ impl LongNonces {
 }
 
 impl Session {
-    /// `salt` must be fresh random bytes every time, after a restart too: the long nonces are made of it.
+    /// `salt` must be fresh random bytes every time, after a restart too unless it is [restored](Self::restore): the long nonces are made of it.
     #[must_use]
     pub fn new(mode: Mode, key: &Key, nonces: NonceCounter, salt: [u8; 16]) -> Self {
         Self {
@@ -104,10 +116,27 @@ impl Session {
         self.mode
     }
 
-    /// Our counter: what to write down for a restart, and whether a new key is due.
+    /// Our counter, which tells whether a new key is due.
     #[must_use]
     pub fn nonces(&self) -> &NonceCounter {
         &self.nonces
+    }
+
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        SessionState {
+            nonces: self.nonces.state(),
+            salt: self.long_nonces.salt,
+            long_used: self.long_nonces.used,
+            counters_seen: self.counters_seen.state(),
+        }
+    }
+
+    /// Goes on where another one with the same mode and key stopped; not for one that has sealed anything by itself.
+    pub fn restore(&mut self, state: &SessionState) {
+        self.nonces.restore(state.nonces);
+        self.long_nonces = LongNonces { salt: state.salt, used: state.long_used };
+        self.counters_seen.restore(state.counters_seen);
     }
 
     /// Encrypts the RTP packet in `buf[..plain_len]` and says how long it is now. Behind it there must be

@@ -36,6 +36,12 @@ pub struct Browser {
     pub heard: Vec<(Ssrc, SeqNo, PayloadType, Vec<u8>)>,
     pub sender_reports: Vec<(Ssrc, SenderInfo)>,
     pub blocks: Vec<ReportBlock>,
+    /// The latest packet under each number, as it came.
+    pub sealed: HashMap<(Ssrc, u16), Vec<u8>>,
+    /// Packets that came once more.
+    pub again: usize,
+    /// The numbers of its own stream that it was asked for.
+    pub asked: Vec<u16>,
     pub answers: usize,
     pub dtls: Vec<Vec<u8>>,
 }
@@ -65,7 +71,7 @@ impl Browser {
         };
         let browser = Self {
             leg,
-            address: SocketAddr::from(([10, 9, 0, id as u8], 40_000)),
+            address: SocketAddr::from(([10, 9, (id >> 8) as u8, id as u8], 40_000)),
             srtp: Srtp::new(profile, &material, DtlsRole::Client).unwrap(),
             profile,
             material,
@@ -76,6 +82,9 @@ impl Browser {
             heard: Vec::new(),
             sender_reports: Vec::new(),
             blocks: Vec::new(),
+            sealed: HashMap::new(),
+            again: 0,
+            asked: Vec::new(),
             answers: 0,
             dtls: Vec::new(),
         };
@@ -137,6 +146,18 @@ impl Browser {
 
     /// A sealed frame, numbered one on, 20 ms on, as loud as said.
     pub fn frame(&mut self, payload_type: u32, payload: &[u8], level: u8) -> Vec<u8> {
+        let level = AudioLevel { voice: level < 60, level }.write();
+        self.frame_with(ExtensionForm::OneByte, &[(LEVEL, &level)], payload_type, payload)
+    }
+
+    /// The same with extensions of one's choice.
+    pub fn frame_with(
+        &mut self,
+        form: ExtensionForm,
+        extensions: &[(u8, &[u8])],
+        payload_type: u32,
+        payload: &[u8],
+    ) -> Vec<u8> {
         self.seq = self.seq.next();
         self.time = self.time.wrapping_add(960);
         let mut buf = vec![0; 2_000];
@@ -145,13 +166,15 @@ impl Browser {
             seq: self.seq.wire(),
             time: self.time,
             ssrc: self.ssrc,
-            extension: true,
+            extension: !extensions.is_empty(),
             ..RtpHeader::default()
         };
         let mut at = header.write(&[], &mut buf).unwrap();
-        let mut extensions = ExtensionWriter::new(ExtensionForm::OneByte, &mut buf[at..]).unwrap();
-        extensions.push(LEVEL, &AudioLevel { voice: level < 60, level }.write()).unwrap();
-        at += extensions.finish().unwrap();
+        if header.extension {
+            let mut writer = ExtensionWriter::new(form, &mut buf[at..]).unwrap();
+            extensions.iter().for_each(|(id, data)| writer.push(*id, data).unwrap());
+            at += writer.finish().unwrap();
+        }
         buf[at..at + payload.len()].copy_from_slice(payload);
         let len = self.srtp.seal_rtp(&mut buf, at + payload.len(), self.seq).unwrap();
         buf.truncate(len);
@@ -163,11 +186,33 @@ impl Browser {
         world.send(self.address, &frame);
     }
 
-    pub fn send_rtcp(&mut self, world: &mut World, plain: &[u8]) {
-        let mut buf = vec![0; 500];
+    pub fn sealed_rtcp(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut buf = vec![0; 2_000];
         buf[..plain.len()].copy_from_slice(plain);
         let len = self.srtp.seal_rtcp(&mut buf, plain.len()).unwrap();
-        world.send(self.address, &buf[..len]);
+        buf.truncate(len);
+        buf
+    }
+
+    pub fn send_rtcp(&mut self, world: &mut World, plain: &[u8]) {
+        let sealed = self.sealed_rtcp(plain);
+        world.send(self.address, &sealed);
+    }
+
+    /// Asks for packets of somebody's stream once more.
+    pub fn nack(&mut self, world: &mut World, media: Ssrc, numbers: &[u16]) {
+        let mut plain = [0; 1_300];
+        let mut len = rtcp::write_receiver_report(self.ssrc, &[], &mut plain).unwrap();
+        len += rtcp::write_nack(self.ssrc, media, numbers, &mut plain[len..]).unwrap();
+        self.send_rtcp(world, &plain[..len]);
+    }
+
+    /// Says how many of 256 packets of somebody's stream it lost.
+    pub fn report_loss(&mut self, world: &mut World, ssrc: Ssrc, fraction_lost: u8) {
+        let mut plain = [0; 100];
+        let block = ReportBlock { ssrc, fraction_lost, ..ReportBlock::default() };
+        let len = rtcp::write_receiver_report(self.ssrc, &[block], &mut plain).unwrap();
+        self.send_rtcp(world, &plain[..len]);
     }
 
     /// Takes what has come to its address.
@@ -186,9 +231,16 @@ impl Browser {
                 Kind::Dtls => self.dtls.push(datagram),
                 Kind::Rtp => {
                     let ssrc = RtpHeader::peek_ssrc(&datagram).unwrap();
+                    let wire = RtpHeader::parse(&datagram).unwrap().seq;
+                    let before = self.sealed.insert((ssrc, wire), datagram.clone());
+                    if before.as_ref() == Some(&datagram) {
+                        self.again += 1;
+                        continue;
+                    }
                     let window = self.windows.entry(ssrc).or_default();
                     let opened = self.srtp.open_rtp(&mut datagram, window).expect("sealed for this browser");
                     let packet = Packet::parse(&datagram[..opened.len]).unwrap();
+                    assert_eq!(opened.header_len, 12, "the plainest header");
                     self.heard.push((
                         ssrc,
                         opened.seq,
@@ -204,6 +256,7 @@ impl Browser {
                                 self.sender_reports.push((report.sender, report.info))
                             }
                             Rtcp::ReceiverReport(report) => self.blocks.extend(report.blocks()),
+                            Rtcp::Nack(nack) if nack.media() == self.ssrc => self.asked.extend(nack.seqs()),
                             other => panic!("{other:?}"),
                         }
                     }

@@ -232,7 +232,7 @@ impl World {
     }
 
     /// Delivers what is on the wire and hears what the shard has to tell.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for (to, datagram) in std::mem::take(&mut self.wire.sent) {
             if let Some(n) = self.clients.iter().position(|client| client.address == to) {
                 tap(&mut self.nonces, &self.clients[n], &datagram);

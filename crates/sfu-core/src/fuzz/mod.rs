@@ -1,6 +1,8 @@
 //! A body for fuzzers: bytes as a little programme for one shard, its network and its signalling. It may
-//! never panic, every datagram meets one fate, nobody is answered with more than they sent, and the shard's
-//! books agree with each other.
+//! never panic, every datagram meets one fate, nobody unknown is answered with more than they sent, the shard's
+//! books agree with each other, and browsers can open whatever they are sent.
+
+mod end;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,11 +11,14 @@ use rtp_wire::{OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, Ssrc};
 use sfu_wire::{Leg, Native, RemoveLeg, Snapshot, Start, ToSfu};
 use transport::{Key, Mode, NonceCounter, Session};
 
+use self::end::End;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::shard::Shard;
 use crate::sink::Sink;
 
 const LEGS: u8 = 6;
+/// Browsers, whose ids are behind those of the legs.
+const BROWSERS: u8 = 2;
 
 /// One instruction a byte, its operands behind it; the programme ends where they do.
 pub fn fuzz_shard(data: &[u8]) {
@@ -49,6 +54,8 @@ impl<'a> Program<'a> {
 struct Out {
     slot: Vec<u8>,
     bytes: usize,
+    /// What went to browsers.
+    to_browsers: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 impl Sink for Out {
@@ -57,9 +64,12 @@ impl Sink for Out {
         &mut self.slot
     }
 
-    fn commit(&mut self, _to: SocketAddr, len: usize) {
+    fn commit(&mut self, to: SocketAddr, len: usize) {
         assert!(len <= DATAGRAM_BYTES_MAX);
         self.bytes += len;
+        if to.port() == end::PORT {
+            self.to_browsers.push((to, self.slot[..len].to_vec()));
+        }
     }
 }
 
@@ -70,6 +80,7 @@ struct Machine {
     /// The clients' ends, so that some of what comes authenticates. By leg and key.
     sessions: Vec<Session>,
     legs: Vec<Leg>,
+    browsers: Vec<End>,
 }
 
 const KEYS: u8 = 3;
@@ -93,8 +104,14 @@ impl Machine {
             })
             .collect();
         let start = Start { protocol: 1, shard: 0, seed: vec![1], sender_packets_per_s_max: 20 };
-        let mut machine =
-            Self { now, shard: Shard::new(now, &start), out: Out::default(), sessions, legs: Vec::new() };
+        let mut machine = Self {
+            now,
+            shard: Shard::new(now, &start),
+            out: Out::default(),
+            sessions,
+            legs: Vec::new(),
+            browsers: (0..BROWSERS).map(End::new).collect(),
+        };
         for leg in 0..LEGS {
             machine.legs.push(wanted(leg, leg % 2, 3, 1));
         }
@@ -102,7 +119,7 @@ impl Machine {
     }
 
     fn step(&mut self, program: &mut Program<'_>) -> Option<()> {
-        match program.byte()? % 7 {
+        match program.byte()? % 10 {
             0 => {
                 let from = address(program.byte()?);
                 let mut datagram = program.bytes()?.to_vec();
@@ -128,12 +145,50 @@ impl Machine {
                 rtp_wire::DiscoveryRequest { ssrc }.write(&mut datagram).expect("it has 74 bytes");
                 self.receive(address(program.byte()?), &mut datagram);
             }
-            _ => {
+            6 => {
                 self.now += Duration::from_millis(u64::from(program.byte()?) * 4);
                 self.shard.handle_timeout(self.now, &mut self.out);
             }
+            7 => {
+                let (which, payload_type) = (self.browser(program)?, program.byte()?);
+                let seq = u16::from_be_bytes([program.byte()?, program.byte()?]);
+                let mut frame = self.browsers[which].frame(payload_type, seq, program.bytes()?);
+                let from = self.browsers[which].address();
+                self.shard.handle_datagram(self.now, from, &mut frame, &mut self.out);
+            }
+            8 => {
+                let which = self.browser(program)?;
+                let from = self.browsers[which].address();
+                if let Some(mut sealed) = self.browsers[which].rtcp(program.bytes()?) {
+                    self.shard.handle_datagram(self.now, from, &mut sealed, &mut self.out);
+                }
+            }
+            _ => {
+                let which = self.browser(program)?;
+                let (room, mut flags) = (program.byte()? % 3, program.byte()?);
+                // Signalling never gives keys to two legs, one after the other.
+                if !self.shard.by_id.contains_key(&self.browsers[which].id()) {
+                    flags |= end::NEW_TRANSPORT;
+                }
+                let leg = self.browsers[which].wanted(room, flags);
+                let id = leg.id;
+                self.tell(ToSfu::PutLeg(leg));
+                // As if a check had been answered.
+                if flags & end::ARRIVED != 0 {
+                    let index = self.shard.by_id[&id];
+                    self.shard.take_address(self.now, index, self.browsers[which].address());
+                }
+            }
+        }
+        for (to, datagram) in std::mem::take(&mut self.out.to_browsers) {
+            let browser = self.browsers.iter_mut().find(|browser| browser.address() == to);
+            browser.expect("nobody else has its port").receive(datagram);
         }
         Some(())
+    }
+
+    fn browser(&self, program: &mut Program<'_>) -> Option<usize> {
+        Some(usize::from(program.byte()? % BROWSERS))
     }
 
     /// A datagram of which nothing is known.
