@@ -17,6 +17,10 @@ const UFRAG_BYTES_MIN: usize = 4;
 const PWD_BYTES_MIN: usize = 22;
 const PWD_BYTES_MAX: usize = 256;
 
+/// A host candidate of RFC 6544 section 4.2: below every candidate of UDP by its type preference of 90, and passive by its direction preference
+/// of 4, the highest of its kind.
+const TCP_PRIORITY: u32 = (90 << 24) + (((4 << 13) + 0x1FFF) << 8) + 255;
+
 const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -113,7 +117,10 @@ impl ClientFragment {
 /// What the voice server says of itself in SESSION DESCRIPTION.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerFragment {
+    /// Where media goes over UDP.
     pub address: SocketAddrV4,
+    /// At the same address, for whoever gets no UDP through (RFC 6544).
+    pub tcp_port: Option<u16>,
     pub ufrag: String,
     pub pwd: String,
     pub fingerprint: Fingerprint,
@@ -130,7 +137,7 @@ impl fmt::Debug for ServerFragment {
 
 impl fmt::Display for ServerFragment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, ufrag, pwd, fingerprint } = self;
+        let Self { address, tcp_port, ufrag, pwd, fingerprint } = self;
         let (ip, port) = (address.ip(), address.port());
         writeln!(f, "m=audio {port} ICE/SDP")?;
         writeln!(f, "a=fingerprint:sha-256 {fingerprint}")?;
@@ -139,7 +146,11 @@ impl fmt::Display for ServerFragment {
         writeln!(f, "a=ice-ufrag:{ufrag}")?;
         writeln!(f, "a=ice-pwd:{pwd}")?;
         // RFC 8839 section 5.1; the priority is that of a host candidate (RFC 8445 section 5.1.2.1).
-        writeln!(f, "a=candidate:1 1 UDP 4261412862 {ip} {port} typ host")
+        writeln!(f, "a=candidate:1 1 UDP 4261412862 {ip} {port} typ host")?;
+        if let Some(port) = tcp_port {
+            writeln!(f, "a=candidate:2 1 TCP {TCP_PRIORITY} {ip} {port} typ host tcptype passive")?;
+        }
+        Ok(())
     }
 }
 
@@ -154,6 +165,7 @@ impl ServerFragment {
                 ip.ok_or(FragmentError::Address)?,
                 port.ok_or(FragmentError::Address)?,
             ),
+            tcp_port: attributes(text, "candidate").find_map(passive_port),
             ufrag: token(attribute("ice-ufrag"), UFRAG_BYTES_MIN, UFRAG_BYTES_MAX)
                 .ok_or(FragmentError::Ufrag)?,
             pwd: token(attribute("ice-pwd"), PWD_BYTES_MIN, PWD_BYTES_MAX).ok_or(FragmentError::Pwd)?,
@@ -162,6 +174,13 @@ impl ServerFragment {
                 .ok_or(FragmentError::Fingerprint)?,
         })
     }
+}
+
+/// The port of a candidate that takes connections (RFC 6544 section 4.5).
+fn passive_port(candidate: &str) -> Option<u16> {
+    let words: Vec<&str> = candidate.split(' ').collect();
+    let is_passive = words.get(2)?.eq_ignore_ascii_case("tcp") && words.ends_with(&["tcptype", "passive"]);
+    is_passive.then(|| words.get(5)?.parse().ok())?
 }
 
 /// The values of `a=name:…`.
@@ -270,14 +289,23 @@ mod tests {
     fn ours_is_read_as_it_is_written() {
         let fragment = ServerFragment {
             address: "192.0.2.7:50001".parse().unwrap(),
+            tcp_port: None,
             ufrag: "abcd".into(),
             pwd: "0123456789012345678901".into(),
             fingerprint: Fingerprint([0xAB; 32]),
         };
         let text = fragment.to_string();
-        assert_eq!(ServerFragment::parse(&text), Ok(fragment));
+        assert_eq!(ServerFragment::parse(&text), Ok(fragment.clone()));
         assert!(text.starts_with("m=audio 50001 ICE/SDP\na=fingerprint:sha-256 AB:AB:"), "{text}");
         assert!(text.ends_with("a=candidate:1 1 UDP 4261412862 192.0.2.7 50001 typ host\n"), "{text}");
         assert_eq!(text.lines().filter(|line| line.starts_with("c=IN IP4 192.0.2.7")).count(), 1);
+
+        let both = ServerFragment { tcp_port: Some(8_443), ..fragment };
+        let more = both.to_string();
+        assert_eq!(ServerFragment::parse(&more), Ok(both));
+        assert_eq!(
+            more.strip_prefix(&text),
+            Some("a=candidate:2 1 TCP 1520435199 192.0.2.7 8443 typ host tcptype passive\n")
+        );
     }
 }

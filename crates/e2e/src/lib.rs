@@ -7,6 +7,7 @@
 mod bot;
 pub mod call;
 mod net;
+pub mod page;
 mod process;
 pub mod raw;
 mod server;

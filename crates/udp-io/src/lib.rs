@@ -27,4 +27,4 @@ pub use fds::{adopt_fd, adopt_udp, inherit_fds, recv_fds, send_fds, set_inherita
 pub use poll::{Poller, Ready};
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};
-pub use socket::{BufferSizes, bind, kernel_drops, set_buffers};
+pub use socket::{BufferSizes, bind, kernel_drops, set_buffers, set_unsent_max};

@@ -33,18 +33,24 @@ pub fn set_buffers(socket: &impl AsFd, recv_bytes: usize, send_bytes: usize) -> 
     Ok(BufferSizes { recv_bytes: socket.recv_buffer_size()?, send_bytes: socket.send_buffer_size()? })
 }
 
+/// Lets a TCP socket take no more than about this many bytes that it cannot send yet.
+pub fn set_unsent_max(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)
+}
+
 fn set_buffer(socket: &impl AsFd, force: i32, plain: i32, bytes: usize) -> io::Result<()> {
     let bytes = i32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
     // The first needs a privilege that containers often lack.
-    set_option(socket, force, bytes).or_else(|_| set_option(socket, plain, bytes))
+    set_option(socket, libc::SOL_SOCKET, force, bytes)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, plain, bytes))
 }
 
-fn set_option(socket: &impl AsFd, name: i32, value: i32) -> io::Result<()> {
+fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed and so open; the kernel reads four bytes of a local.
-    let code = unsafe {
-        libc::setsockopt(fd, libc::SOL_SOCKET, name, (&raw const value).cast(), size_of::<i32>() as u32)
-    };
+    let code =
+        unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<i32>() as u32) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

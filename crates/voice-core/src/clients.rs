@@ -264,8 +264,9 @@ impl VoiceCore {
         };
         let Some(presence) = self.presence_mut(key) else { return };
         presence.native = Some(native);
-        if presence.webrtc.take().is_some() {
+        if let Some(webrtc) = presence.webrtc.take() {
             let leg = presence.leg;
+            self.ufrags.remove(&webrtc.ufrag);
             self.outputs.push_back(Output::EndDtls { leg });
         }
         self.describe(now, key, &ServerFrame::SessionDescription(description));

@@ -31,6 +31,8 @@ pub struct VoiceCore {
     pub(crate) ssrcs: Ssrcs,
     /// The legs of each shard: what a snapshot is made of.
     pub(crate) legs: Vec<BTreeMap<u64, SessionKey>>,
+    /// Whose transport each of our user name fragments names.
+    pub(crate) ufrags: BTreeMap<String, SessionKey>,
     pub(crate) last_leg: u64,
     pub(crate) timers: Timers,
     pub(crate) outputs: VecDeque<Output>,
@@ -66,6 +68,7 @@ impl VoiceCore {
             rooms: Rooms::new(shards),
             ssrcs: Ssrcs::default(),
             legs: vec![BTreeMap::new(); shards],
+            ufrags: BTreeMap::new(),
             last_leg: 0,
             timers: Timers::default(),
             outputs: VecDeque::new(),
@@ -315,7 +318,8 @@ impl VoiceCore {
         let Some(presence) = self.session_mut(key).and_then(|s| s.presence.take()) else { return };
         self.rooms.remove_leg(presence.channel, key);
         self.legs[presence.shard as usize].remove(&presence.leg);
-        if presence.webrtc.is_some() {
+        if let Some(webrtc) = &presence.webrtc {
+            self.ufrags.remove(&webrtc.ufrag);
             self.outputs.push_back(Output::EndDtls { leg: presence.leg });
         }
         let message = ToSfu::RemoveLeg(RemoveLeg { id: presence.leg });

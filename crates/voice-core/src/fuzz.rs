@@ -57,7 +57,7 @@ fn check(core: &mut VoiceCore) {
             assert!(text.len() < 1_000 && text.starts_with("{\"op\":"), "{text}");
         }
     }
-    assert!(core.snapshot(0).legs.len() <= 1);
+    assert!(core.snapshot(0).legs.len() <= 1 && core.ufrags.len() <= 1);
 }
 
 fn core_with_participant() -> (VoiceCore, String) {
@@ -78,6 +78,7 @@ fn core_with_participant() -> (VoiceCore, String) {
         token_key,
         media_ip: Ipv4Addr::LOCALHOST,
         media_ports: vec![5],
+        ice_tcp_port: Some(8_443),
         modes: MODES.map(str::to_owned).to_vec(),
         fingerprint: client_wire::fragment::Fingerprint([1; 32]),
         version: "1".into(),

@@ -11,7 +11,7 @@
 //!
 //! # Outputs
 //! [`VoiceCore::poll_output`]: texts and closes for connections, messages for shards, reports for guilds, events for metrics.
-//! [`VoiceCore::poll_timeout`]: when `handle_timeout` wants to be called next. [`VoiceCore::snapshot`]: everything a shard must know.
+//! [`VoiceCore::ice`]: by what a check that came over TCP is verified. [`VoiceCore::poll_timeout`]: when `handle_timeout` wants to be called next. [`VoiceCore::snapshot`]: everything a shard must know.
 //!
 //! # Invariants
 //! * A participant that guilds has not placed in the channel of its token neither speaks nor hears, sees nobody and is seen by
@@ -19,6 +19,7 @@
 //! * A session keeps its stream id for life; no two sessions of the server share one.
 //! * READY precedes every CLIENTS CONNECT; nobody is told a stream id before the stream's owner has spoken, but the newcomer, who is
 //!   told everyone's.
+//! * A browser's transport is found by its user name fragment exactly as long as its leg has that transport.
 //! * Every leg the relay was told to put and not to remove is in the snapshot of its shard, and no other.
 //! * A message that a client may miss is numbered and kept until it is acknowledged; a resume replays all of what was missed or fails.
 //!
@@ -41,6 +42,7 @@ mod ssrc;
 mod timers;
 mod webrtc;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -72,6 +74,8 @@ pub struct Config {
     /// Where clients send media: one address, a port a shard.
     pub media_ip: Ipv4Addr,
     pub media_ports: Vec<u16>,
+    /// Where media is taken over TCP, at the same address, from browsers whose network lets no UDP through.
+    pub ice_tcp_port: Option<u16>,
     /// The encryption modes on offer, in the order of the offer.
     pub modes: Vec<String>,
     /// Of the certificate that browsers are shown.
@@ -85,6 +89,23 @@ pub struct Config {
 pub struct SessionKey {
     pub guild: GuildId,
     pub session: SessionId,
+}
+
+/// What an ICE check of a browser's transport is verified by, and where it belongs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ice {
+    pub shard: u32,
+    pub leg: u64,
+    pub ufrag: String,
+    pub pwd: String,
+    pub remote_ufrag: String,
+}
+
+/// Never shows the password.
+impl fmt::Debug for Ice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ice").field("shard", &self.shard).field("leg", &self.leg).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 
 use crate::core::VoiceCore;
 use crate::limits::{PWD_BYTES, UFRAG_BYTES};
-use crate::{ConnId, Event, Now, Output, SessionKey};
+use crate::{ConnId, Event, Ice, Now, Output, SessionKey};
 
 impl VoiceCore {
     /// Each selection is a new transport: the page has made a new peer connection.
@@ -28,11 +28,16 @@ impl VoiceCore {
         let media_session_id = video.then(|| self.media_session_id());
         let Some(presence) = self.presence_mut(key) else { return };
         presence.native = None;
-        presence.webrtc = Some(webrtc);
+        let before = presence.webrtc.replace(webrtc);
         let (shard, leg) = (presence.shard, presence.leg);
+        if let Some(before) = before {
+            self.ufrags.remove(&before.ufrag);
+        }
+        self.ufrags.insert(ufrag.clone(), key);
         let port = self.config.media_ports[shard as usize];
         let ours = ServerFragment {
             address: SocketAddrV4::new(self.config.media_ip, port),
+            tcp_port: self.config.ice_tcp_port,
             ufrag: ufrag.clone(),
             pwd,
             fingerprint: self.config.fingerprint,
@@ -61,6 +66,19 @@ impl VoiceCore {
         let Some((key, _)) = self.transport(shard, leg, ufrag) else { return };
         self.event(Event::HandshakeFailed);
         self.end_presence(key, Some(CloseCode::SessionTimeout));
+    }
+
+    /// The transport that this user name fragment of ours names, for whoever came over TCP to check it.
+    pub fn ice(&self, ufrag: &str) -> Option<Ice> {
+        let presence = self.presence(*self.ufrags.get(ufrag)?)?;
+        let webrtc = presence.webrtc.as_ref()?;
+        Some(Ice {
+            shard: presence.shard,
+            leg: presence.leg,
+            ufrag: webrtc.ufrag.clone(),
+            pwd: webrtc.pwd.clone(),
+            remote_ufrag: webrtc.remote_ufrag.clone(),
+        })
     }
 
     /// A relay ended, and with it the numbers of what browsers were sent, without which its successor could not go on: they are sent to join

@@ -50,7 +50,7 @@ fn facts_travel_and_nothing_else() {
     let frames = world.frames(conn);
     let Some(ServerFrame::WebRtcDescription(description)) = frames.last() else { panic!("{frames:?}") };
     let ours = ServerFragment::parse(&description.sdp).unwrap();
-    assert_eq!(ours.address, "127.0.0.1:50001".parse().unwrap());
+    assert_eq!((ours.address, ours.tcp_port), ("127.0.0.1:50001".parse().unwrap(), Some(8_443)));
     assert_eq!(ours.fingerprint, Fingerprint([1; 32]));
     let leg = world.leg(conn).unwrap();
     let webrtc = leg.webrtc.clone().unwrap();
@@ -93,6 +93,7 @@ fn every_selection_is_a_transport_of_its_own() {
     select(&mut world, conn, FRAGMENT);
     let second = world.engines[&leg].1.clone();
     assert_ne!(first, second);
+    assert!(world.core.ice(&first).is_none(), "nobody comes over TCP for a transport that is no more");
     // Word of the first comes late.
     world.core.handle_dtls_done(0, leg, &first, srtp());
     world.core.handle_dtls_failed(0, leg, &first);
@@ -106,6 +107,22 @@ fn every_selection_is_a_transport_of_its_own() {
     world.select(conn, MODES[0]);
     let leg = world.leg(conn).unwrap();
     assert!(leg.native.is_some() && leg.webrtc.is_none());
+    assert!(world.core.ice(&second).is_none());
+}
+
+#[test]
+fn a_transport_is_found_by_its_name_for_as_long_as_there_is_one() {
+    let mut world = World::with_shards(3);
+    let conns: Vec<ConnId> = (1..=3).map(|n| joined(&mut world, n)).collect();
+    let leg = world.leg(conns[1]).unwrap();
+    let webrtc = leg.webrtc.unwrap();
+    let found = world.core.ice(&webrtc.ufrag).unwrap();
+    assert_eq!((found.leg, &found.pwd, &found.remote_ufrag), (leg.id, &webrtc.pwd, &webrtc.remote_ufrag));
+    assert!(world.shards[found.shard as usize].contains_key(&leg.id));
+    assert!(!format!("{found:?}").contains(&webrtc.pwd));
+    assert_eq!(world.core.ice("nobody"), None);
+    world.lose(conns[1], Some(1_000));
+    assert_eq!(world.core.ice(&webrtc.ufrag), None);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! One client's connection: TLS, WebSocket, and the way between it and the hub.
 
+use std::net::IpAddr;
+
 use client_wire::voice::{CloseCode, Version};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -19,8 +21,7 @@ use voice_core::limits::MESSAGE_BYTES_MAX;
 use crate::gate::Pass;
 use crate::hub::Input;
 use crate::limits::{
-    CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX,
-    WRITE_TIMEOUT,
+    CLOSE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX, WRITE_TIMEOUT,
 };
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -34,9 +35,16 @@ pub enum Outgoing {
     Close(CloseCode),
 }
 
-/// Serves a connection from its first byte to its last.
-pub async fn serve(tcp: TcpStream, tls: TlsAcceptor, conn: ConnId, inputs: mpsc::Sender<Input>, pass: Pass) {
-    let (mut socket, version) = match timeout(HANDSHAKE_TIMEOUT, handshake(tcp, tls)).await {
+/// Serves a connection from its first byte to its last. Until the deadline it must be a WebSocket.
+pub async fn serve(
+    tcp: TcpStream,
+    tls: TlsAcceptor,
+    conn: ConnId,
+    inputs: mpsc::Sender<Input>,
+    pass: Pass<IpAddr>,
+    deadline: Instant,
+) {
+    let (mut socket, version) = match timeout_at(deadline, handshake(tcp, tls)).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return tracing::debug!(?conn, %error, "a handshake failed"),
         Err(_) => return tracing::debug!(?conn, "a handshake took too long"),
@@ -76,7 +84,7 @@ async fn exchange(
     conn: ConnId,
     inputs: &mpsc::Sender<Input>,
     mut queue: mpsc::Receiver<Outgoing>,
-    pass: Pass,
+    pass: Pass<IpAddr>,
 ) -> Option<u16> {
     let mut pass = Some(pass);
     loop {

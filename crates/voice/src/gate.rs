@@ -1,58 +1,59 @@
-//! How many connections may be on their way in: in all, and from one address.
+//! How many connections there may be of a kind: in all, and with something in common, such as an address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
-#[derive(Debug, Clone)]
-pub struct Gate {
-    inside: Arc<Mutex<Inside>>,
-    all_max: usize,
-    per_address_max: u32,
-}
-
-#[derive(Debug, Default)]
-struct Inside {
-    all: usize,
-    by_address: HashMap<IpAddr, u32>,
-}
-
-/// A place held by one connection until it has shown who it is, or ends.
 #[derive(Debug)]
-pub struct Pass {
-    inside: Arc<Mutex<Inside>>,
-    address: IpAddr,
+pub struct Gate<K> {
+    inside: Arc<Mutex<Inside<K>>>,
+    all_max: usize,
+    per_key_max: u32,
 }
 
-impl Gate {
-    pub fn new(all_max: usize, per_address_max: u32) -> Self {
-        Self { inside: Arc::default(), all_max, per_address_max }
+#[derive(Debug)]
+struct Inside<K> {
+    all: usize,
+    by_key: HashMap<K, u32>,
+}
+
+/// A place held by one connection, until it is of the kind no more.
+#[derive(Debug)]
+pub struct Pass<K: Hash + Eq> {
+    inside: Arc<Mutex<Inside<K>>>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Copy> Gate<K> {
+    pub fn new(all_max: usize, per_key_max: u32) -> Self {
+        let inside = Inside { all: 0, by_key: HashMap::new() };
+        Self { inside: Arc::new(Mutex::new(inside)), all_max, per_key_max }
     }
 
     /// `None` when there is no place left.
-    pub fn enter(&self, address: IpAddr) -> Option<Pass> {
+    pub fn enter(&self, key: K) -> Option<Pass<K>> {
         let mut inside = self.inside.lock().expect("nothing panics under this lock");
         if inside.all >= self.all_max {
             return None;
         }
-        let here = inside.by_address.get(&address).copied().unwrap_or(0);
-        if here >= self.per_address_max {
+        let here = inside.by_key.get(&key).copied().unwrap_or(0);
+        if here >= self.per_key_max {
             return None;
         }
-        inside.by_address.insert(address, here + 1);
+        inside.by_key.insert(key, here + 1);
         inside.all += 1;
-        Some(Pass { inside: self.inside.clone(), address })
+        Some(Pass { inside: self.inside.clone(), key })
     }
 }
 
-impl Drop for Pass {
+impl<K: Hash + Eq> Drop for Pass<K> {
     fn drop(&mut self) {
         let mut inside = self.inside.lock().expect("nothing panics under this lock");
         inside.all -= 1;
-        if let Some(here) = inside.by_address.get_mut(&self.address) {
+        if let Some(here) = inside.by_key.get_mut(&self.key) {
             *here -= 1;
             if *here == 0 {
-                inside.by_address.remove(&self.address);
+                inside.by_key.remove(&self.key);
             }
         }
     }
@@ -60,6 +61,8 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -73,6 +76,6 @@ mod tests {
         assert!(gate.enter(address(3)).is_none(), "three in all");
         drop(first);
         assert!(gate.enter(address(1)).is_some());
-        assert_eq!(gate.inside.lock().unwrap().by_address.len(), 2, "addresses are forgotten");
+        assert_eq!(gate.inside.lock().unwrap().by_key.len(), 2, "addresses are forgotten");
     }
 }

@@ -10,9 +10,9 @@ use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::voice::Order;
 use model::UnixMs;
 use sfu_wire::{Dtls, FromSfu, PROTOCOL, Start, ToSfu};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
-use voice_core::{ConnId, Event, Now, Output, VoiceCore};
+use voice_core::{ConnId, Event, Ice, Now, Output, VoiceCore};
 
 use crate::connection::Outgoing;
 use crate::dtls;
@@ -61,6 +61,11 @@ pub enum Input {
         shard: u32,
         leg: u64,
         said: dtls::Said,
+    },
+    /// Whose transport does this user name fragment of ours name?
+    FindTransport {
+        ufrag: String,
+        answer: oneshot::Sender<Option<Ice>>,
     },
     SetDraining(bool),
     Shutdown,
@@ -214,6 +219,8 @@ impl Hub {
                 dtls::Said::Done { ufrag, srtp } => self.core.handle_dtls_done(shard, leg, &ufrag, srtp),
                 dtls::Said::Failed { ufrag } => self.core.handle_dtls_failed(shard, leg, &ufrag),
             },
+            // Who asked may be gone by now.
+            Input::FindTransport { ufrag, answer } => drop(answer.send(self.core.ice(&ufrag))),
             Input::SetDraining(draining) => {
                 self.ways
                     .record

@@ -7,9 +7,11 @@
 
 mod certificates;
 mod connection;
+mod door;
 mod dtls;
 mod gate;
 mod hub;
+mod ice_tcp;
 pub mod limits;
 mod measure;
 mod relay;
@@ -17,10 +19,10 @@ mod reports;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use client_wire::voice::MODES;
 use cluster_wire::link::ReportSender;
@@ -36,13 +38,13 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use voice_core::{ConnId, VoiceCore};
+use voice_core::VoiceCore;
 
-use crate::gate::Gate;
+use crate::door::Door;
 use crate::hub::{Hub, Input, Ways};
+use crate::ice_tcp::Carriers;
 use crate::limits::{
     DTLS_ORDERS_MAX, INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
-    UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_ADDRESS_MAX,
 };
 use crate::relay::Relay;
 
@@ -146,12 +148,13 @@ impl Voice {
         let tls = TlsAcceptor::from(tls);
         let bind = |error| VoiceError::Bind { what: "the voice WebSocket", address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
-        let port = listener.local_addr().map_err(bind)?.port();
+        let listens = listener.local_addr().map_err(bind)?;
         let sockets = bind_media(config.media, config.shards)?;
-        let media_ports =
-            sockets.iter().map(|s| s.local_addr().map(|a| a.port())).collect::<io::Result<Vec<_>>>();
-        let media_ports =
-            media_ports.map_err(|error| VoiceError::Bind { what: "media", address: config.media, error })?;
+        let shards = reachable(&sockets).map_err(|error| VoiceError::Bind {
+            what: "media",
+            address: config.media,
+            error,
+        })?;
 
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
         let (pid, pid_watch) = watch::channel(None);
@@ -168,7 +171,7 @@ impl Voice {
         let first =
             relay.spawn().map_err(|error| VoiceError::Relay { program: relay.command[0].clone(), error })?;
 
-        let endpoint = format!("{}:{port}", config.host);
+        let endpoint = format!("{}:{}", config.host, listens.port());
         let record = first_record(&config, &endpoint);
         let registration = registry.publish(record.clone()).await?;
         let (record, records) = watch::channel(record);
@@ -177,7 +180,8 @@ impl Voice {
             server: config.id.clone(),
             token_key,
             media_ip: config.media_ip,
-            media_ports,
+            media_ports: shards.iter().map(SocketAddr::port).collect(),
+            ice_tcp_port: is_reached_at(listens.ip(), config.media_ip).then(|| listens.port()),
             modes,
             fingerprint: identity.fingerprint,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -189,7 +193,10 @@ impl Voice {
         let hub = Hub::new(core, usize::from(config.shards), received, orders, ways);
 
         let connections = TaskTracker::new();
-        tokio::spawn(accept(listener, tls, inputs.clone(), connections.clone(), stop.clone()));
+        let carriers = Carriers::new(inputs.clone(), shards, stop.clone());
+        let ways = Arc::new(door::Ways { tls, hub: inputs.clone(), carriers });
+        let door = Door { listener, connections: connections.clone(), stop: stop.clone(), ways };
+        tokio::spawn(door.serve());
         tokio::spawn(publish(registry, registration, records.clone(), stop.clone()));
         let relay = tokio::spawn(relay.run(first));
         let hub = tokio::spawn(hub.run());
@@ -340,33 +347,20 @@ fn first_record(config: &VoiceConfig, endpoint: &str) -> ServerRecord {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    inputs: mpsc::Sender<Input>,
-    connections: TaskTracker,
-    stop: CancellationToken,
-) {
-    let gate = Gate::new(UNAUTHENTICATED_MAX, UNAUTHENTICATED_PER_ADDRESS_MAX);
-    for number in 1.. {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((tcp, from)) => match gate.enter(from.ip()) {
-                Some(pass) => {
-                    let serve = connection::serve(tcp, tls.clone(), ConnId(number), inputs.clone(), pass);
-                    connections.spawn(serve);
-                }
-                None => metrics::counter!("guildhall_voice_refused_connections_total").increment(1),
-            },
-            Err(error) => {
-                // Out of descriptors, most likely: others must end before more can come.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+/// Where the relay's sockets are reached from this machine.
+fn reachable(media: &[UdpSocket]) -> io::Result<Vec<SocketAddr>> {
+    let here = |address: SocketAddr| {
+        let ip = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+        SocketAddr::new(ip, address.port())
+    };
+    media.iter().map(|socket| socket.local_addr().map(here)).collect()
+}
+
+/// Whether who sends media to `media_ip` reaches the voice port at that address as well.
+fn is_reached_at(listen: IpAddr, media_ip: Ipv4Addr) -> bool {
+    match listen {
+        IpAddr::V4(listen) => !listen.is_loopback() || media_ip.is_loopback(),
+        IpAddr::V6(listen) => listen.is_unspecified(),
     }
 }
 

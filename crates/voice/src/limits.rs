@@ -21,7 +21,7 @@ pub const RELAY_QUEUE_MAX: usize = 65_536;
 pub const UNAUTHENTICATED_MAX: usize = 4_096;
 pub const UNAUTHENTICATED_PER_ADDRESS_MAX: u32 = 512;
 
-/// TLS and WebSocket handshakes together. Exceeded: the connection is dropped.
+/// TLS and WebSocket handshakes together, or the first check of an ICE-TCP connection. Exceeded: the connection is dropped.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client that takes nothing for so long is gone. Exceeded: the connection is dropped, and its client may resume.
@@ -62,3 +62,42 @@ pub const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const DTLS_LINGER: Duration = Duration::from_secs(20);
 /// Bytes of a DTLS datagram of ours. Because it fits every path that WebRTC is used on (RFC 8831 section 5 has 1,200).
 pub const DTLS_MTU_BYTES: usize = 1_150;
+
+/// ICE-TCP connections, in all and from one address. Because each is two descriptors and, at worst, as much as
+/// [`ICE_TCP_QUEUE_BYTES_MAX`]; and a school or a company that lets no UDP through is behind one address. Full: the newest is dropped.
+pub const ICE_TCP_MAX: usize = 4_096;
+pub const ICE_TCP_PER_ADDRESS_MAX: u32 = 512;
+/// Of one leg. Because a browser makes one for each of its own addresses, and those of the network it has just left have yet to end. Full: the
+/// newest is dropped.
+pub const ICE_TCP_PER_LEG_MAX: u32 = 8;
+
+/// Bytes of one frame. Because it stands for a datagram, and the relay's fit an Ethernet frame. Longer: the connection is dropped.
+pub const ICE_TCP_FRAME_BYTES_MAX: usize = 1_500;
+const _: () =
+    assert!(ICE_TCP_FRAME_BYTES_MAX >> 8 < TLS_HANDSHAKE as usize, "frames and TLS begin differently");
+/// The first byte of a TLS connection (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+const _: () = assert!(DTLS_MTU_BYTES <= ICE_TCP_FRAME_BYTES_MAX);
+
+/// Frames a second that one connection may bring, and at once. Because the relay takes [`SENDER_PACKETS_PER_S_MAX`] of media, and checks and
+/// reports come beside it; and TCP delivers at once what a loss held up. More: they are not read, and the client waits.
+pub const ICE_TCP_FRAMES_PER_S: u32 = 600;
+pub const ICE_TCP_BURST: u32 = 300;
+const _: () = assert!(ICE_TCP_FRAMES_PER_S > SENDER_PACKETS_PER_S_MAX);
+
+/// Bytes waiting for one connection that is slow. Because it is what a channel with twenty speakers is sent in [`ICE_TCP_WAIT_MAX`]. Full: the
+/// oldest are dropped.
+pub const ICE_TCP_QUEUE_BYTES_MAX: usize = 64 << 10;
+/// How long media may wait to be written. Because a lost segment is repeated within this time, and what is later than that no
+/// listener waits for. Exceeded: it is dropped.
+pub const ICE_TCP_WAIT_MAX: Duration = Duration::from_millis(500);
+/// Bytes that are written at a time, but for the last frame of them. Because what is being written cannot be dropped any more.
+pub const ICE_TCP_WRITE_BYTES: usize = 2_048;
+/// Bytes that the kernel takes before it can send them. Because they cannot be dropped either: on a path that carries 64 kbit/s it is a second.
+pub const ICE_TCP_UNSENT_BYTES: usize = 8 << 10;
+/// What the kernel keeps of one connection. Because a fifth of a second of a big channel is on its way at a time, and little comes back.
+pub const ICE_TCP_SEND_BYTES: usize = 128 << 10;
+pub const ICE_TCP_RECEIVE_BYTES: usize = 32 << 10;
+/// How long neither side of a connection may be silent: a client checks every few seconds that it is still wanted, and the relay answers
+/// (RFC 7675 section 5.1). Exceeded: the connection is dropped.
+pub const ICE_TCP_SILENCE_MAX: Duration = Duration::from_secs(30);

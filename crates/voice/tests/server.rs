@@ -2,148 +2,23 @@
 //! is tested with the real one.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::sync::Arc;
 use std::time::Duration;
 
 use client_wire::voice::{MODES, ServerFrame};
 use cluster_wire::record::Health;
-use cluster_wire::token::{TokenKey, VoiceToken};
-use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
+use cluster_wire::voice::{OrderKind, Participant, Report, Rights};
 use futures_util::{SinkExt as _, StreamExt as _};
-use model::{ChannelId, GuildId, SessionId, UnixMs, UserId};
-use registry::Registry;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use model::{SessionId, UserId};
+use support::{PATIENCE, REPORTS, ROOM, SESSION, close_code, frame, key, send, shell, start, start_with};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
-use voice::{Voice, VoiceConfig, VoiceError, VoiceHandle};
-
-const GUILD: GuildId = GuildId(10);
-const ROOM: ChannelId = ChannelId(11);
-const SESSION: SessionId = SessionId(0xabc);
-/// Reports that may wait on the way to guilds.
-const REPORTS: usize = 16;
-/// Everything here is over in milliseconds; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-struct Server {
-    handle: VoiceHandle,
-    orders: mpsc::Sender<Order>,
-    reports: mpsc::Receiver<Report>,
-    registry: Registry,
-    _data: tempfile::TempDir,
-}
-
-fn shell(script: &str) -> Option<Vec<OsString>> {
-    Some(vec!["/bin/sh".into(), "-c".into(), script.into()])
-}
-
-fn key() -> TokenKey {
-    TokenKey::new(b"secret")
-}
-
-async fn start_with(script: &str, edit: impl FnOnce(&mut VoiceConfig)) -> Result<Server, VoiceError> {
-    let data = tempfile::tempdir().unwrap();
-    let mut config =
-        VoiceConfig { data: data.path().join("tls"), relay: shell(script), ..VoiceConfig::default() };
-    edit(&mut config);
-    let registry = Registry::memory(registry::DEFAULT_TTL);
-    let (orders, incoming) = mpsc::channel(16);
-    let (reports, reported) = mpsc::channel(REPORTS);
-    let handle = Voice::start(config, registry.clone(), key(), incoming, reports).await?;
-    Ok(Server { handle, orders, reports: reported, registry, _data: data })
-}
-
-async fn start() -> Server {
-    start_with("exec sleep 1000", |_| {}).await.unwrap()
-}
-
-impl Server {
-    /// A client that trusts nothing but `ca.pem`.
-    async fn connect(&self, query: &str) -> Result<Client, Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.handle.ca()).unwrap()).unwrap();
-        let tls =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        let tcp = TcpStream::connect(self.handle.endpoint()).await.unwrap();
-        let url = format!("wss://{}/{query}", self.handle.endpoint());
-        let opened =
-            client_async_tls_with_config(url, tcp, None, Some(Connector::Rustls(Arc::new(tls)))).await;
-        opened.map(|(client, _)| client)
-    }
-
-    fn token(&self) -> String {
-        self.token_of(UserId(7), SESSION)
-    }
-
-    fn token_of(&self, user: UserId, session: SessionId) -> String {
-        VoiceToken {
-            user,
-            session,
-            guild: GUILD,
-            channel: ROOM,
-            server: self.handle.id().clone(),
-            expires_at: UnixMs(u64::MAX),
-            serial: 1,
-        }
-        .sign(&key())
-    }
-
-    fn identify(&self) -> String {
-        self.identify_as(UserId(7), SESSION)
-    }
-
-    fn identify_as(&self, user: UserId, session: SessionId) -> String {
-        let token = self.token_of(user, session);
-        format!(
-            r#"{{"op":0,"d":{{"server_id":"10","user_id":"{user}","session_id":"{session}","token":"{token}"}}}}"#
-        )
-    }
-
-    async fn order(&self, kind: OrderKind) {
-        self.orders.send(Order { guild: GUILD, fencing: 1, kind }).await.unwrap();
-    }
-}
-
-async fn receive(client: &mut Client) -> Message {
-    timeout(PATIENCE, client.next())
-        .await
-        .expect("the server answers")
-        .expect("the connection stays")
-        .unwrap()
-}
-
-async fn frame(client: &mut Client) -> ServerFrame {
-    match receive(client).await {
-        Message::Text(text) => ServerFrame::read(&text).unwrap().0,
-        other => panic!("no text: {other:?}"),
-    }
-}
-
-async fn close_code(client: &mut Client) -> u16 {
-    loop {
-        if let Message::Close(frame) = receive(client).await {
-            return frame.expect("a close says why").code.into();
-        }
-    }
-}
-
-async fn send(client: &mut Client, text: impl Into<String>) {
-    client.send(Message::text(text.into())).await.unwrap();
-}
+use voice::{Voice, VoiceConfig, VoiceError};
 
 #[tokio::test]
 async fn a_client_joins_over_tls_and_is_removed_by_guilds() {

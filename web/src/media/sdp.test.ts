@@ -50,6 +50,22 @@ describe('the server fragment', () => {
     expect(SERVER.candidates).toHaveLength(1);
   });
 
+  it('may name a second way, over TCP, of which every section is told', () => {
+    const tcp = 'a=candidate:2 1 TCP 1520435199 192.0.2.7 8443 typ host tcptype passive';
+    for (const text of [`${FRAGMENT}${tcp}\n`, FRAGMENT.replace('a=candidate', `${tcp}\na=candidate`)]) {
+      const server = readServerFragment(text) as ServerFragment;
+      expect(server).toMatchObject({ ip: '192.0.2.7', port: 50_004 });
+      expect([...server.candidates].sort()).toEqual([SERVER.candidates[0], tcp]);
+      for (const section of sections(answer(chromium3, server, NOBODY, 1))) {
+        expect(section.lines).toContain(tcp);
+        expect(section.lines).toContain(SERVER.candidates[0]);
+        expect(section.lines[0]).toMatch(/^m=audio 50004 /);
+      }
+    }
+    const alone = readServerFragment(FRAGMENT.replace(/a=candidate.*/, tcp)) as ServerFragment;
+    expect(alone.port).toBe(8_443);
+  });
+
   it.each(['a=fingerprint', 'a=ice-ufrag', 'a=ice-pwd', 'a=candidate', 'c='])('is refused without %s', (prefix) => {
     const without = FRAGMENT.split('\n').filter((line) => !line.startsWith(prefix));
     expect(readServerFragment(without.join('\n'))).toBeNull();

@@ -111,8 +111,9 @@ export function readServerFragment(text: string): ServerFragment | null {
   const ufrag = value('a=ice-ufrag:');
   const password = value('a=ice-pwd:');
   const candidates = all.filter((line) => line.startsWith('a=candidate:'));
-  // The candidate's port is where packets go; the one in m= may be a placeholder.
-  const port = Number(candidates[0]?.split(' ')[5]);
+  // The candidate's port is where packets go; the one in m= may be a placeholder. A second way, over TCP, is for networks without UDP.
+  const first = candidates.find((line) => line.split(' ')[2]?.toLowerCase() === 'udp') ?? candidates[0];
+  const port = Number(first?.split(' ')[5]);
   if (ip === undefined || fingerprint === null || ufrag === null || password === null || !(port > 0)) return null;
   return { ip, port, fingerprint, ufrag, password, candidates };
 }

@@ -73,6 +73,7 @@ impl World {
             token_key: key(),
             media_ip: Ipv4Addr::LOCALHOST,
             media_ports: (0..shards).map(|n| 50_001 + n).collect(),
+            ice_tcp_port: Some(8_443),
             modes: MODES.iter().map(ToString::to_string).collect(),
             fingerprint: Fingerprint([1; 32]),
             version: "0.1.0".into(),
@@ -131,9 +132,14 @@ impl World {
         }
         let browsers = self.shards.iter().flat_map(|legs| legs.values()).filter(|leg| leg.webrtc.is_some());
         assert!(
-            browsers.map(|leg| leg.id).eq(self.engines.keys().copied()),
+            browsers.clone().map(|leg| leg.id).eq(self.engines.keys().copied()),
             "an engine for every browser's leg"
         );
+        for leg in browsers {
+            let webrtc = leg.webrtc.as_ref().unwrap();
+            let ice = self.core.ice(&webrtc.ufrag).expect("every browser's transport is found");
+            assert_eq!((ice.leg, &ice.pwd), (leg.id, &webrtc.pwd));
+        }
         for (shard, legs) in self.shards.iter().enumerate() {
             let snapshot = self.core.snapshot(shard as u32).legs;
             assert_eq!(
