@@ -1,19 +1,24 @@
 // A signed-in client: the gateway session, what it knows, and the call, as signals for the pages to show.
 
-import { batch, signal } from '@preact/signals';
+import { batch, computed, effect, signal } from '@preact/signals';
 
 import { Intent, type Dispatch } from '../protocol/gateway';
-import type { Id } from '../protocol/objects';
+import type { Id, VoiceStateUpdate } from '../protocol/objects';
+import { Permission } from '../protocol/permissions';
 import { Call } from '../media/call';
+import { playCue, type Cue } from '../media/cues';
+import type { GateMode } from '../media/gate';
 import { GatewayClient } from '../media/gateway-client';
 import type { LinkStats } from '../media/stats';
 import type { GatewayFailure, GatewayPhase } from '../session/gateway';
 import { EMPTY_STORE, addHistory, applyEvent, type Store } from '../session/store';
 import { voiceState, type VoiceState } from '../session/voice-state';
-import { attempt, notify } from './notices';
+import { may, nameIn } from './model';
+import { attempt, notify, say } from './notices';
 import { Rest } from './rest';
 import { change, settings } from './settings';
 import { endSentence, microphoneSentence } from './sentences';
+import { beginReading, markRead, meet } from './unread';
 
 const INTENTS =
   Intent.GUILDS |
@@ -35,6 +40,8 @@ export class Client {
   readonly rest: Rest;
   readonly store = signal<Store>(EMPTY_STORE);
   readonly phase = signal<GatewayPhase>('connecting');
+  /** An attempt to connect failed, and none has succeeded since. */
+  readonly isUnreachable = signal(false);
   readonly failure = signal<GatewayFailure | null>(null);
   readonly voice = signal<VoiceState>(voiceState(''));
   readonly speaking = signal<ReadonlySet<Id>>(new Set());
@@ -43,7 +50,23 @@ export class Client {
   /** Who types where, until when. */
   readonly typing = signal<Readonly<Record<Id, Readonly<Record<Id, number>>>>>({});
 
+  /** Where the user is in voice, or was let in. */
+  readonly voiceChannel = computed(() => {
+    const { phase, guildId, channelId } = this.voice.value;
+    const guild = phase === 'disconnected' || guildId === null ? undefined : this.store.value.guilds[guildId];
+    const channel = channelId === null ? undefined : guild?.channels[channelId];
+    return guild === undefined || channel === undefined ? null : { guild, channel };
+  });
+  /** Voice activity is a permission, which clients respect by themselves. */
+  readonly mayUseVoiceActivity = computed(() => {
+    const at = this.voiceChannel.value;
+    const me = this.store.value.me;
+    return at === null || me === null || may(at.guild, me.id, Permission.USE_VAD, at.channel);
+  });
+  readonly talkMode = computed<GateMode>(() => (this.mayUseVoiceActivity.value ? settings.value.mode : 'push to talk'));
+
   readonly #gateway: GatewayClient;
+  readonly #stopEffect: () => void;
   #call: Call | null = null;
   #voiceWay: 'same-origin' | 'direct' = 'same-origin';
   #stats: ReturnType<typeof setInterval> | undefined;
@@ -58,7 +81,11 @@ export class Client {
         batch(() => {
           this.phase.value = phase;
           this.failure.value = failure;
+          if (phase === 'waiting' || phase === 'ready') this.isUnreachable.value = phase === 'waiting';
         }),
+    });
+    this.#stopEffect = effect(() => {
+      this.#call?.setMicrophone({ ...settings.value, mode: this.talkMode.value }, false);
     });
   }
 
@@ -72,6 +99,7 @@ export class Client {
   stop(): void {
     this.#call?.leave();
     this.#gateway.stop();
+    this.#stopEffect();
     clearInterval(this.#stats);
   }
 
@@ -92,11 +120,13 @@ export class Client {
     // Who unmutes wants to be heard, and to hear.
     change({ selfMute, selfDeaf: selfMute ? settings.value.selfDeaf : false });
     this.#applyFlags();
+    this.#cue(selfMute ? 'muted' : 'unmuted');
   }
 
   setDeaf(selfDeaf: boolean): void {
     change({ selfDeaf });
     this.#applyFlags();
+    this.#cue(selfDeaf ? 'muted' : 'unmuted');
   }
 
   setVolume(userId: Id, volume: number): void {
@@ -106,7 +136,7 @@ export class Client {
 
   /** Applies what was changed in the settings. */
   applySettings(needsReopening: boolean): void {
-    this.#call?.setMicrophone(settings.value, needsReopening);
+    this.#call?.setMicrophone({ ...settings.value, mode: this.talkMode.value }, needsReopening);
     this.#call?.graph.setOutput(settings.value.outputId).catch(() => notify('error', 'That output device cannot be used. Choose another one.'));
   }
 
@@ -152,7 +182,7 @@ export class Client {
             ? `wss://${endpoint}/?v=8`
             : `${SOCKET_ORIGIN}/voice?v=8&endpoint=${encodeURIComponent(endpoint)}`,
         ask: (wish) => this.#gateway.askForVoice(wish),
-        microphone: settings.value,
+        microphone: { ...settings.value, mode: this.talkMode.value },
       },
       {
         changed: (state) => this.#voiceChanged(state),
@@ -176,6 +206,8 @@ export class Client {
     const before = this.voice.value;
     this.voice.value = state;
     if (state.end !== null && state.end !== before.end) notify('error', endSentence(state.end));
+    if (state.phase === 'voice connected' && !before.wasConnected) this.#cue('joined');
+    if (state.phase === 'disconnected' && before.wasConnected) this.#cue('left');
     const isInVoice = state.phase !== 'disconnected';
     if (isInVoice === (before.phase !== 'disconnected')) return;
     clearInterval(this.#stats);
@@ -187,11 +219,23 @@ export class Client {
     this.link.value = (await this.#call?.stats().catch(() => null)) ?? null;
   }
 
+  #cue(cue: Cue): void {
+    if (settings.value.cues && this.#call !== null) playCue(this.#call.graph.context, cue);
+  }
+
   #dispatched(event: Dispatch): void {
+    if (event.t === 'VOICE_STATE_UPDATE') this.#tellOfOthers(event.d);
     this.store.value = applyEvent(this.store.value, event);
     switch (event.t) {
       case 'READY':
         this.#call?.mainSession(event.d.session_id);
+        beginReading(event.d.user.id);
+        break;
+      case 'GUILD_CREATE':
+        meet(event.d.channels);
+        break;
+      case 'CHANNEL_CREATE':
+        meet([event.d]);
         break;
       case 'VOICE_STATE_UPDATE':
         this.#call?.voiceState(event.d);
@@ -204,8 +248,21 @@ export class Client {
         break;
       case 'MESSAGE_CREATE':
         this.#types(event.d.channel_id, event.d.author.id, 0);
+        if (event.d.author.id === this.store.value.me?.id) markRead(event.d.channel_id, event.d.id);
         break;
     }
+  }
+
+  /** Who comes to this user's channel, and who leaves it; before the store knows. */
+  #tellOfOthers({ guild_id, user_id, channel_id, member }: VoiceStateUpdate): void {
+    const here = this.voice.value.channelId;
+    if (here === null || this.voice.value.phase === 'disconnected' || user_id === this.store.value.me?.id) return;
+    const guild = this.store.value.guilds[guild_id];
+    const wasHere = guild?.voice[user_id]?.channel_id === here;
+    const isHere = channel_id === here;
+    if (wasHere === isHere) return;
+    this.#cue(isHere ? 'joined' : 'left');
+    say(`${nameIn(guild, user_id, member?.user)} ${isHere ? 'joined' : 'left'} the channel.`);
   }
 
   #types(channelId: Id, userId: Id, until: number): void {

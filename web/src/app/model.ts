@@ -4,6 +4,7 @@ import { compareIds, ChannelType, type Channel, type Id, type User, type VoiceSt
 import { Permission, has, type Permissions } from '../protocol/permissions';
 import { channelPermissions, guildPermissions } from '../session/permissions';
 import type { GuildState } from '../session/store';
+import { isUnread } from './unread';
 
 export const isVoice = (channel: Channel): boolean => channel.type === ChannelType.VOICE || channel.type === ChannelType.STAGE;
 
@@ -39,6 +40,11 @@ export function channelTree(guild: GuildState, userId: Id): Category[] {
   const tree: Category[] = [{ channel: null, channels: rest.filter(({ parent_id }) => parent_id === null || !known.has(parent_id)) }];
   for (const channel of categories) tree.push({ channel, channels: rest.filter(({ parent_id }) => parent_id === channel.id) });
   return tree.filter(({ channels, channel }) => channels.length > 0 || (channel !== null && mayManage));
+}
+
+/** Whether something unread waits in a channel that the user may see. */
+export function hasNews(guild: GuildState, userId: Id): boolean {
+  return channelTree(guild, userId).some(({ channels }) => channels.some(isUnread));
 }
 
 /** Where a guild opens. */

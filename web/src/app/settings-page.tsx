@@ -6,7 +6,7 @@ import type { JSX } from 'preact';
 import { Graph } from '../media/graph';
 import type { Client } from './client';
 import { Dialog, Field } from './parts';
-import { change, settings, type Settings as Remembered } from './settings';
+import { change, keyName, settings, type Settings as Remembered } from './settings';
 
 export function Settings({ client, onClose }: { client: Client; onClose: () => void }): JSX.Element {
   const [devices, setDevices] = useState<MediaDeviceInfo[]>([]);
@@ -110,11 +110,6 @@ function Meter({ client, thresholdDb }: { client: Client; thresholdDb: number })
       <div class="meter-mark" style={{ left: share(thresholdDb) }} />
     </div>
   );
-}
-
-/** A key's name on most keyboards, from its code. */
-export function keyName(code: string): string {
-  return code.replace(/^(Key|Digit)/, '').replace(/([a-z])([A-Z0-9])/g, '$1 $2');
 }
 
 function KeyField({ onChange }: { onChange: (code: string) => void }): JSX.Element {
