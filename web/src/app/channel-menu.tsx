@@ -42,8 +42,8 @@ export function GuildMenu({ client, guild }: { client: Client; guild: GuildState
   const first = channelTree(guild, me).flatMap(({ channels }) => channels)[0];
   const isOwner = guild.ownerId === me;
   const end = isOwner
-    ? { title: `Delete ${guild.name}?`, text: 'All its channels and everything written in them are lost, for everybody.', action: 'Delete', do: () => client.rest.deleteGuild(guild.id) }
-    : { title: `Leave ${guild.name}?`, text: 'You can come back with a new invite.', action: 'Leave', do: () => client.rest.leaveGuild(guild.id) };
+    ? { title: `Delete ${guild.name}?`, text: 'All its channels and everything written in them are lost, for everybody.', action: 'Delete', do: () => client.goFrom(guild.id, client.rest.deleteGuild(guild.id)) }
+    : { title: `Leave ${guild.name}?`, text: 'You can come back with a new invite.', action: 'Leave', do: () => client.goFrom(guild.id, client.rest.leaveGuild(guild.id)) };
   return (
     <>
       {first !== undefined && may(guild, me, Permission.CREATE_INSTANT_INVITE, first) && (

@@ -66,6 +66,8 @@ export class Client {
   readonly talkMode = computed<GateMode>(() => (this.mayUseVoiceActivity.value ? settings.value.mode : 'push to talk'));
 
   readonly #gateway: GatewayClient;
+  /** Guilds whose end for this user is their own doing. */
+  readonly #goingFrom = new Set<Id>();
   readonly #stopEffect: () => void;
   #call: Call | null = null;
   #voiceWay: 'same-origin' | 'direct' = 'same-origin';
@@ -223,8 +225,20 @@ export class Client {
     if (settings.value.cues && this.#call !== null) playCue(this.#call.graph.context, cue);
   }
 
+  /** Leaves a guild, or ends it. */
+  async goFrom(guildId: Id, doing: Promise<void>): Promise<void> {
+    this.#goingFrom.add(guildId);
+    await doing.catch((error: unknown) => {
+      this.#goingFrom.delete(guildId);
+      throw error;
+    });
+  }
+
   #dispatched(event: Dispatch): void {
     if (event.t === 'VOICE_STATE_UPDATE') this.#tellOfOthers(event.d);
+    if (event.t === 'GUILD_DELETE' && event.d.unavailable !== true && !this.#goingFrom.delete(event.d.id)) {
+      notify('info', `You are no longer in ${this.store.value.guilds[event.d.id]?.name || 'a guild'}: it was deleted, or you were removed.`);
+    }
     this.store.value = applyEvent(this.store.value, event);
     switch (event.t) {
       case 'READY':

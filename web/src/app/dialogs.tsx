@@ -173,7 +173,7 @@ function InviteDialog({ client, channelId }: { client: Client; channelId: Id }):
   return (
     <Dialog title="Invite people" onClose={close}>
       <Field label="Send them this link" error={error}>
-        {(attributes) => <input {...attributes} readOnly value={link} placeholder="One moment…" onFocus={(e) => e.currentTarget.select()} />}
+        {(attributes) => <input {...attributes} readOnly value={link} placeholder="One moment…" autofocus onFocus={(e) => e.currentTarget.select()} />}
       </Field>
       <Field label="It is good for">
         {(attributes) => (

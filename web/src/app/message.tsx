@@ -7,6 +7,7 @@ import type { Message } from '../protocol/objects';
 import type { GuildState } from '../session/store';
 import type { Client } from './client';
 import { dialog } from './dialogs';
+import { readMarkup, type Part } from './markup';
 import { MenuItem, menuProps, showMenu } from './menu';
 import { nameIn } from './model';
 import { attempt } from './notices';
@@ -63,10 +64,10 @@ export function MessageItem({ client, guild, message, isFirst, isNewest, mayDele
       {isEditing ? (
         <Edit client={client} message={message} onDone={() => setEditing(false)} onEmpty={remove} />
       ) : (
-        <p class="message-text">
-          {content(message, guild)}
+        <div class="message-text">
+          {drawn(readMarkup(message.content), message, guild)}
           {message.edited_timestamp !== null && <small class="quiet" title={new Date(message.edited_timestamp).toLocaleString()}> (edited)</small>}
-        </p>
+        </div>
       )}
       {!isEditing && (isOwn || mayDelete) && (
         <span class="message-actions">
@@ -113,16 +114,26 @@ function Edit({ client, message, onDone, onEmpty }: { client: Client; message: M
   );
 }
 
-const SPECIAL = /(https?:\/\/[^\s<>"]+[^\s<>".,:;!?)\]]|<@!?\d+>)/g;
-
-/** Text with links and mentions; nothing in it is ever read as markup. */
-function content(message: Message, guild: GuildState): (string | JSX.Element)[] {
-  return message.content.split(SPECIAL).map((part, at) => {
-    if (at % 2 === 0) return part;
-    const mentioned = /^<@!?(\d+)>$/.exec(part)?.[1];
-    if (mentioned === undefined) return <a href={part} target="_blank" rel="noopener noreferrer">{part}</a>;
-    const user = message.mentions.find(({ id }) => id === mentioned);
-    return <span class="mention">@{nameIn(guild, mentioned, user)}</span>;
+/** Nothing of what was written is ever read as HTML. */
+function drawn(parts: Part[], message: Message, guild: GuildState): (string | JSX.Element)[] {
+  return parts.map((part) => {
+    if (typeof part === 'string') return part;
+    switch (part.is) {
+      case 'block':
+        return <pre class="code"><code>{part.text}</code></pre>;
+      case 'code':
+        return <code class="code">{part.text}</code>;
+      case 'link':
+        return <a href={part.text} target="_blank" rel="noopener noreferrer">{part.text}</a>;
+      case 'mention':
+        return <span class="mention">@{nameIn(guild, part.userId, message.mentions.find(({ id }) => id === part.userId))}</span>;
+      case 'bold':
+        return <strong>{drawn(part.parts, message, guild)}</strong>;
+      case 'italic':
+        return <em>{drawn(part.parts, message, guild)}</em>;
+      case 'strike':
+        return <s>{drawn(part.parts, message, guild)}</s>;
+    }
   });
 }
 

@@ -130,8 +130,10 @@ export function Notices(): JSX.Element {
 export function roving(event: KeyboardEvent, selector: string): void {
   const steps: Record<string, number> = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
   const step = steps[event.key];
-  // Where something is written, arrows move the cursor.
-  if (step === undefined || event.altKey || event.ctrlKey || event.metaKey || event.target instanceof HTMLTextAreaElement) return;
+  if (step === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+  // Where something is written, these keys move the cursor; and a slider has ends of its own.
+  if (event.target instanceof HTMLTextAreaElement) return;
+  if (event.target instanceof HTMLInputElement && !Number.isFinite(step)) return;
   const list = event.currentTarget as HTMLElement;
   const items = [...list.querySelectorAll<HTMLElement>(selector)];
   if (items.length === 0) return;

@@ -60,12 +60,15 @@ function fieldSentence(error: FieldError | undefined): string {
   return FIELD_SENTENCES[error?.code ?? ''] ?? error?.message ?? 'This is not valid.';
 }
 
+/** No answer at all, or a proxy's, which had none. */
+const UNREACHABLE: ReadonlySet<number> = new Set([0, 502, 503, 504]);
+
 function sentence(status: number, body: ErrorBody, fields: Record<string, string>): string {
   const known = SENTENCES[body.code ?? 0];
   if (known !== undefined) return known;
   const first = Object.values(fields)[0];
   if (first !== undefined) return first;
-  if (status === 0) return 'The server cannot be reached. Check your connection and try again.';
+  if (UNREACHABLE.has(status)) return 'The server cannot be reached. Check your connection and try again.';
   if (status === 401) return 'You are signed out. Sign in again.';
   if (status === 429) return 'Too fast. Wait a moment and try again.';
   if (status >= 500) return 'The server failed to do that. Try again in a moment.';

@@ -74,6 +74,9 @@ export function remember(value: string | null): void {
   token.value = value;
 }
 
+/** What the shortcuts of this page begin with. */
+export const SHORTCUT = /Mac|iPhone|iPad/.test(navigator.userAgent) ? '⌘⇧' : 'Ctrl+Shift+';
+
 /** A key's name on most keyboards, from its code. */
 export function keyName(code: string): string {
   return code.replace(/^(Key|Digit)/, '').replace(/([a-z])([A-Z0-9])/g, '$1 $2');

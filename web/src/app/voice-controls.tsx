@@ -5,9 +5,7 @@ import type { JSX } from 'preact';
 import type { Client } from './client';
 import { Icon } from './icons';
 import { IconButton } from './parts';
-import { settings } from './settings';
-
-const SHORTCUT = /Mac|iPhone|iPad/.test(navigator.userAgent) ? '⌘⇧' : 'Ctrl+Shift+';
+import { SHORTCUT, settings } from './settings';
 
 export function MuteButton({ client }: { client: Client }): JSX.Element {
   const { selfMute, selfDeaf } = settings.value;

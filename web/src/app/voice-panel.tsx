@@ -11,7 +11,7 @@ import { userName } from './model';
 import { Avatar, IconButton } from './parts';
 import { go } from './route';
 import { linkWords, phaseWords } from './sentences';
-import { keyName, settings } from './settings';
+import { settings } from './settings';
 import { drawer, isNarrow } from './shell-state';
 import { DeafButton, HoldButton, LeaveButton, MuteButton } from './voice-controls';
 
@@ -100,10 +100,10 @@ function Self({ client, onSignOut }: { client: Client; onSignOut: () => void }):
 function selfWords(client: Client, me: Id): string {
   const { selfMute, selfDeaf } = settings.value;
   const state = client.voiceChannel.value?.guild.voice[me];
-  if (state?.mute) return 'Muted by a moderator';
-  if (state?.suppress) return 'May not speak here';
-  if (state?.deaf) return 'Deafened by a moderator';
+  if (state?.mute) return 'Server muted';
+  if (state?.suppress) return 'Listening only';
+  if (state?.deaf) return 'Server deafened';
   if (selfDeaf) return 'Deafened';
   if (selfMute) return 'Muted';
-  return client.talkMode.value === 'voice' ? 'Voice activity' : `Push to talk: ${keyName(settings.value.key)}`;
+  return client.talkMode.value === 'voice' ? 'Voice activity' : 'Push to talk';
 }
