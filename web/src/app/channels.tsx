@@ -28,7 +28,7 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
     <>
       <header class="side-head">
         <button type="button" class="side-title" aria-haspopup="menu" onClick={(event) => showMenu(event, guild.name, () => <GuildMenu client={client} guild={guild} />)}>
-          <h1>{guild.name}</h1>
+          <h2>{guild.name}</h2>
           <Icon name="more" />
         </button>
       </header>
@@ -37,7 +37,7 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
           <section key={category?.id ?? 'none'}>
             {category !== null && (
               <div class="category">
-                <h2>{category.name}</h2>
+                <h3>{category.name}</h3>
                 {mayManage && <IconButton icon="plus" size={16} label={`Create a channel in ${category.name}`} onClick={() => create(category.id)} />}
               </div>
             )}

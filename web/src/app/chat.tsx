@@ -17,6 +17,8 @@ import { markRead, seenIn } from './unread';
 
 /** What comes from one person within this time stands below one name. */
 const TOGETHER_MS = 7 * 60_000;
+/** Further up than this one has left the newest message. */
+const FAR_PX = 600;
 /** How near the oldest known message the view must be for older ones to be fetched. */
 const NEAR_PX = 400;
 const TYPING_EVERY_MS = 8_000;
@@ -30,6 +32,8 @@ export function Chat({ client, guild, channel }: { client: Client; guild: GuildS
   const mayManage = may(guild, me, Permission.MANAGE_MESSAGES, channel);
   const [error, setError] = useState<string | null>(null);
   const [editing, setEditing] = useState<string | null>(null);
+  const [isFar, setFar] = useState(false);
+  const scroller = useRef<HTMLDivElement>(null);
   const isLoading = useRef(false);
   const isKnown = history !== undefined;
 
@@ -58,8 +62,10 @@ export function Chat({ client, guild, channel }: { client: Client; guild: GuildS
   return (
     <section class="chat" aria-label={`Messages in ${channel.name}`}>
       <div
+        ref={scroller}
         class="scroller"
         onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) => {
+          setFar(-scrollTop > FAR_PX);
           // The newest is at the bottom, where scrolling begins; upwards counts below zero.
           if (history?.hasBeginning === false && scrollHeight - clientHeight + scrollTop < NEAR_PX) void load();
         }}
@@ -98,6 +104,11 @@ export function Chat({ client, guild, channel }: { client: Client; guild: GuildS
           </ol>
         </div>
       </div>
+      {isFar && (
+        <button type="button" class="button to-newest" onClick={() => scroller.current?.scrollTo({ top: 0 })}>
+          To the newest messages
+        </button>
+      )}
       <Composer key={channel.id} client={client} guild={guild} channel={channel} isAllowed={maySend} onEditLast={editLast} />
     </section>
   );

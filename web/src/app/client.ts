@@ -46,6 +46,8 @@ export class Client {
   readonly voice = signal<VoiceState>(voiceState(''));
   readonly speaking = signal<ReadonlySet<Id>>(new Set());
   readonly levelDb = signal(-100);
+  /** Asked for, and not to be had. */
+  readonly isWithoutMicrophone = signal(false);
   readonly link = signal<LinkStats | null>(null);
   /** Who types where, until when. */
   readonly typing = signal<Readonly<Record<Id, Readonly<Record<Id, number>>>>>({});
@@ -123,6 +125,8 @@ export class Client {
     change({ selfMute, selfDeaf: selfMute ? settings.value.selfDeaf : false });
     this.#applyFlags();
     this.#cue(selfMute ? 'muted' : 'unmuted');
+    // Whoever unmutes may have allowed the microphone meanwhile.
+    if (!selfMute && this.voice.value.phase !== 'disconnected' && this.#call?.hasMicrophone === false) void this.#call.reopenMicrophone();
   }
 
   setDeaf(selfDeaf: boolean): void {
@@ -189,8 +193,15 @@ export class Client {
       {
         changed: (state) => this.#voiceChanged(state),
         speaking: (users) => (this.speaking.value = users),
-        level: (db) => (this.levelDb.value = db),
-        microphoneFailed: (error) => notify('error', microphoneSentence(error)),
+        level: (db) =>
+          batch(() => {
+            this.levelDb.value = db;
+            this.isWithoutMicrophone.value = false;
+          }),
+        microphoneFailed: (error) => {
+          this.isWithoutMicrophone.value = true;
+          notify('error', microphoneSentence(error));
+        },
       },
     );
     call.mainSession(this.#gateway.state.session?.id ?? '');

@@ -120,7 +120,7 @@ function drawn(parts: Part[], message: Message, guild: GuildState): (string | JS
     if (typeof part === 'string') return part;
     switch (part.is) {
       case 'block':
-        return <pre class="code"><code>{part.text}</code></pre>;
+        return <pre class="code" tabIndex={0}><code>{part.text}</code></pre>;
       case 'code':
         return <code class="code">{part.text}</code>;
       case 'link':

@@ -11,8 +11,7 @@ import { dismiss, notices, said } from './notices';
 export function Avatar({ id, name, status, isSpeaking = false, size = 32 }: { id: Id; name: string; status?: string | undefined; isSpeaking?: boolean; size?: number }): JSX.Element {
   const style = { '--hue': String(hue(id)), '--size': `${size}px` };
   return (
-    <span class={`avatar${isSpeaking ? ' is-speaking' : ''}`} style={style} aria-hidden="true">
-      {initials(name)}
+    <span class={`avatar${isSpeaking ? ' is-speaking' : ''}`} style={style} data-initials={initials(name)} aria-hidden="true">
       {status !== undefined && <span class={`status is-${status}`} />}
     </span>
   );

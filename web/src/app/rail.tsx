@@ -26,13 +26,13 @@ export function Rail({ client }: { client: Client }): JSX.Element {
             type="button"
             class={`rail-item${guild.id === here ? ' is-here' : ''}${guild.isAvailable ? '' : ' is-away'}${isUnread ? ' is-unread' : ''}`}
             style={{ '--hue': String(hue(guild.id)) }}
+            data-initials={initials(guild.name)}
             title={guild.isAvailable ? guild.name : `${guild.name || 'A guild'} is not available right now`}
             aria-label={guild.name || 'A guild that is not available'}
             aria-description={isUnread ? 'unread messages' : undefined}
             aria-current={guild.id === here ? 'page' : undefined}
             onClick={() => go({ at: 'guild', guildId: guild.id, channelId: null })}
           >
-            {initials(guild.name)}
             {guild.id === inVoice && <span class="rail-badge"><Icon name="speaker" size={12} /></span>}
           </button>
         );

@@ -56,7 +56,7 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
       <div class="side" id="side">
         <Rail client={client} />
         <div class="side-column">
-          {guild?.isAvailable === true ? <Channels client={client} guild={guild} /> : <header class="side-head"><h1 class="side-title">Guildhall</h1></header>}
+          {guild?.isAvailable === true ? <Channels client={client} guild={guild} /> : <header class="side-head"><h2 class="side-title">Guildhall</h2></header>}
           <VoicePanel client={client} onSignOut={onSignOut} />
         </div>
       </div>
@@ -68,7 +68,7 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
             <Icon name="menu" />
           </button>
           {channel !== undefined && <Icon name={isVoice(channel) ? 'speaker' : 'hash'} />}
-          <h2 class="ellipsis">{channel?.name ?? guild?.name ?? 'Guildhall'}</h2>
+          <h1 class="ellipsis">{channel?.name ?? guild?.name ?? 'Guildhall'}</h1>
           {channel?.topic != null && <span class="topic ellipsis" title={channel.topic}>{channel.topic}</span>}
           <span class="spacer" />
           {guild?.isAvailable === true && (
@@ -117,7 +117,7 @@ function Empty({ client, hasGuild, isAvailable }: { client: Client; hasGuild: bo
   const hasAny = Object.keys(client.store.value.guilds).length > 0;
   return (
     <div class="empty">
-      <h1>{hasAny ? 'Choose a guild' : 'Welcome'}</h1>
+      <h2>{hasAny ? 'Choose a guild' : 'Welcome'}</h2>
       <p class="quiet">{hasAny ? 'They are at the left side.' : 'A guild is a place for people who talk together. Join one by an invite, or create your own.'}</p>
       <button type="button" class="button is-primary" onClick={() => (dialog.value = { is: 'guild' })}>Add a guild</button>
     </div>

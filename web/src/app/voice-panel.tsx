@@ -102,6 +102,7 @@ function selfWords(client: Client, me: Id): string {
   const state = client.voiceChannel.value?.guild.voice[me];
   if (state?.mute) return 'Server muted';
   if (state?.suppress) return 'Listening only';
+  if (client.voiceChannel.value !== null && client.isWithoutMicrophone.value) return 'No microphone';
   if (state?.deaf) return 'Server deafened';
   if (selfDeaf) return 'Deafened';
   if (selfMute) return 'Muted';
