@@ -12,10 +12,11 @@ import { inVoice, may, nameIn } from './model';
 import { Avatar, useRoving } from './parts';
 import { speaks, voiceMarks } from './person';
 import { PersonMenu } from './person-menu';
+import { isNarrow } from './shell-state';
 import { HoldButton } from './voice-controls';
 
-/** From here on there is not the room to show everybody large. */
-const MANY = 9;
+/** With more there is not the room to show everybody large. */
+const LARGE_MAX = 6;
 
 export function Stage({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
@@ -24,7 +25,7 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
   const isIn = phase !== 'disconnected' && channelId === channel.id;
   const mayConnect = may(guild, me, Permission.CONNECT, channel);
   const tiles = useRoving<HTMLUListElement>('.tile');
-  const isMany = people.length > MANY;
+  const isMany = people.length > LARGE_MAX;
   return (
     <section class="stage" aria-label={`Voice in ${channel.name}`}>
       {people.length === 0 && <p class="quiet">{isIn ? 'One moment…' : 'Nobody is here yet.'}</p>}
@@ -56,18 +57,20 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
           );
         })}
       </ul>
-      <div class="stage-actions">
-        {isIn && <HoldButton client={client} />}
-        {isIn ? (
-          <button type="button" class="button is-danger" onClick={() => client.leave()}>
-            Leave
-          </button>
-        ) : (
-          <button type="button" class="button is-primary" disabled={!mayConnect} onClick={() => client.join(guild.id, channel.id)}>
-            {mayConnect ? 'Join voice' : 'You may not connect here'}
-          </button>
-        )}
-      </div>
+      {isIn ? (
+        !isNarrow.value && (
+          <div class="stage-actions">
+            <HoldButton client={client} />
+            <button type="button" class="button is-danger" onClick={() => client.leave()}>
+              Leave
+            </button>
+          </div>
+        )
+      ) : (
+        <button type="button" class="button is-primary" disabled={!mayConnect} onClick={() => client.join(guild.id, channel.id)}>
+          {mayConnect ? 'Join voice' : 'You may not connect here'}
+        </button>
+      )}
     </section>
   );
 }
