@@ -75,7 +75,7 @@ export function remember(value: string | null): void {
 }
 
 /** What the shortcuts of this page begin with. */
-export const SHORTCUT = /Mac|iPhone|iPad/.test(navigator.userAgent) ? '⌘⇧' : 'Ctrl+Shift+';
+export const SHORTCUT = /Mac|iPhone|iPad/.test(globalThis.navigator?.userAgent ?? '') ? '⌘⇧' : 'Ctrl+Shift+';
 
 /** A key's name on most keyboards, from its code. */
 export function keyName(code: string): string {
