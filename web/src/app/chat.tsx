@@ -211,7 +211,7 @@ function Composer({ client, guild, channel, isAllowed, onEditLast }: { client: C
 function Typing({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id;
   const now = Date.now();
-  const who = Object.entries(client.typing.value[channel.id] ?? {}).filter(([userId, until]) => until > now && userId !== me);
+  const who = Object.entries(client.typing.until.value[channel.id] ?? {}).filter(([userId, until]) => until > now && userId !== me);
   const names = who.map(([userId]) => nameIn(guild, userId));
   const words = names.length === 0 ? '' : names.length > 3 ? 'Several people write…' : `${names.join(', ')} ${names.length === 1 ? 'writes' : 'write'}…`;
   return <div class="typing" aria-live="off">{words}</div>;

@@ -13,11 +13,12 @@ import type { LinkStats } from '../media/stats';
 import type { GatewayFailure, GatewayPhase } from '../session/gateway';
 import { EMPTY_STORE, addHistory, applyEvent, type Store } from '../session/store';
 import { voiceState, type VoiceState } from '../session/voice-state';
-import { may, nameIn } from './model';
+import { isFull, may, nameIn } from './model';
 import { attempt, notify, say } from './notices';
 import { Rest } from './rest';
 import { change, settings } from './settings';
 import { endSentence, microphoneSentence } from './sentences';
+import { Typing } from './typing';
 import { beginReading, markRead, meet } from './unread';
 
 const INTENTS =
@@ -30,7 +31,6 @@ const INTENTS =
   Intent.MESSAGE_CONTENT;
 
 const STATS_MS = 2_000;
-const TYPING_MS = 9_000;
 const PAGE = 50;
 
 /** ws: or wss: and the host this page came from. */
@@ -49,8 +49,7 @@ export class Client {
   /** Asked for, and not to be had. */
   readonly isWithoutMicrophone = signal(false);
   readonly link = signal<LinkStats | null>(null);
-  /** Who types where, until when. */
-  readonly typing = signal<Readonly<Record<Id, Readonly<Record<Id, number>>>>>({});
+  readonly typing = new Typing();
 
   /** Where the user is in voice, or was let in. */
   readonly voiceChannel = computed(() => {
@@ -112,8 +111,12 @@ export class Client {
   }
 
   join(guildId: Id, channelId: Id): void {
-    const bitrate = this.store.value.guilds[guildId]?.channels[channelId]?.bitrate;
-    this.#needCall()?.join(guildId, channelId, bitrate);
+    const guild = this.store.value.guilds[guildId];
+    const channel = guild?.channels[channelId];
+    if (guild !== undefined && channel !== undefined && isFull(guild, this.store.value.me?.id ?? '', channel)) {
+      return notify('error', `${channel.name} is full. Wait until somebody leaves, or join another channel.`);
+    }
+    this.#needCall()?.join(guildId, channelId, channel?.bitrate);
   }
 
   leave(): void {
@@ -269,10 +272,10 @@ export class Client {
         this.#call?.voiceServer(event.d);
         break;
       case 'TYPING_START':
-        this.#types(event.d.channel_id, event.d.user_id, Date.now() + TYPING_MS);
+        this.typing.begins(event.d.channel_id, event.d.user_id);
         break;
       case 'MESSAGE_CREATE':
-        this.#types(event.d.channel_id, event.d.author.id, 0);
+        this.typing.ends(event.d.channel_id, event.d.author.id);
         if (event.d.author.id === this.store.value.me?.id) markRead(event.d.channel_id, event.d.id);
         break;
     }
@@ -288,11 +291,5 @@ export class Client {
     if (wasHere === isHere) return;
     this.#cue(isHere ? 'joined' : 'left');
     say(`${nameIn(guild, user_id, member?.user)} ${isHere ? 'joined' : 'left'} the channel.`);
-  }
-
-  #types(channelId: Id, userId: Id, until: number): void {
-    const here = { ...this.typing.value[channelId], [userId]: until };
-    this.typing.value = { ...this.typing.value, [channelId]: here };
-    if (until > 0) setTimeout(() => (this.typing.value = { ...this.typing.value }), TYPING_MS + 50);
   }
 }

@@ -59,6 +59,13 @@ export function inVoice(guild: GuildState, channelId: Id): VoiceState[] {
     .sort((a, b) => nameIn(guild, a.user_id).localeCompare(nameIn(guild, b.user_id)));
 }
 
+/** Whether the server would refuse the user for want of room. */
+export function isFull(guild: GuildState, userId: Id, channel: Channel): boolean {
+  const limit = channel.user_limit ?? 0;
+  const others = inVoice(guild, channel.id).filter((state) => state.user_id !== userId);
+  return limit > 0 && others.length >= limit && !may(guild, userId, Permission.MOVE_MEMBERS, channel);
+}
+
 /** What a user may do in a channel, or in the guild at large. */
 export function may(guild: GuildState, userId: Id, asked: Permissions, channel?: Channel): boolean {
   const now = Date.now();

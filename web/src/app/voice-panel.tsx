@@ -30,10 +30,10 @@ export function CallBar({ client }: { client: Client }): JSX.Element | null {
   return (
     <div class="call-bar">
       <LinkState client={client} />
-      <HoldButton client={client} />
       <MuteButton client={client} />
       <DeafButton client={client} />
       <LeaveButton client={client} />
+      <HoldButton client={client} />
     </div>
   );
 }
