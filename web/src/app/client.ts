@@ -9,11 +9,13 @@ import { Call } from '../media/call';
 import { playCue, type Cue } from '../media/cues';
 import type { GateMode } from '../media/gate';
 import { GatewayClient } from '../media/gateway-client';
+import type { MicrophoneSettings } from '../media/microphone';
 import type { LinkStats } from '../media/stats';
 import type { GatewayFailure, GatewayPhase } from '../session/gateway';
 import { EMPTY_STORE, addHistory, applyEvent, type Store } from '../session/store';
 import { voiceState, type VoiceState } from '../session/voice-state';
-import { isFull, may, nameIn } from './model';
+import { comingOrGoing } from './comings';
+import { isFull, may } from './model';
 import { attempt, notify, say } from './notices';
 import { Rest } from './rest';
 import { change, settings } from './settings';
@@ -87,9 +89,7 @@ export class Client {
           if (phase === 'waiting' || phase === 'ready') this.isUnreachable.value = phase === 'waiting';
         }),
     });
-    this.#stopEffect = effect(() => {
-      this.#call?.setMicrophone({ ...settings.value, mode: this.talkMode.value }, false);
-    });
+    this.#stopEffect = effect(() => this.#useMicrophone(this.#microphone()));
   }
 
   async start(): Promise<void> {
@@ -145,7 +145,7 @@ export class Client {
 
   /** Applies what was changed in the settings. */
   applySettings(needsReopening: boolean): void {
-    this.#call?.setMicrophone({ ...settings.value, mode: this.talkMode.value }, needsReopening);
+    this.#useMicrophone(this.#microphone(), needsReopening);
     this.#call?.graph.setOutput(settings.value.outputId).catch(() => notify('error', 'That output device cannot be used. Choose another one.'));
   }
 
@@ -191,7 +191,7 @@ export class Client {
             ? `wss://${endpoint}/?v=8`
             : `${SOCKET_ORIGIN}/voice?v=8&endpoint=${encodeURIComponent(endpoint)}`,
         ask: (wish) => this.#gateway.askForVoice(wish),
-        microphone: { ...settings.value, mode: this.talkMode.value },
+        microphone: this.#microphone(),
       },
       {
         changed: (state) => this.#voiceChanged(state),
@@ -212,6 +212,14 @@ export class Client {
     if (settings.value.outputId !== '') call.graph.setOutput(settings.value.outputId).catch(() => undefined);
     call.setFlags(settings.value.selfMute || settings.value.selfDeaf, settings.value.selfDeaf);
     return call;
+  }
+
+  #useMicrophone(how: MicrophoneSettings, needsReopening = false): void {
+    this.#call?.setMicrophone(how, needsReopening);
+  }
+
+  #microphone(): MicrophoneSettings {
+    return { ...settings.value, mode: this.talkMode.value };
   }
 
   #applyFlags(): void {
@@ -281,15 +289,12 @@ export class Client {
     }
   }
 
-  /** Who comes to this user's channel, and who leaves it; before the store knows. */
-  #tellOfOthers({ guild_id, user_id, channel_id, member }: VoiceStateUpdate): void {
-    const here = this.voice.value.channelId;
-    if (here === null || this.voice.value.phase === 'disconnected' || user_id === this.store.value.me?.id) return;
-    const guild = this.store.value.guilds[guild_id];
-    const wasHere = guild?.voice[user_id]?.channel_id === here;
-    const isHere = channel_id === here;
-    if (wasHere === isHere) return;
-    this.#cue(isHere ? 'joined' : 'left');
-    say(`${nameIn(guild, user_id, member?.user)} ${isHere ? 'joined' : 'left'} the channel.`);
+  /** Before the store knows. */
+  #tellOfOthers(update: VoiceStateUpdate): void {
+    const { phase, channelId } = this.voice.value;
+    const news = phase === 'disconnected' || channelId === null ? null : comingOrGoing(this.store.value, channelId, update);
+    if (news === null) return;
+    this.#cue(news.cue);
+    say(news.words);
   }
 }

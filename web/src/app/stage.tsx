@@ -29,7 +29,7 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
   return (
     <section class="stage" aria-label={`Voice in ${channel.name}`}>
       {people.length === 0 && <p class="quiet">{isIn ? 'One moment…' : 'Nobody is here yet.'}</p>}
-      <ul class={`tiles${isMany ? ' is-many' : ''}`} aria-label={`In ${channel.name}`} {...tiles}>
+      <ul class={`tiles${isMany ? ' is-many' : ''}`} aria-label={`Everybody in ${channel.name}`} {...tiles}>
         {people.map((state) => {
           const name = nameIn(guild, state.user_id);
           const isSpeaking = speaks(client, state);
