@@ -5,35 +5,39 @@ import type { JSX } from 'preact';
 import { ChannelType, type Channel, type Id, type VoiceState } from '../protocol/objects';
 import { Permission } from '../protocol/permissions';
 import type { GuildState } from '../session/store';
+import { ChannelMenu, GuildMenu } from './channel-menu';
 import type { Client } from './client';
 import { dialog } from './dialogs';
 import { Icon } from './icons';
-import { MenuItem, menuProps, showMenu } from './menu';
+import { menuProps, showMenu } from './menu';
 import { channelTree, inVoice, isVoice, may, nameIn } from './model';
-import { Avatar, IconButton, roving } from './parts';
+import { Avatar, IconButton, useRoving } from './parts';
+import { DRAGGED, mayMove, speaks, useDropOfPerson, voiceMarks } from './person';
 import { PersonMenu } from './person-menu';
 import { go, route } from './route';
 import { drawer } from './shell-state';
+import { isUnread } from './unread';
 
 export function Channels({ client, guild }: { client: Client; guild: GuildState }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
   const mayManage = may(guild, me, Permission.MANAGE_CHANNELS);
   const tree = channelTree(guild, me);
+  const list = useRoving<HTMLElement>('.channel, .voice-person', '[aria-current]');
   const create = (parentId: Id | null, type: number = ChannelType.TEXT) => (dialog.value = { is: 'channel', guildId: guild.id, parentId, type });
   return (
     <>
       <header class="side-head">
         <button type="button" class="side-title" aria-haspopup="menu" onClick={(event) => showMenu(event, guild.name, () => <GuildMenu client={client} guild={guild} />)}>
-          <h1>{guild.name}</h1>
+          <h2>{guild.name}</h2>
           <Icon name="more" />
         </button>
       </header>
-      <nav class="channels" aria-label="Channels" onKeyDown={(event) => roving(event, '.channel, .voice-person')}>
+      <nav class="channels" aria-label="Channels" {...list}>
         {tree.map(({ channel: category, channels }) => (
           <section key={category?.id ?? 'none'}>
             {category !== null && (
               <div class="category">
-                <h2>{category.name}</h2>
+                <h3>{category.name}</h3>
                 {mayManage && <IconButton icon="plus" size={16} label={`Create a channel in ${category.name}`} onClick={() => create(category.id)} />}
               </div>
             )}
@@ -62,6 +66,8 @@ function ChannelItem({ client, guild, channel, mayManage }: { client: Client; gu
   const isIn = phase !== 'disconnected' && (asked?.channelId ?? channelId) === channel.id;
   const mayConnect = !isCall || may(guild, me, Permission.CONNECT, channel);
   const limit = channel.user_limit ?? 0;
+  const hasNews = !isHere && isUnread(channel);
+  const [isTarget, dropProps] = useDropOfPerson(client, guild, isCall ? channel : null);
   const open = () => {
     if (isCall && !isIn && mayConnect) client.join(guild.id, channel.id);
     go({ at: 'guild', guildId: guild.id, channelId: channel.id });
@@ -69,14 +75,15 @@ function ChannelItem({ client, guild, channel, mayManage }: { client: Client; gu
   };
   const menu = () => <ChannelMenu client={client} guild={guild} channel={channel} mayManage={mayManage} />;
   return (
-    <li>
-      <div class={`channel-row${isHere ? ' is-here' : ''}`} {...menuProps(channel.name, menu)}>
+    <li class={isTarget ? 'is-target' : ''} {...dropProps}>
+      <div class={`channel-row${isHere ? ' is-here' : ''}${hasNews ? ' is-unread' : ''}`} {...menuProps(channel.name, menu)}>
         <button
           type="button"
           class={`channel${mayConnect ? '' : ' is-locked'}`}
           aria-current={isHere ? 'page' : undefined}
           title={mayConnect ? undefined : 'You may not connect to this channel'}
           aria-label={isCall ? `${channel.name}, voice, ${people.length} connected` : undefined}
+          aria-description={hasNews ? 'unread messages' : undefined}
           onClick={open}
         >
           <Icon name={channel.type === ChannelType.STAGE ? 'stage' : isCall ? 'speaker' : 'hash'} size={18} />
@@ -84,7 +91,7 @@ function ChannelItem({ client, guild, channel, mayManage }: { client: Client; gu
           {isCall && limit > 0 && <small>{people.length}/{limit}</small>}
         </button>
         <span class="row-actions">
-          <IconButton icon="more" size={16} label={`More about ${channel.name}`} onClick={(event) => showMenu(event, channel.name, menu)} />
+          <IconButton icon="more" size={16} label={`More about ${channel.name}`} isSkipped onClick={(event) => showMenu(event, channel.name, menu)} />
         </span>
       </div>
       {people.length > 0 && (
@@ -98,15 +105,18 @@ function ChannelItem({ client, guild, channel, mayManage }: { client: Client; gu
 
 function Person({ client, guild, state }: { client: Client; guild: GuildState; state: VoiceState }): JSX.Element {
   const name = nameIn(guild, state.user_id);
-  const isSpeaking = client.speaking.value.has(state.user_id) && client.voice.value.channelId === state.channel_id;
+  const isSpeaking = speaks(client, state);
   const menu = () => <PersonMenu client={client} guildId={guild.id} userId={state.user_id} />;
   const marks = voiceMarks(state);
+  const isMovable = mayMove(client, guild, state);
   return (
     <li>
       <button
         type="button"
         class="voice-person"
         aria-haspopup="menu"
+        draggable={isMovable}
+        onDragStart={(event) => event.dataTransfer?.setData(DRAGGED, state.user_id)}
         aria-label={[name, ...marks.map(({ label }) => label), ...(isSpeaking ? ['speaks'] : [])].join(', ')}
         onClick={(event) => showMenu(event, name, menu)}
         {...menuProps(name, menu)}
@@ -118,63 +128,5 @@ function Person({ client, guild, state }: { client: Client; guild: GuildState; s
         ))}
       </button>
     </li>
-  );
-}
-
-/** What keeps somebody from speaking or hearing. */
-export function voiceMarks(state: VoiceState): { icon: 'microphoneOff' | 'headphonesOff'; label: string; isByOthers: boolean }[] {
-  const marks = [];
-  if (state.mute || state.suppress) marks.push({ icon: 'microphoneOff' as const, label: 'muted by a moderator', isByOthers: true });
-  else if (state.self_mute) marks.push({ icon: 'microphoneOff' as const, label: 'muted', isByOthers: false });
-  if (state.deaf) marks.push({ icon: 'headphonesOff' as const, label: 'deafened by a moderator', isByOthers: true });
-  else if (state.self_deaf) marks.push({ icon: 'headphonesOff' as const, label: 'deafened', isByOthers: false });
-  return marks;
-}
-
-function ChannelMenu({ client, guild, channel, mayManage }: { client: Client; guild: GuildState; channel: Channel; mayManage: boolean }): JSX.Element {
-  const me = client.store.value.me?.id ?? '';
-  const mayInvite = may(guild, me, Permission.CREATE_INSTANT_INVITE, channel);
-  return (
-    <>
-      <MenuItem onClick={() => { go({ at: 'guild', guildId: guild.id, channelId: channel.id }); drawer.value = false; }}>
-        {isVoice(channel) ? 'Open without joining' : 'Open'}
-      </MenuItem>
-      {mayInvite && <MenuItem onClick={() => (dialog.value = { is: 'invite', channelId: channel.id })}>Invite people</MenuItem>}
-      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'rename', channelId: channel.id, name: channel.name })}>Rename</MenuItem>}
-      {mayManage && (
-        <MenuItem
-          kind="is-danger"
-          onClick={() => {
-            const text = 'Everything written in it is lost.';
-            dialog.value = { is: 'confirm', title: `Delete ${channel.name}?`, text, action: 'Delete', do: () => client.rest.deleteChannel(channel.id) };
-          }}
-        >
-          Delete
-        </MenuItem>
-      )}
-    </>
-  );
-}
-
-function GuildMenu({ client, guild }: { client: Client; guild: GuildState }): JSX.Element {
-  const me = client.store.value.me?.id ?? '';
-  const first = channelTree(guild, me).flatMap(({ channels }) => channels)[0];
-  const isOwner = guild.ownerId === me;
-  const end = isOwner
-    ? { title: `Delete ${guild.name}?`, text: 'All its channels and everything written in them are lost, for everybody.', action: 'Delete', do: () => client.rest.deleteGuild(guild.id) }
-    : { title: `Leave ${guild.name}?`, text: 'You can come back with a new invite.', action: 'Leave', do: () => client.rest.leaveGuild(guild.id) };
-  return (
-    <>
-      {first !== undefined && may(guild, me, Permission.CREATE_INSTANT_INVITE, first) && (
-        <MenuItem onClick={() => (dialog.value = { is: 'invite', channelId: first.id })}>Invite people</MenuItem>
-      )}
-      {may(guild, me, Permission.MANAGE_CHANNELS) && (
-        <>
-          <MenuItem onClick={() => (dialog.value = { is: 'channel', guildId: guild.id, parentId: null, type: ChannelType.TEXT })}>Create a channel</MenuItem>
-          <MenuItem onClick={() => (dialog.value = { is: 'channel', guildId: guild.id, parentId: null, type: ChannelType.CATEGORY })}>Create a category</MenuItem>
-        </>
-      )}
-      <MenuItem kind="is-danger" onClick={() => (dialog.value = { is: 'confirm', ...end })}>{isOwner ? 'Delete the guild' : 'Leave the guild'}</MenuItem>
-    </>
   );
 }

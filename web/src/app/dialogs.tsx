@@ -4,17 +4,19 @@ import { signal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
-import { ChannelType, type Id, type Invite } from '../protocol/objects';
+import { ChannelType, type Ban, type Id, type Invite } from '../protocol/objects';
 import type { Client } from './client';
-import { notify, words } from './notices';
-import { Dialog, Field } from './parts';
+import { userName } from './model';
+import { attempt, notify, words } from './notices';
+import { Avatar, Dialog, Field } from './parts';
 import { go, inviteCode, inviteLink } from './route';
 import { Settings } from './settings-page';
 
 export type DialogName =
   | { is: 'guild' }
   | { is: 'channel'; guildId: Id; parentId: Id | null; type: number }
-  | { is: 'rename'; channelId: Id; name: string }
+  | { is: 'rename'; what: 'channel' | 'guild'; id: Id; name: string }
+  | { is: 'bans'; guildId: Id }
   | { is: 'invite'; channelId: Id }
   | { is: 'confirm'; title: string; text: string; action: string; do: () => Promise<unknown> }
   | { is: 'settings' };
@@ -33,6 +35,8 @@ export function Dialogs({ client }: { client: Client }): JSX.Element | null {
       return <RenameDialog client={client} {...open} />;
     case 'invite':
       return <InviteDialog client={client} channelId={open.channelId} />;
+    case 'bans':
+      return <BansDialog client={client} guildId={open.guildId} />;
     case 'confirm':
       return <ConfirmDialog {...open} />;
     case 'settings':
@@ -126,11 +130,11 @@ function ChannelDialog({ client, guildId, parentId, type: first }: { client: Cli
   );
 }
 
-function RenameDialog({ client, channelId, name: before }: { client: Client; channelId: Id; name: string }): JSX.Element {
+function RenameDialog({ client, what, id, name: before }: { client: Client; what: 'channel' | 'guild'; id: Id; name: string }): JSX.Element {
   const [name, setName] = useState(before);
-  const { isBusy, error, submit } = useSubmit(() => client.rest.renameChannel(channelId, name.trim()));
+  const { isBusy, error, submit } = useSubmit(() => (what === 'channel' ? client.rest.renameChannel(id, name.trim()) : client.rest.renameGuild(id, name.trim())));
   return (
-    <Dialog title="Rename the channel" onClose={close}>
+    <Dialog title={`Rename the ${what}`} onClose={close}>
       <form onSubmit={submit}>
         <Field label="Name" error={error}>
           {(attributes) => <input {...attributes} value={name} onInput={(e) => setName(e.currentTarget.value)} required maxLength={100} autocomplete="off" autofocus />}
@@ -169,7 +173,7 @@ function InviteDialog({ client, channelId }: { client: Client; channelId: Id }):
   return (
     <Dialog title="Invite people" onClose={close}>
       <Field label="Send them this link" error={error}>
-        {(attributes) => <input {...attributes} readOnly value={link} placeholder="One moment…" onFocus={(e) => e.currentTarget.select()} />}
+        {(attributes) => <input {...attributes} readOnly value={link} placeholder="One moment…" autofocus onFocus={(e) => e.currentTarget.select()} />}
       </Field>
       <Field label="It is good for">
         {(attributes) => (
@@ -179,6 +183,31 @@ function InviteDialog({ client, channelId }: { client: Client; channelId: Id }):
         )}
       </Field>
       <button class="button is-primary is-wide" type="button" disabled={invite === null} onClick={copy}>Copy the link</button>
+    </Dialog>
+  );
+}
+
+function BansDialog({ client, guildId }: { client: Client; guildId: Id }): JSX.Element {
+  const [bans, setBans] = useState<Ban[] | null>(null);
+  const [error, setError] = useState<string | undefined>();
+  const load = () => client.rest.bans(guildId).then(setBans, (reason: unknown) => setError(words(reason)));
+  useEffect(() => void load(), [guildId]);
+  const lift = async (userId: Id) => {
+    if (await attempt(client.rest.unban(guildId, userId))) await load();
+  };
+  return (
+    <Dialog title="Who is banned" onClose={close}>
+      <p class="form-error" role="alert">{error}</p>
+      {bans?.length === 0 && <p class="quiet">Nobody is.</p>}
+      <ul class="bans">
+        {bans?.map(({ user }) => (
+          <li key={user.id}>
+            <Avatar id={user.id} name={userName(user)} />
+            <span class="ellipsis">{userName(user)}</span>
+            <button type="button" class="button" aria-label={`Lift the ban of ${userName(user)}`} onClick={() => void lift(user.id)}>Lift the ban</button>
+          </li>
+        ))}
+      </ul>
     </Dialog>
   );
 }

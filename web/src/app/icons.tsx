@@ -10,8 +10,8 @@ const PATHS = {
   microphoneOff: 'M12 14a3 3 0 0 0 3-3V6a3 3 0 0 0-6 0v5a3 3 0 0 0 3 3ZM6 11a6 6 0 0 0 12 0M12 17v4M9 21h6M4 3l16 18',
   headphones: 'M4 15v-3a8 8 0 0 1 16 0v3M4 14h3v6H5a1 1 0 0 1-1-1v-5ZM20 14h-3v6h2a1 1 0 0 0 1-1v-5Z',
   headphonesOff: 'M4 15v-3a8 8 0 0 1 16 0v3M4 14h3v6H5a1 1 0 0 1-1-1v-5ZM20 14h-3v6h2a1 1 0 0 0 1-1v-5ZM4 3l16 18',
-  hangUp: 'M3 14c5-5.5 13-5.5 18 0l-2.5 3-4-1.5v-3a10 10 0 0 0-5 0v3l-4 1.5L3 14Z',
-  settings: 'M12 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM12 2.5v3M12 18.5v3M2.5 12h3M18.5 12h3M5.3 5.3l2.1 2.1M16.6 16.6l2.1 2.1M18.7 5.3l-2.1 2.1M7.4 16.6l-2.1 2.1',
+  hangUp: 'M2.5 14.5c5.3-6.4 13.7-6.4 19 0L18.6 18l-4.1-2v-3.1a10.5 10.5 0 0 0-5 0V16l-4.1 2-2.9-3.5Z',
+  settings: 'M3 6.5h10M19 6.5h2M16 9.5a3 3 0 1 0 0-6 3 3 0 0 0 0 6ZM3 17.5h2M11 17.5h10M8 20.5a3 3 0 1 0 0-6 3 3 0 0 0 0 6Z',
   plus: 'M12 5v14M5 12h14',
   close: 'M6 6l12 12M18 6 6 18',
   menu: 'M4 7h16M4 12h16M4 17h16',
@@ -26,11 +26,14 @@ const PATHS = {
   logout: 'M10 4H5v16h5M14 8l4 4-4 4M18 12H9',
 } as const;
 
+/** Those that are too thin as outlines. */
+const FILLED: ReadonlySet<string> = new Set(['hangUp']);
+
 export type IconName = keyof typeof PATHS;
 
 export function Icon({ name, size = 20 }: { name: IconName; size?: number }): JSX.Element {
   return (
-    <svg class="icon" viewBox="0 0 24 24" width={size} height={size} aria-hidden="true" focusable="false">
+    <svg class={FILLED.has(name) ? 'icon is-filled' : 'icon'} viewBox="0 0 24 24" width={size} height={size} aria-hidden="true" focusable="false">
       <path d={PATHS[name]} />
     </svg>
   );

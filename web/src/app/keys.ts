@@ -11,10 +11,17 @@ function isWriting(event: KeyboardEvent): boolean {
   return isField && event.key.length === 1 && !event.ctrlKey && !event.metaKey;
 }
 
+/** Whether what is typed has no other place to go: then it is a message. */
+function isIdle(event: KeyboardEvent): boolean {
+  const isText = event.key.length === 1 && event.key !== ' ' && !event.ctrlKey && !event.metaKey && !event.altKey;
+  const focused = document.activeElement;
+  return isText && !event.defaultPrevented && (focused === null || focused === document.body || focused.id === 'main') && document.querySelector('dialog[open]') === null;
+}
+
 export function listenToKeys(client: Client): () => void {
   const stopping = new AbortController();
   const { signal } = stopping;
-  const isTalkKey = (event: KeyboardEvent) => settings.value.mode === 'push to talk' && event.code === settings.value.key;
+  const isTalkKey = (event: KeyboardEvent) => client.talkMode.value === 'push to talk' && event.code === settings.value.key;
   addEventListener(
     'keydown',
     (event) => {
@@ -31,7 +38,9 @@ export function listenToKeys(client: Client): () => void {
       if (isTalkKey(event) && !isWriting(event)) {
         client.call?.setHeld(true);
         if (event.key.length === 1) event.preventDefault();
+        return;
       }
+      if (isIdle(event)) document.querySelector<HTMLElement>('.composer textarea:enabled')?.focus();
     },
     { signal },
   );

@@ -3,6 +3,7 @@
 import { effect, signal, untracked } from '@preact/signals';
 import { render, type JSX } from 'preact';
 
+import { forgetDrafts } from './chat';
 import { Client } from './client';
 import { exposeHook } from './hook';
 import { notify } from './notices';
@@ -22,6 +23,7 @@ effect(() => {
   const value = token.value;
   untracked(() => {
     client.value?.stop();
+    forgetDrafts();
     client.value = value === null ? null : new Client(value);
     void client.value?.start();
   });

@@ -7,7 +7,7 @@ import type { GuildState } from '../session/store';
 import type { Client } from './client';
 import { menuProps, showMenu } from './menu';
 import { nameIn } from './model';
-import { Avatar, roving } from './parts';
+import { Avatar, useRoving } from './parts';
 import { PersonMenu } from './person-menu';
 
 /** A longer list is searched, not read. */
@@ -17,8 +17,9 @@ export function Members({ client, guild }: { client: Client; guild: GuildState }
   const all = Object.keys(guild.members).sort((a, b) => nameIn(guild, a).localeCompare(nameIn(guild, b)));
   const online = all.filter((id) => isOnline(guild.presences[id]));
   const offline = all.filter((id) => !isOnline(guild.presences[id]));
+  const list = useRoving<HTMLElement>('.member');
   return (
-    <aside class="members" aria-label="Members" onKeyDown={(event) => roving(event, '.member')}>
+    <aside class="members" aria-label="Members" {...list}>
       <Group title="Online" ids={online} client={client} guild={guild} />
       <Group title="Offline" ids={offline} client={client} guild={guild} />
     </aside>
@@ -45,6 +46,7 @@ function Group({ title, ids, client, guild }: { title: string; ids: string[]; cl
           );
         })}
       </ul>
+      {ids.length > SHOWN_MAX && <p class="quiet members-more">and {ids.length - SHOWN_MAX} more</p>}
     </section>
   );
 }

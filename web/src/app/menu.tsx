@@ -36,23 +36,53 @@ export function closeMenu(): void {
 
 const LONG_PRESS_MS = 500;
 
+/** How far a finger that rests may slide. */
+const REST_PX = 10;
+
+/** The one press that may become a long one. It outlives the element's next rendering. */
+let press: { timer: ReturnType<typeof setTimeout>; x: number; y: number } | null = null;
+
+function endPress(): void {
+  if (press !== null) clearTimeout(press.timer);
+  press = null;
+}
+
+/** The finger that opened a menu presses nothing else when it is lifted. */
+function swallowClick(): void {
+  const stopping = new AbortController();
+  const swallow = (event: Event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    stopping.abort();
+  };
+  addEventListener('click', swallow, { capture: true, signal: stopping.signal });
+  addEventListener('pointerdown', () => stopping.abort(), { capture: true, signal: stopping.signal });
+}
+
 /** What makes an element answer to a right click, the menu key, and a long press. */
 export function menuProps(label: string, content: () => ComponentChildren) {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const cancel = () => clearTimeout(timer);
   return {
-    onContextMenu: (event: MouseEvent) => showMenu(event, label, content),
+    onContextMenu: (event: MouseEvent) => {
+      endPress();
+      showMenu(event, label, content);
+    },
     onPointerDown: (event: PointerEvent) => {
       if (event.pointerType !== 'touch') return;
       event.stopPropagation();
+      endPress();
       const { clientX: x, clientY: y } = event;
-      timer = setTimeout(() => {
+      const timer = setTimeout(() => {
+        press = null;
+        swallowClick();
         open.value = { label, x, y, content, from: document.activeElement };
       }, LONG_PRESS_MS);
+      press = { timer, x, y };
     },
-    onPointerUp: cancel,
-    onPointerMove: cancel,
-    onPointerCancel: cancel,
+    onPointerUp: endPress,
+    onPointerMove: (event: PointerEvent) => {
+      if (press !== null && Math.hypot(event.clientX - press.x, event.clientY - press.y) > REST_PX) endPress();
+    },
+    onPointerCancel: endPress,
   };
 }
 

@@ -1,16 +1,17 @@
 // One message: who, when, what; editing and deleting where allowed.
 
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
 import type { Message } from '../protocol/objects';
 import type { GuildState } from '../session/store';
 import type { Client } from './client';
 import { dialog } from './dialogs';
-import { MenuItem, menuProps } from './menu';
+import { readMarkup, type Part } from './markup';
+import { MenuItem, menuProps, showMenu } from './menu';
 import { nameIn } from './model';
 import { attempt } from './notices';
-import { Avatar, IconButton } from './parts';
+import { Avatar, IconButton, useFit } from './parts';
 import { PersonMenu } from './person-menu';
 
 export interface MessageProps {
@@ -19,12 +20,13 @@ export interface MessageProps {
   message: Message;
   /** Whether it stands below a name of its own. */
   isFirst: boolean;
+  isNewest: boolean;
   mayDelete: boolean;
   isEditing: boolean;
   setEditing: (on: boolean) => void;
 }
 
-export function MessageItem({ client, guild, message, isFirst, mayDelete, isEditing, setEditing }: MessageProps): JSX.Element {
+export function MessageItem({ client, guild, message, isFirst, isNewest, mayDelete, isEditing, setEditing }: MessageProps): JSX.Element {
   const { author } = message;
   const name = nameIn(guild, author.id, author);
   const isOwn = author.id === client.store.value.me?.id;
@@ -41,7 +43,12 @@ export function MessageItem({ client, guild, message, isFirst, mayDelete, isEdit
   );
   const personMenu = () => <PersonMenu client={client} guildId={guild.id} userId={author.id} />;
   return (
-    <li class={`message${isFirst ? ' is-first' : ''}`} {...menuProps('Message', menu)}>
+    <li
+      class={`message${isFirst ? ' is-first' : ''}${isNewest ? ' is-newest' : ''}`}
+      aria-label={`${name}, ${when(message.timestamp)}: ${message.content}`}
+      {...menuProps('Message', menu)}
+      onKeyDown={(event) => event.key === 'Enter' && event.target === event.currentTarget && showMenu(event, 'Message', menu)}
+    >
       {isFirst ? (
         <>
           <Avatar id={author.id} name={name} size={40} />
@@ -57,15 +64,15 @@ export function MessageItem({ client, guild, message, isFirst, mayDelete, isEdit
       {isEditing ? (
         <Edit client={client} message={message} onDone={() => setEditing(false)} onEmpty={remove} />
       ) : (
-        <p class="message-text">
-          {content(message, guild)}
+        <div class="message-text">
+          {drawn(readMarkup(message.content), message, guild)}
           {message.edited_timestamp !== null && <small class="quiet" title={new Date(message.edited_timestamp).toLocaleString()}> (edited)</small>}
-        </p>
+        </div>
       )}
       {!isEditing && (isOwn || mayDelete) && (
         <span class="message-actions">
-          {isOwn && <IconButton icon="edit" size={16} label="Edit" onClick={() => setEditing(true)} />}
-          {mayDelete && <IconButton icon="trash" size={16} label="Delete" kind="is-danger" onClick={remove} />}
+          {isOwn && <IconButton icon="edit" size={16} label="Edit" isSkipped onClick={() => setEditing(true)} />}
+          {mayDelete && <IconButton icon="trash" size={16} label="Delete" kind="is-danger" isSkipped onClick={remove} />}
         </span>
       )}
     </li>
@@ -74,7 +81,7 @@ export function MessageItem({ client, guild, message, isFirst, mayDelete, isEdit
 
 function Edit({ client, message, onDone, onEmpty }: { client: Client; message: Message; onDone: () => void; onEmpty: () => void }): JSX.Element {
   const [text, setText] = useState(message.content);
-  const field = useRef<HTMLTextAreaElement>(null);
+  const field = useFit(text);
   useEffect(() => {
     field.current?.focus();
     field.current?.setSelectionRange(text.length, text.length);
@@ -88,7 +95,7 @@ function Edit({ client, message, onDone, onEmpty }: { client: Client; message: M
     <div class="message-edit">
       <textarea
         ref={field}
-        rows={Math.min(8, text.split('\n').length)}
+        rows={1}
         value={text}
         aria-label="Edit the message"
         onInput={(event) => setText(event.currentTarget.value)}
@@ -107,21 +114,35 @@ function Edit({ client, message, onDone, onEmpty }: { client: Client; message: M
   );
 }
 
-const SPECIAL = /(https?:\/\/[^\s<>"]+[^\s<>".,:;!?)\]]|<@!?\d+>)/g;
-
-/** Text with links and mentions; nothing in it is ever read as markup. */
-function content(message: Message, guild: GuildState): (string | JSX.Element)[] {
-  return message.content.split(SPECIAL).map((part, at) => {
-    if (at % 2 === 0) return part;
-    const mentioned = /^<@!?(\d+)>$/.exec(part)?.[1];
-    if (mentioned === undefined) return <a href={part} target="_blank" rel="noopener noreferrer">{part}</a>;
-    const user = message.mentions.find(({ id }) => id === mentioned);
-    return <span class="mention">@{nameIn(guild, mentioned, user)}</span>;
+/** Nothing of what was written is ever read as HTML. */
+function drawn(parts: Part[], message: Message, guild: GuildState): (string | JSX.Element)[] {
+  return parts.map((part) => {
+    if (typeof part === 'string') return part;
+    switch (part.is) {
+      case 'block':
+        return <pre class="code" tabIndex={0}><code>{part.text}</code></pre>;
+      case 'code':
+        return <code class="code">{part.text}</code>;
+      case 'link':
+        return <a href={part.text} target="_blank" rel="noopener noreferrer">{part.text}</a>;
+      case 'mention':
+        return <span class="mention">@{nameIn(guild, part.userId, message.mentions.find(({ id }) => id === part.userId))}</span>;
+      case 'bold':
+        return <strong>{drawn(part.parts, message, guild)}</strong>;
+      case 'italic':
+        return <em>{drawn(part.parts, message, guild)}</em>;
+      case 'strike':
+        return <s>{drawn(part.parts, message, guild)}</s>;
+    }
   });
 }
 
 function hour(timestamp: string): string {
   return new Date(timestamp).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+}
+
+export function dayOf(timestamp: string): string {
+  return new Date(timestamp).toLocaleDateString([], { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
 }
 
 function when(timestamp: string): string {

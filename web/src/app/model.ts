@@ -4,6 +4,7 @@ import { compareIds, ChannelType, type Channel, type Id, type User, type VoiceSt
 import { Permission, has, type Permissions } from '../protocol/permissions';
 import { channelPermissions, guildPermissions } from '../session/permissions';
 import type { GuildState } from '../session/store';
+import { isUnread } from './unread';
 
 export const isVoice = (channel: Channel): boolean => channel.type === ChannelType.VOICE || channel.type === ChannelType.STAGE;
 
@@ -41,6 +42,11 @@ export function channelTree(guild: GuildState, userId: Id): Category[] {
   return tree.filter(({ channels, channel }) => channels.length > 0 || (channel !== null && mayManage));
 }
 
+/** Whether something unread waits in a channel that the user may see. */
+export function hasNews(guild: GuildState, userId: Id): boolean {
+  return channelTree(guild, userId).some(({ channels }) => channels.some(isUnread));
+}
+
 /** Where a guild opens. */
 export function firstChannel(guild: GuildState, userId: Id): Channel | null {
   const all = channelTree(guild, userId).flatMap(({ channels }) => channels);
@@ -51,6 +57,13 @@ export function inVoice(guild: GuildState, channelId: Id): VoiceState[] {
   return Object.values(guild.voice)
     .filter((state) => state.channel_id === channelId)
     .sort((a, b) => nameIn(guild, a.user_id).localeCompare(nameIn(guild, b.user_id)));
+}
+
+/** Whether the server would refuse the user for want of room. */
+export function isFull(guild: GuildState, userId: Id, channel: Channel): boolean {
+  const limit = channel.user_limit ?? 0;
+  const others = inVoice(guild, channel.id).filter((state) => state.user_id !== userId);
+  return limit > 0 && others.length >= limit && !may(guild, userId, Permission.MOVE_MEMBERS, channel);
 }
 
 /** What a user may do in a channel, or in the guild at large. */

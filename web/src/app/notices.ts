@@ -13,7 +13,15 @@ export interface Notice {
 export const notices = signal<readonly Notice[]>([]);
 
 const SHOWN_MS = 7_000;
+/** What is only for those who cannot see it: who came, what was written. */
+export const said = signal<readonly { id: number; text: string }[]>([]);
+const SAID_MAX = 5;
+
 let last = 0;
+
+export function say(text: string): void {
+  said.value = [...said.value, { id: ++last, text }].slice(-SAID_MAX);
+}
 
 export function notify(kind: Notice['kind'], text: string): void {
   const id = ++last;

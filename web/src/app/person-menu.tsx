@@ -51,6 +51,22 @@ export function PersonMenu({ client, guildId, userId }: { client: Client; guildI
           Kick from the guild
         </MenuItem>
       )}
+      {isOther && userId !== guild.ownerId && may(guild, me, Permission.BAN_MEMBERS) && (
+        <MenuItem
+          kind="is-danger"
+          onClick={() => {
+            dialog.value = {
+              is: 'confirm',
+              title: `Ban ${name}?`,
+              text: 'They leave the guild, and no invite lets them back in until the ban is lifted (in the menu of the guild).',
+              action: 'Ban',
+              do: () => client.rest.ban(guildId, userId),
+            };
+          }}
+        >
+          Ban from the guild
+        </MenuItem>
+      )}
     </>
   );
 }

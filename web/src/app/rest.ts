@@ -1,15 +1,20 @@
 // REST requests to the server this page came from.
 
-import type { Channel, Guild, Id, Invite, Message, User } from '../protocol/objects';
+import type { Ban, Channel, Guild, Id, Invite, Message, User } from '../protocol/objects';
 
 const BASE = new URL('api/v10', document.baseURI).href;
 /** Waiting longer than this for a permission to ask again is not waiting but hanging. */
 const RETRY_AFTER_MAX_S = 5;
 
+interface FieldError {
+  code?: string;
+  message?: string;
+}
+
 interface ErrorBody {
   code?: number;
   message?: string;
-  errors?: Record<string, { _errors?: { message?: string }[] }>;
+  errors?: Record<string, { _errors?: FieldError[] }>;
   retry_after?: number;
 }
 
@@ -22,7 +27,7 @@ export class RestError extends Error {
 
   constructor(status: number, body: ErrorBody) {
     const fields: Record<string, string> = {};
-    for (const [field, { _errors }] of Object.entries(body.errors ?? {})) fields[field] = _errors?.[0]?.message ?? 'is not valid';
+    for (const [field, { _errors }] of Object.entries(body.errors ?? {})) fields[field] = fieldSentence(_errors?.[0]);
     super(sentence(status, body, fields));
     this.status = status;
     this.code = body.code ?? 0;
@@ -44,12 +49,26 @@ const SENTENCES: Record<number, string> = {
   50013: 'You lack the permission to do that. Ask somebody who runs the guild.',
 };
 
+/** Where the server's own words are for those who write programs. */
+const FIELD_SENTENCES: Record<string, string> = {
+  INVALID_LOGIN: 'Name or password is wrong.',
+  USERNAME_ALREADY_TAKEN: 'Somebody has that name already. Choose another one.',
+  USERNAME_INVALID_CHARACTERS: 'A name has letters from a to z, digits, underscores, dots and dashes only.',
+};
+
+function fieldSentence(error: FieldError | undefined): string {
+  return FIELD_SENTENCES[error?.code ?? ''] ?? error?.message ?? 'This is not valid.';
+}
+
+/** No answer at all, or a proxy's, which had none. */
+const UNREACHABLE: ReadonlySet<number> = new Set([0, 502, 503, 504]);
+
 function sentence(status: number, body: ErrorBody, fields: Record<string, string>): string {
   const known = SENTENCES[body.code ?? 0];
   if (known !== undefined) return known;
   const first = Object.values(fields)[0];
   if (first !== undefined) return first;
-  if (status === 0) return 'The server cannot be reached. Check your connection and try again.';
+  if (UNREACHABLE.has(status)) return 'The server cannot be reached. Check your connection and try again.';
   if (status === 401) return 'You are signed out. Sign in again.';
   if (status === 429) return 'Too fast. Wait a moment and try again.';
   if (status >= 500) return 'The server failed to do that. Try again in a moment.';
@@ -131,5 +150,9 @@ export class Rest {
 
   changeMember = (guild: Id, user: Id, change: MemberChange): Promise<unknown> =>
     this.#call('PATCH', `/guilds/${guild}/members/${user}`, change);
+  renameGuild = (guild: Id, name: string): Promise<Guild> => this.#call('PATCH', `/guilds/${guild}`, { name });
+  bans = (guild: Id): Promise<Ban[]> => this.#call('GET', `/guilds/${guild}/bans`);
+  ban = (guild: Id, user: Id): Promise<void> => this.#call('PUT', `/guilds/${guild}/bans/${user}`, {});
+  unban = (guild: Id, user: Id): Promise<void> => this.#call('DELETE', `/guilds/${guild}/bans/${user}`);
   kick = (guild: Id, user: Id): Promise<void> => this.#call('DELETE', `/guilds/${guild}/members/${user}`);
 }

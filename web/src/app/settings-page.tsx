@@ -6,7 +6,7 @@ import type { JSX } from 'preact';
 import { Graph } from '../media/graph';
 import type { Client } from './client';
 import { Dialog, Field } from './parts';
-import { change, settings, type Settings as Remembered } from './settings';
+import { SHORTCUT, change, keyName, settings, type Settings as Remembered } from './settings';
 
 export function Settings({ client, onClose }: { client: Client; onClose: () => void }): JSX.Element {
   const [devices, setDevices] = useState<MediaDeviceInfo[]>([]);
@@ -27,7 +27,9 @@ export function Settings({ client, onClose }: { client: Client; onClose: () => v
     change(part);
     client.applySettings(needsReopening);
   };
-  const { deviceId, outputId, mode } = settings.value;
+  const { deviceId, outputId } = settings.value;
+  const isBound = !client.mayUseVoiceActivity.value;
+  const mode = client.talkMode.value;
   return (
     <Dialog title="Voice settings" onClose={onClose} kind="is-large">
       <div class="columns">
@@ -39,8 +41,8 @@ export function Settings({ client, onClose }: { client: Client; onClose: () => v
       <fieldset class="choices is-row">
         <legend>My microphone is open</legend>
         <label class="choice">
-          <input type="radio" name="mode" checked={mode === 'voice'} onChange={() => set({ mode: 'voice' })} />
-          <span>when I speak</span>
+          <input type="radio" name="mode" checked={mode === 'voice'} disabled={isBound} onChange={() => set({ mode: 'voice' })} />
+          <span>when I speak{isBound && <small>This channel asks for a key.</small>}</span>
         </label>
         <label class="choice">
           <input type="radio" name="mode" checked={mode === 'push to talk'} onChange={() => set({ mode: 'push to talk' })} />
@@ -54,7 +56,39 @@ export function Settings({ client, onClose }: { client: Client; onClose: () => v
         <Check label="Remove noise" name="noiseSuppression" set={set} />
         <Check label="Keep the volume even" name="autoGainControl" set={set} />
       </fieldset>
+      <fieldset class="choices">
+        <legend>What I hear</legend>
+        <label class="choice">
+          <input type="checkbox" checked={settings.value.cues} onChange={(e) => set({ cues: e.currentTarget.checked })} />
+          <span>A tone when somebody comes or goes, and when I mute</span>
+        </label>
+      </fieldset>
+      <Shortcuts />
     </Dialog>
+  );
+}
+
+const ROWS: [string, string][] = [
+  [`${SHORTCUT}M`, 'mute and unmute'],
+  [`${SHORTCUT}D`, 'deafen and undeafen'],
+  ['Arrow keys', 'move within a list; Tab goes to the next one'],
+  ['Menu key or Shift+F10', 'what one can do with a channel, a person or a message'],
+  ['Arrow up in an empty field', 'edit your last message'],
+];
+
+function Shortcuts(): JSX.Element {
+  return (
+    <details class="shortcuts">
+      <summary>Keys</summary>
+      <dl>
+        {ROWS.map(([keys, does]) => (
+          <div key={keys}>
+            <dt><kbd>{keys}</kbd></dt>
+            <dd>{does}</dd>
+          </div>
+        ))}
+      </dl>
+    </details>
   );
 }
 
@@ -110,11 +144,6 @@ function Meter({ client, thresholdDb }: { client: Client; thresholdDb: number })
       <div class="meter-mark" style={{ left: share(thresholdDb) }} />
     </div>
   );
-}
-
-/** A key's name on most keyboards, from its code. */
-export function keyName(code: string): string {
-  return code.replace(/^(Key|Digit)/, '').replace(/([a-z])([A-Z0-9])/g, '$1 $2');
 }
 
 function KeyField({ onChange }: { onChange: (code: string) => void }): JSX.Element {

@@ -9,6 +9,8 @@ export interface Settings extends MicrophoneSettings {
   outputId: string;
   /** KeyboardEvent.code of the push-to-talk key. */
   key: string;
+  /** Tones for who comes and goes. */
+  cues: boolean;
   selfMute: boolean;
   selfDeaf: boolean;
   volumes: Record<Id, number>;
@@ -23,6 +25,7 @@ const DEFAULTS: Settings = {
   mode: 'voice',
   thresholdDb: -50,
   key: 'Backquote',
+  cues: true,
   selfMute: false,
   selfDeaf: false,
   volumes: {},
@@ -40,7 +43,7 @@ function read(key: string): string | null {
   }
 }
 
-function write(key: string, value: string | null): void {
+export function write(key: string, value: string | null): void {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);
@@ -49,15 +52,16 @@ function write(key: string, value: string | null): void {
   }
 }
 
-function load(): Settings {
+/** What was written as JSON; null where that is nothing, or nothing that can be read. */
+export function recall<T>(key: string): T | null {
   try {
-    return { ...DEFAULTS, ...(JSON.parse(read(SETTINGS) ?? '{}') as Partial<Settings>) };
+    return JSON.parse(read(key) ?? 'null') as T | null;
   } catch {
-    return DEFAULTS;
+    return null;
   }
 }
 
-export const settings: Signal<Settings> = signal(load());
+export const settings: Signal<Settings> = signal({ ...DEFAULTS, ...recall<Partial<Settings>>(SETTINGS) });
 export const token: Signal<string | null> = signal(read(TOKEN));
 
 export function change(part: Partial<Settings>): void {
@@ -68,4 +72,12 @@ export function change(part: Partial<Settings>): void {
 export function remember(value: string | null): void {
   write(TOKEN, value);
   token.value = value;
+}
+
+/** What the shortcuts of this page begin with. */
+export const SHORTCUT = /Mac|iPhone|iPad/.test(globalThis.navigator?.userAgent ?? '') ? '⌘⇧' : 'Ctrl+Shift+';
+
+/** A key's name on most keyboards, from its code. */
+export function keyName(code: string): string {
+  return code.replace(/^(Key|Digit)/, '').replace(/([a-z])([A-Z0-9])/g, '$1 $2');
 }

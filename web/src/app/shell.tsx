@@ -1,7 +1,7 @@
 // The page of somebody who is signed in.
 
 import type { JSX } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
 import { Channels } from './channels';
 import { Chat } from './chat';
@@ -12,13 +12,13 @@ import { InvitePage } from './invite-page';
 import { listenToKeys } from './keys';
 import { Members } from './members';
 import { MenuHost } from './menu';
-import { firstChannel, isVoice } from './model';
+import { firstChannel, hasNews, isVoice } from './model';
 import { IconButton } from './parts';
 import { Rail } from './rail';
 import { go, route } from './route';
 import { drawer, memberList } from './shell-state';
 import { Stage } from './stage';
-import { VoicePanel } from './voice-panel';
+import { CallBar, VoicePanel } from './voice-panel';
 
 export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => void }): JSX.Element {
   useEffect(() => listenToKeys(client), [client]);
@@ -41,6 +41,13 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
     if (at.at === 'home' && only !== undefined) go({ at: 'guild', guildId: only, channelId: null });
   }, [at.at, only]);
 
+  const me = store.me?.id ?? '';
+  const isNews = Object.values(store.guilds).some((other) => hasNews(other, me));
+  const place = [channel?.name, guild?.name, 'Guildhall'].filter(Boolean).join(' · ');
+  useEffect(() => {
+    document.title = `${isNews ? '• ' : ''}${place}`;
+  }, [isNews, place]);
+
   if (at.at === 'invite') return <InvitePage client={client} code={at.code} />;
   const showsMembers = memberList.value && guild?.isAvailable === true;
   return (
@@ -49,7 +56,7 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
       <div class="side" id="side">
         <Rail client={client} />
         <div class="side-column">
-          {guild?.isAvailable === true ? <Channels client={client} guild={guild} /> : <header class="side-head"><h1 class="side-title">Guildhall</h1></header>}
+          {guild?.isAvailable === true ? <Channels client={client} guild={guild} /> : <header class="side-head"><h2 class="side-title">Guildhall</h2></header>}
           <VoicePanel client={client} onSignOut={onSignOut} />
         </div>
       </div>
@@ -61,13 +68,14 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
             <Icon name="menu" />
           </button>
           {channel !== undefined && <Icon name={isVoice(channel) ? 'speaker' : 'hash'} />}
-          <h2 class="ellipsis">{channel?.name ?? guild?.name ?? 'Guildhall'}</h2>
+          <h1 class="ellipsis">{channel?.name ?? guild?.name ?? 'Guildhall'}</h1>
           {channel?.topic != null && <span class="topic ellipsis" title={channel.topic}>{channel.topic}</span>}
           <span class="spacer" />
           {guild?.isAvailable === true && (
             <IconButton icon="people" label={memberList.value ? 'Hide the members' : 'Show the members'} isPressed={memberList.value} onClick={() => (memberList.value = !memberList.value)} />
           )}
         </header>
+        <CallBar client={client} />
         {guild !== undefined && channel !== undefined ? (
           <>
             {isVoice(channel) && <Stage client={client} guild={guild} channel={channel} />}
@@ -84,20 +92,32 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
   );
 }
 
+/** How long the server may be away before it is worth a word. */
+const GAP_MS = 1_000;
+
 /** Says so while the server cannot be heard. Short gaps are nobody's business. */
 function Connection({ client }: { client: Client }): JSX.Element | null {
   const isAway = client.phase.value !== 'ready' && client.store.value.me !== null;
-  return isAway ? <div class="banner" role="status">Reconnecting to the server…</div> : null;
+  const [isLong, setLong] = useState(false);
+  useEffect(() => {
+    setLong(false);
+    if (!isAway) return;
+    const timer = setTimeout(() => setLong(true), GAP_MS);
+    return () => clearTimeout(timer);
+  }, [isAway]);
+  return isAway && isLong ? <div class="banner" role="status">Reconnecting to the server…</div> : null;
 }
 
 function Empty({ client, hasGuild, isAvailable }: { client: Client; hasGuild: boolean; isAvailable: boolean }): JSX.Element {
-  if (client.store.value.me === null) return <div class="empty"><p class="quiet" role="status">Connecting…</p></div>;
+  if (client.store.value.me === null) {
+    return <div class="empty"><p class="quiet" role="status">{client.isUnreachable.value ? 'The server cannot be reached. Trying again…' : 'Connecting…'}</p></div>;
+  }
   if (!isAvailable) return <div class="empty"><p class="quiet">This guild is not available right now. It comes back by itself.</p></div>;
   if (hasGuild) return <div class="empty"><p class="quiet">There is no channel here that you may see.</p></div>;
   const hasAny = Object.keys(client.store.value.guilds).length > 0;
   return (
     <div class="empty">
-      <h1>{hasAny ? 'Choose a guild' : 'Welcome'}</h1>
+      <h2>{hasAny ? 'Choose a guild' : 'Welcome'}</h2>
       <p class="quiet">{hasAny ? 'They are at the left side.' : 'A guild is a place for people who talk together. Join one by an invite, or create your own.'}</p>
       <button type="button" class="button is-primary" onClick={() => (dialog.value = { is: 'guild' })}>Add a guild</button>
     </div>

@@ -19,6 +19,7 @@ export function SignIn(): JSX.Element {
   const [error, setError] = useState<RestError | string | null>(null);
   const [invite, setInvite] = useState<Invite | null>(null);
 
+  useEffect(() => void (document.title = 'Guildhall'), []);
   useEffect(() => {
     if (code !== null) new Rest(null).invite(code).then(setInvite, (reason: unknown) => setError(words(reason)));
   }, [code]);

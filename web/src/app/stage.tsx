@@ -5,13 +5,18 @@ import type { JSX } from 'preact';
 import type { Channel } from '../protocol/objects';
 import { Permission } from '../protocol/permissions';
 import type { GuildState } from '../session/store';
-import { voiceMarks } from './channels';
 import type { Client } from './client';
 import { Icon } from './icons';
 import { menuProps, showMenu } from './menu';
 import { inVoice, may, nameIn } from './model';
-import { Avatar, roving } from './parts';
+import { Avatar, useRoving } from './parts';
+import { speaks, voiceMarks } from './person';
 import { PersonMenu } from './person-menu';
+import { isNarrow } from './shell-state';
+import { HoldButton } from './voice-controls';
+
+/** With more there is not the room to show everybody large. */
+const LARGE_MAX = 6;
 
 export function Stage({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
@@ -19,13 +24,15 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
   const { phase, channelId } = client.voice.value;
   const isIn = phase !== 'disconnected' && channelId === channel.id;
   const mayConnect = may(guild, me, Permission.CONNECT, channel);
+  const tiles = useRoving<HTMLUListElement>('.tile');
+  const isMany = people.length > LARGE_MAX;
   return (
     <section class="stage" aria-label={`Voice in ${channel.name}`}>
-      {people.length === 0 && <p class="quiet">Nobody is here yet.</p>}
-      <ul class="tiles" onKeyDown={(event) => roving(event, '.tile')}>
+      {people.length === 0 && <p class="quiet">{isIn ? 'One moment…' : 'Nobody is here yet.'}</p>}
+      <ul class={`tiles${isMany ? ' is-many' : ''}`} aria-label={`Everybody in ${channel.name}`} {...tiles}>
         {people.map((state) => {
           const name = nameIn(guild, state.user_id);
-          const isSpeaking = isIn && client.speaking.value.has(state.user_id);
+          const isSpeaking = speaks(client, state);
           const menu = () => <PersonMenu client={client} guildId={guild.id} userId={state.user_id} />;
           const marks = voiceMarks(state);
           return (
@@ -38,7 +45,7 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
                 onClick={(event) => showMenu(event, name, menu)}
                 {...menuProps(name, menu)}
               >
-                <Avatar id={state.user_id} name={name} size={56} isSpeaking={isSpeaking} />
+                <Avatar id={state.user_id} name={name} size={isMany ? 40 : 56} isSpeaking={isSpeaking} />
                 <span class="tile-name">
                   {marks.map(({ icon, label, isByOthers }) => (
                     <span key={icon} class={`mark${isByOthers ? ' is-danger' : ''}`} title={label}><Icon name={icon} size={15} /></span>
@@ -50,14 +57,18 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
           );
         })}
       </ul>
-      {!isIn && (
+      {isIn ? (
+        !isNarrow.value && (
+          <div class="stage-actions">
+            <HoldButton client={client} />
+            <button type="button" class="button is-danger" onClick={() => client.leave()}>
+              Leave
+            </button>
+          </div>
+        )
+      ) : (
         <button type="button" class="button is-primary" disabled={!mayConnect} onClick={() => client.join(guild.id, channel.id)}>
           {mayConnect ? 'Join voice' : 'You may not connect here'}
-        </button>
-      )}
-      {isIn && (
-        <button type="button" class="button is-danger" onClick={() => client.leave()}>
-          Leave
         </button>
       )}
     </section>

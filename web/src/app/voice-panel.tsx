@@ -2,6 +2,7 @@
 
 import type { JSX } from 'preact';
 
+import type { Id } from '../protocol/objects';
 import type { Client } from './client';
 import { dialog } from './dialogs';
 import { Icon } from './icons';
@@ -11,9 +12,8 @@ import { Avatar, IconButton } from './parts';
 import { go } from './route';
 import { linkWords, phaseWords } from './sentences';
 import { settings } from './settings';
-import { drawer } from './shell-state';
-
-const SHORTCUT = /Mac|iPhone|iPad/.test(navigator.userAgent) ? '⌘⇧' : 'Ctrl+Shift+';
+import { drawer, isNarrow } from './shell-state';
+import { DeafButton, HoldButton, LeaveButton, MuteButton } from './voice-controls';
 
 export function VoicePanel({ client, onSignOut }: { client: Client; onSignOut: () => void }): JSX.Element {
   return (
@@ -24,9 +24,32 @@ export function VoicePanel({ client, onSignOut }: { client: Client; onSignOut: (
   );
 }
 
+/** What the panel has, for screens on which the panel is put away. */
+export function CallBar({ client }: { client: Client }): JSX.Element | null {
+  if (!isNarrow.value || client.voice.value.phase === 'disconnected') return null;
+  return (
+    <div class="call-bar">
+      <LinkState client={client} />
+      <MuteButton client={client} />
+      <DeafButton client={client} />
+      <LeaveButton client={client} />
+      <HoldButton client={client} />
+    </div>
+  );
+}
+
 function Link({ client }: { client: Client }): JSX.Element | null {
+  if (client.voice.value.phase === 'disconnected') return null;
+  return (
+    <div class="link-panel">
+      <LinkState client={client} />
+      <LeaveButton client={client} />
+    </div>
+  );
+}
+
+function LinkState({ client }: { client: Client }): JSX.Element {
   const { phase, guildId, channelId, asked } = client.voice.value;
-  if (phase === 'disconnected') return null;
   const to = asked ?? { guildId, channelId };
   const guild = to.guildId === null ? undefined : client.store.value.guilds[to.guildId];
   const channel = to.channelId === null ? undefined : guild?.channels[to.channelId];
@@ -34,58 +57,54 @@ function Link({ client }: { client: Client }): JSX.Element | null {
   const state = asked === null ? phaseWords(phase) : 'Moving';
   const kind = phase === 'voice connected' && asked === null ? 'is-good' : 'is-busy';
   return (
-    <div class={`link-panel ${kind}`}>
-      <button
-        type="button"
-        class="link-state"
-        title="Show the channel"
-        onClick={() => {
-          if (guild !== undefined) go({ at: 'guild', guildId: guild.id, channelId: channel?.id ?? null });
-          drawer.value = false;
-        }}
-      >
-        <Icon name="signal" size={18} />
-        <span class="link-text">
-          <strong role="status">{state}</strong>
-          <small class="ellipsis">{[channel?.name, guild?.name].filter(Boolean).join(' in ')}</small>
-          <small class="link-numbers">{words}</small>
-        </span>
-      </button>
-      <IconButton icon="hangUp" label="Leave the voice channel" kind="is-danger" onClick={() => client.leave()} />
-    </div>
+    <button
+      type="button"
+      class={`link-state ${kind}`}
+      title="Show the channel"
+      onClick={() => {
+        if (guild !== undefined) go({ at: 'guild', guildId: guild.id, channelId: channel?.id ?? null });
+        drawer.value = false;
+      }}
+    >
+      <Icon name="signal" size={18} />
+      <span class="link-text">
+        <strong role="status">{state}</strong>
+        <small class="ellipsis">{[channel?.name, guild?.name].filter(Boolean).join(' in ')}</small>
+        <small class="link-numbers">{words}</small>
+      </span>
+    </button>
   );
 }
 
 function Self({ client, onSignOut }: { client: Client; onSignOut: () => void }): JSX.Element | null {
   const me = client.store.value.me;
-  const { selfMute, selfDeaf, mode } = settings.value;
   if (me === null) return null;
   const name = userName(me);
-  const isMuted = selfMute || selfDeaf;
   return (
     <div class="self">
       <button type="button" class="self-name" aria-haspopup="menu" title={name} onClick={(event) => showMenu(event, name, () => <MenuItem onClick={onSignOut}>Sign out</MenuItem>)}>
         <Avatar id={me.id} name={name} status="online" isSpeaking={client.speaking.value.has(me.id)} />
         <span class="self-text">
           <span class="ellipsis">{name}</span>
-          <small class="ellipsis">{isMuted ? (selfDeaf ? 'Deafened' : 'Muted') : mode === 'voice' ? 'Voice activity' : 'Push to talk'}</small>
+          <small class="ellipsis">{selfWords(client, me.id)}</small>
         </span>
       </button>
-      <IconButton
-        icon={isMuted ? 'microphoneOff' : 'microphone'}
-        label={`${isMuted ? 'Unmute' : 'Mute'} (${SHORTCUT}M)`}
-        isPressed={isMuted}
-        kind={isMuted ? 'is-off' : ''}
-        onClick={() => client.setMute(!isMuted)}
-      />
-      <IconButton
-        icon={selfDeaf ? 'headphonesOff' : 'headphones'}
-        label={`${selfDeaf ? 'Undeafen' : 'Deafen'} (${SHORTCUT}D)`}
-        isPressed={selfDeaf}
-        kind={selfDeaf ? 'is-off' : ''}
-        onClick={() => client.setDeaf(!selfDeaf)}
-      />
+      <MuteButton client={client} />
+      <DeafButton client={client} />
       <IconButton icon="settings" label="Voice settings" onClick={() => (dialog.value = { is: 'settings' })} />
     </div>
   );
+}
+
+/** What others hear of this user, and why. */
+function selfWords(client: Client, me: Id): string {
+  const { selfMute, selfDeaf } = settings.value;
+  const state = client.voiceChannel.value?.guild.voice[me];
+  if (state?.mute) return 'Server muted';
+  if (state?.suppress) return 'Listening only';
+  if (client.voiceChannel.value !== null && client.isWithoutMicrophone.value) return 'No microphone';
+  if (state?.deaf) return 'Server deafened';
+  if (selfDeaf) return 'Deafened';
+  if (selfMute) return 'Muted';
+  return client.talkMode.value === 'voice' ? 'Voice activity' : 'Push to talk';
 }

@@ -47,6 +47,8 @@ export class Call {
   #bitrate = 64_000;
   #isMicrophoneOpen = false;
   #hasMicrophone = false;
+  /** Muted by the server: it drops what this client sends. */
+  #isSilenced = false;
   #speaking: ReadonlySet<Id> = new Set();
   #looking: ReturnType<typeof setInterval> | undefined;
   #mainSession: string | null = null;
@@ -133,6 +135,10 @@ export class Call {
   }
 
   voiceState(update: VoiceStateUpdate): void {
+    if (update.user_id === this.#options.userId) {
+      this.#isSilenced = update.channel_id !== null && (update.mute || update.suppress);
+      this.#applyMutes();
+    }
     this.#step({ type: 'voice state', update, ownSession: this.#mainSession });
   }
 
@@ -150,7 +156,8 @@ export class Call {
 
   #applyMutes(): void {
     const { selfMute, selfDeaf } = this.#state;
-    this.#microphone.setMuted(selfMute || selfDeaf);
+    // What the server drops is not sent, so that nobody is shown to speak who is not heard.
+    this.#microphone.setMuted(selfMute || selfDeaf || this.#isSilenced);
     this.graph.setDeaf(selfDeaf);
   }
 

@@ -117,6 +117,11 @@ export interface Message {
   nonce?: string | number;
 }
 
+export interface Ban {
+  reason: string | null;
+  user: User;
+}
+
 export interface Invite {
   code: string;
   guild: { id: Id; name: string };

@@ -89,6 +89,21 @@ describe('the store', () => {
     expect(ids()).toEqual(['99', '102']);
     expect(store.histories['20']?.messages[0]?.content).toBe('edited');
   });
+
+  it('lets the oldest messages go, and knows then that it has not the beginning', () => {
+    const many = Array.from({ length: 1_000 }, (_, at) => message(String(1_000 + at)));
+    const full = addHistory(EMPTY_STORE, '20', many, true);
+    const next = apply([{ t: 'MESSAGE_CREATE', d: message('3000') }], full).histories['20'];
+    expect([next?.messages.length, next?.messages[0]?.id, next?.hasBeginning]).toEqual([1_000, '1001', false]);
+    expect(apply([{ t: 'MESSAGE_UPDATE', d: message('3000') }], full).histories['20']?.hasBeginning).toBe(true);
+  });
+
+  it('knows the newest message of a channel, looked at or not', () => {
+    const newest = (store: Store) => guild(store).channels['20']?.last_message_id;
+    expect(newest(apply([GUILD]))).toBeNull();
+    expect(newest(apply([GUILD, { t: 'MESSAGE_CREATE', d: { ...message('5'), guild_id: '10' } }]))).toBe('5');
+    expect(newest(apply([GUILD, { t: 'MESSAGE_CREATE', d: { ...message('5'), guild_id: '10', channel_id: '404' } }]))).toBeNull();
+  });
 });
 
 describe('permissions', () => {

@@ -100,10 +100,10 @@ export function applyEvent(store: Store, event: Dispatch): Store {
       }));
     }
     case 'MESSAGE_CREATE':
-      return inHistory(store, event.d.channel_id, (history) => ({
-        ...history,
-        messages: merge(history.messages, [event.d]).slice(-HISTORY_MAX),
-      }));
+      return inHistory(withNewest(store, event.d), event.d.channel_id, ({ messages, hasBeginning }) => {
+        const all = merge(messages, [event.d]);
+        return { messages: all.slice(-HISTORY_MAX), hasBeginning: hasBeginning && all.length <= HISTORY_MAX };
+      });
     case 'MESSAGE_UPDATE':
       return inHistory(store, event.d.channel_id, (history) => ({
         ...history,
@@ -129,6 +129,15 @@ function merge(known: readonly Message[], more: readonly Message[]): readonly Me
   const all = new Map(known.map((message) => [message.id, message]));
   for (const message of more) all.set(message.id, message);
   return [...all.values()].sort((a, b) => compareIds(a.id, b.id));
+}
+
+/** The channel knows its newest message, so that one can see whether it was read. */
+function withNewest(store: Store, { id, channel_id, guild_id }: Message): Store {
+  if (guild_id === undefined) return store;
+  return inGuild(store, guild_id, ({ channels }) => {
+    const channel = channels[channel_id];
+    return channel === undefined ? {} : { channels: { ...channels, [channel_id]: { ...channel, last_message_id: id } } };
+  });
 }
 
 function dropMessages(store: Store, channelId: Id, ids: readonly Id[]): Store {
