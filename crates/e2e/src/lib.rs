@@ -6,9 +6,11 @@
 
 mod bot;
 pub mod call;
+pub mod impair;
 mod net;
 mod process;
 pub mod raw;
+mod recital;
 mod server;
 mod talk;
 pub mod wire;
@@ -16,6 +18,7 @@ pub mod wire;
 pub use bot::{Bot, Heard, Library};
 pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
+pub use recital::{Judged, Recital};
 pub use server::{Server, User};
 pub use talk::{Talk, speech};
 
