@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bot;
+mod browser;
 pub mod call;
 pub mod impair;
 mod net;
@@ -16,6 +17,7 @@ mod talk;
 pub mod wire;
 
 pub use bot::{Bot, Heard, Library};
+pub use browser::{Browser, Engine, Sound};
 pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
 pub use recital::{Judged, Recital};
