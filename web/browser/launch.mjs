@@ -20,9 +20,9 @@ export function hasFirefox() {
 
 /**
  * `origin` may then use microphones though it is not https; `hz` is what the microphone plays, and without it whatever the browser
- * likes.
+ * likes. Or `wav` is a file that it plays once, from when it is opened.
  */
-export async function launchChromium({ origin = null, hz = null } = {}) {
+export async function launchChromium({ origin = null, hz = null, wav = null } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'guildhall-microphone-'));
   const file = join(folder, 'tone.wav');
   if (hz !== null) writeFileSync(file, tone(hz));
@@ -43,6 +43,7 @@ export async function launchChromium({ origin = null, hz = null } = {}) {
       '--use-fake-ui-for-media-stream',
       '--autoplay-policy=no-user-gesture-required',
       ...(hz === null ? [] : [`--use-file-for-fake-audio-capture=${file}`]),
+      ...(wav === null ? [] : [`--use-file-for-fake-audio-capture=${wav}%noloop`]),
       ...(origin === null ? [] : [`--unsafely-treat-insecure-origin-as-secure=${origin}`]),
     ],
   });

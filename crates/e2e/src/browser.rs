@@ -1,7 +1,7 @@
 //! Real browsers on the real page, driven like the bots. See `e2e/clients/README.md`.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -26,6 +26,12 @@ impl Browser {
     /// Opens the server's page as somebody who has been signed in before, with a microphone that plays a tone.
     pub fn start(engine: Engine, net: &Net, server: &Server, user: &User, hz: u32) -> Self {
         Self::open(engine, net, server, user, &["--hz", &hz.to_string(), "--token", &user.token])
+    }
+
+    /// The same with a microphone that plays a file once, from when it is opened (`microphone`).
+    pub fn start_saying(engine: Engine, net: &Net, server: &Server, user: &User, file: &Path) -> Self {
+        let file = file.to_str().expect("a temporary path is UTF-8");
+        Self::open(engine, net, server, user, &["--wav", file, "--token", &user.token])
     }
 
     /// Opens the server's page as somebody who comes for the first time.
@@ -63,6 +69,34 @@ impl Browser {
     pub fn join(&mut self, channel: &str) -> Value {
         self.command(json!({"do": "join", "channel": channel}));
         self.expect("joined")
+    }
+
+    /// Clicks a voice channel, and waits until the browser has the microphone and then until sound can flow. Returns when the
+    /// microphone was opened.
+    pub fn join_with_microphone(&mut self, channel: &str) -> Instant {
+        self.command(json!({"do": "join", "channel": channel}));
+        self.expect("microphone");
+        let opened = Instant::now();
+        self.expect("joined");
+        opened
+    }
+
+    /// Begins to record what comes out of the page.
+    pub fn record(&mut self) {
+        self.command(json!({"do": "record"}));
+        self.expect("recording");
+    }
+
+    /// Writes what was recorded and returns when that began, in milliseconds of the machine's clock.
+    pub fn finish_recording(&mut self, file: &Path) -> f64 {
+        self.command(json!({"do": "finish_recording", "path": file}));
+        self.expect("recorded")["began_ms"].as_f64().expect("a number")
+    }
+
+    /// What the page takes of memory, and what became of the packets it was sent. Chromium only.
+    pub fn memory(&mut self) -> Value {
+        self.command(json!({"do": "memory"}));
+        self.expect("memory")
     }
 
     pub fn leave(&mut self) {

@@ -11,7 +11,7 @@ pub mod impair;
 mod net;
 mod process;
 pub mod raw;
-mod recital;
+pub mod recital;
 mod server;
 mod talk;
 pub mod wire;

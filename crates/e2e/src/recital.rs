@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+const RATE_HZ: u32 = 48_000;
+/// Of 16 bits: nothing of a word is below.
+const QUIET: u16 = 30;
 /// In each of these something else can be done to the path, and several speakers need not begin at the same moment.
 const PAUSE: Duration = Duration::from_secs(3);
 /// A part is looked for this far around where it should be: more than any delay may be.
@@ -23,6 +26,27 @@ const TEXTS: [&str; 6] = [
     "After the rain had stopped, children ran across the market square and looked for coins between the wet stones.",
     "Nobody remembers why the bell rings twice at dusk.",
 ];
+
+/// One turn of somebody who speaks again and again: a sentence somewhere in a round that is otherwise silent, of 48,000 samples a
+/// second, so that rounds are exactly as long as they are told to be.
+pub fn turn(file: &Path, voice: &str, text: &str, starts: Duration, round: Duration) {
+    say(voice, text, file);
+    let (rate_hz, mut said) = read(file);
+    // The synthesiser ends with a pause.
+    said.truncate(said.iter().rposition(|sample| sample.unsigned_abs() > QUIET).map_or(0, |last| last + 1));
+    let step = f64::from(rate_hz) / f64::from(RATE_HZ);
+    let mut all = vec![0; samples_in(RATE_HZ, round)];
+    let start = samples_in(RATE_HZ, starts);
+    let len = (said.len().saturating_sub(1) as f64 / step) as usize;
+    assert!(start + len <= all.len(), "{text:?} is longer than its turn");
+    for (n, sample) in all[start..start + len].iter_mut().enumerate() {
+        // A straight line between two samples is enough: what is said is compared with this file.
+        let at = n as f64 * step;
+        let (left, right) = (f64::from(said[at as usize]), f64::from(said[at as usize + 1]));
+        *sample = (left + (right - left) * at.fract()) as i16;
+    }
+    write(file, RATE_HZ, &all);
+}
 
 /// One speech as a file.
 pub struct Recital {

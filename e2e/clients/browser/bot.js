@@ -8,10 +8,12 @@ import { parseArgs } from 'node:util';
 import { launchChromium, launchFirefox } from '../../../web/browser/launch.mjs';
 import { emit, obey } from '../discordjs/control.js';
 import { hear } from './ears.js';
+import { memory } from './memory.js';
+import { finishRecording, record, rememberOutputs } from './recorder.js';
 import { cut, localPorts } from './sockets.js';
 import { witness } from './witness.js';
 
-const USAGE = 'usage: bot.js --browser chromium|firefox --page URL [--token TOKEN] [--hz HZ]';
+const USAGE = 'usage: bot.js --browser chromium|firefox --page URL [--token TOKEN] [--hz HZ | --wav FILE]';
 /** How long anything that was asked for may take to be seen. */
 const WITHIN_MS = 30_000;
 const LOOK_MS = 30;
@@ -28,9 +30,9 @@ class Person {
   #elsewhere = new Set();
   #transferred = 0;
 
-  static async start({ browser, page, token, hz }) {
+  static async start({ browser, page, token, hz, wav }) {
     const origin = new URL(page).origin;
-    const options = { origin, hz: hz === undefined ? null : Number(hz) };
+    const options = { origin, hz: hz === undefined ? null : Number(hz), wav };
     const person = new Person();
     person.#origin = origin;
     person.#token = token;
@@ -51,6 +53,7 @@ class Person {
     await page.exposeFunction('tellBot', (event, fields) => this.#told(event, fields));
     await page.evaluateOnNewDocument(remember, this.#token ?? null);
     await page.evaluateOnNewDocument(witness);
+    await page.evaluateOnNewDocument(rememberOutputs);
   }
 
   /** Counts the bytes of what is loaded as they come over the network, compressed. */
@@ -90,6 +93,12 @@ class Person {
         return this.#click('button', '^Leave the voice channel$');
       case 'hear':
         return emit('heard', await hear(this.#page, command.seconds));
+      case 'record':
+        return emit('recording', await record(this.#page));
+      case 'finish_recording':
+        return emit('recorded', await finishRecording(this.#page, command.path));
+      case 'memory':
+        return emit('memory', await memory(this.#page, this.#browser));
       case 'click':
         await this.#click(command.role, command.name);
         return emit('done');
@@ -187,7 +196,7 @@ function remember(token) {
 
 function options() {
   const text = { type: 'string' };
-  const { values } = parseArgs({ options: { browser: text, page: text, token: text, hz: text } });
+  const { values } = parseArgs({ options: { browser: text, page: text, token: text, hz: text, wav: text } });
   if (!['chromium', 'firefox'].includes(values.browser) || values.page === undefined) {
     console.error(USAGE);
     process.exit(2);

@@ -15,7 +15,8 @@ export function cut(localPort) {
   execFileSync('ss', ['-KH', `( sport = :${localPort} )`], { stdio: ['ignore', 'ignore', 'ignore'] });
 }
 
-function descendants(root) {
+/** The ids of a process and everything it has started. */
+export function descendants(root) {
   const parents = new Map();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;

@@ -76,6 +76,17 @@ export function witness() {
     return (label ?? '').replace(/\s+/g, ' ').trim();
   };
 
+  /** Its sound begins with this, which matters where it comes from a file. */
+  const devices = navigator.mediaDevices;
+  const getUserMedia = devices?.getUserMedia.bind(devices);
+  if (devices !== undefined) {
+    devices.getUserMedia = async (constraints) => {
+      const stream = await getUserMedia(constraints);
+      window.tellBot('microphone', {});
+      return stream;
+    };
+  }
+
   /** Inbound streams of the connections that stand, by SSRC. */
   async function streams() {
     const found = {};
@@ -91,6 +102,7 @@ export function witness() {
 
   window.witness = {
     sockets,
+    peers,
     streams,
     find(role, pattern) {
       const name = new RegExp(pattern, 'u');
