@@ -74,7 +74,7 @@ impl Bot {
     /// What came of the last `listen`.
     pub fn heard(&mut self) -> Heard {
         let event = self.expect("heard");
-        Heard { by: self.library, streams: event["streams"].as_array().cloned().unwrap_or_default() }
+        Heard::of(&format!("{:?}", self.library), &event)
     }
 
     /// Waits until the gateway has told this bot of a voice state, its own or another's.
@@ -95,11 +95,16 @@ impl Bot {
 /// What a bot heard over an interval.
 #[derive(Debug)]
 pub struct Heard {
-    pub by: Library,
+    pub by: String,
     pub streams: Vec<Value>,
 }
 
 impl Heard {
+    /// From the event of that name.
+    pub fn of(by: &str, event: &Value) -> Self {
+        Self { by: by.to_owned(), streams: event["streams"].as_array().cloned().unwrap_or_default() }
+    }
+
     /// The stream of this user that brought something.
     pub fn from(&self, user: &User) -> Option<&Value> {
         self.streams.iter().find(|s| s["user"] == user.id.as_str() && s["packets"] != 0)
@@ -107,18 +112,18 @@ impl Heard {
 
     /// Demands this tone, and nothing stronger, in the stream of this user.
     pub fn expect_tone(&self, user: &User, hz: u32, when: &str) -> &Value {
-        let by = self.by;
+        let by = &self.by;
         let stream = self.from(user);
         let stream =
-            stream.unwrap_or_else(|| panic!("{when}: {by:?} hears nothing of {user:?}: {:?}", self.streams));
-        assert!(near(stream, hz), "{when}: {by:?} does not hear {hz} Hz from {user:?}: {stream}");
+            stream.unwrap_or_else(|| panic!("{when}: {by} hears nothing of {user:?}: {:?}", self.streams));
+        assert!(near(stream, hz), "{when}: {by} does not hear {hz} Hz from {user:?}: {stream}");
         stream
     }
 
     /// Demands that this tone is in no stream.
     pub fn expect_no_tone(&self, hz: u32, when: &str) {
         let stream = self.streams.iter().find(|s| near(s, hz));
-        assert!(stream.is_none(), "{when}: {:?} hears {hz} Hz: {stream:?}", self.by);
+        assert!(stream.is_none(), "{when}: {} hears {hz} Hz: {stream:?}", self.by);
     }
 }
 

@@ -5,18 +5,23 @@
 #![forbid(unsafe_code)]
 
 mod bot;
+mod browser;
 pub mod call;
+pub mod impair;
 mod net;
 pub mod page;
 mod process;
 pub mod raw;
+pub mod recital;
 mod server;
 mod talk;
 pub mod wire;
 
 pub use bot::{Bot, Heard, Library};
+pub use browser::{Browser, Engine, Sound};
 pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
+pub use recital::{Judged, Recital};
 pub use server::{Server, User};
 pub use talk::{Talk, speech};
 

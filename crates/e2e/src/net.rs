@@ -2,10 +2,12 @@
 //! server to the machine itself, where tests and bots run.
 //!
 //! Owns: the namespaces, their addresses and routes, and their end. Everything is named after this process, so that several tests may run.
-//! Deliberately does not: impair anything (`wire`), start anything. Needs root.
+//! Deliberately does not: know how a path is made bad (`impair`), start anything else. Needs root.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::impair::{Carried, Impairment, Path, Towards};
 
 /// Tells apart what one process makes.
 static MADE: AtomicU8 = AtomicU8::new(0);
@@ -14,30 +16,75 @@ pub struct Net {
     name: String,
     /// The two middle numbers of its addresses: 10.A.B.0/24 is ours.
     numbers: (u8, u8),
+    /// Where the clients' wire can lose packets.
+    impairment: Option<Impairment>,
 }
 
 impl Net {
     pub fn new() -> Self {
+        let net = Self::named();
+        net.make(&[format!(
+            "link add wire netns {} type veth peer name wire netns {}",
+            net.server_namespace(),
+            net.clients_namespace()
+        )]);
+        net
+    }
+
+    /// The clients' wire can be made a bad one, which it is not to begin with.
+    pub fn impairable() -> Self {
+        let mut net = Self::named();
+        let (server, clients, middle) =
+            (net.server_namespace(), net.clients_namespace(), net.middle_namespace());
+        ip(&format!("netns add {middle}"));
+        if Impairment::is_in_kernel(&middle) {
+            net.make(&[format!("link add wire netns {server} type veth peer name wire netns {clients}")]);
+            net.impairment = Some(Impairment::Netem { server, clients });
+            return net;
+        }
+        net.make(&[
+            format!("link add wire netns {server} type veth peer name left netns {middle}"),
+            format!("link add wire netns {clients} type veth peer name right netns {middle}"),
+            format!("-n {middle} link set left up"),
+            format!("-n {middle} link set right up"),
+            // One packet is lost at a time, not a buffer full of them.
+            format!("-n {server} link set wire gso_max_segs 1"),
+            format!("-n {clients} link set wire gso_max_segs 1"),
+        ]);
+        net.impairment = Some(Impairment::wire(&middle, 1));
+        net
+    }
+
+    /// From now on packets that go this way fare like this.
+    pub fn impair(&mut self, towards: Towards, path: &Path) {
+        self.impairment.as_mut().expect("the net was made an impairable one").set(towards, path);
+    }
+
+    /// What has become of the packets of one direction since it was last impaired, or longer.
+    pub fn carried(&mut self, towards: Towards) -> Carried {
+        self.impairment.as_mut().expect("the net was made an impairable one").carried(towards)
+    }
+
+    fn named() -> Self {
         let nth = MADE.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
         // 10.64.0.0/10 has room for 16,384 of them.
         let number = (pid.wrapping_mul(31).wrapping_add(u32::from(nth))) % (64 * 256);
-        let net = Self {
+        Self {
             name: format!("gh{pid}n{nth}"),
             numbers: (64 + (number / 256) as u8, (number % 256) as u8),
-        };
-        net.make();
-        net
+            impairment: None,
+        }
     }
 
-    fn make(&self) {
+    /// `wire` are the commands that lay the one between the server and the clients; both its ends have this name.
+    fn make(&self, wire: &[String]) {
         let (server, clients) = (self.server_namespace(), self.clients_namespace());
         let (outer, inner) = (format!("{}o", self.name), format!("{}i", self.name));
-        let mut commands = vec![
-            format!("netns add {server}"),
-            format!("netns add {clients}"),
+        let mut commands = vec![format!("netns add {server}"), format!("netns add {clients}")];
+        commands.extend_from_slice(wire);
+        commands.extend([
             // The wire of the clients: .1 is the server, .2 they.
-            format!("link add wire netns {server} type veth peer name wire netns {clients}"),
             format!("-n {server} addr add {}/30 dev wire", self.server_address()),
             format!("-n {clients} addr add {}/30 dev wire", self.client_address()),
             // The wire of the machine: .5 is the server, .6 the machine.
@@ -47,7 +94,7 @@ impl Net {
             format!("-n {server} link set {inner} up"),
             format!("link set {outer} up"),
             format!("route add {}/32 via {}", self.server_address(), self.address(5)),
-        ];
+        ]);
         for namespace in [&server, &clients] {
             commands.push(format!("-n {namespace} link set lo up"));
             commands.push(format!("-n {namespace} link set wire up"));
@@ -76,6 +123,11 @@ impl Net {
 
     pub fn clients_namespace(&self) -> String {
         format!("{}c", self.name)
+    }
+
+    /// Where an impairable wire is impaired.
+    fn middle_namespace(&self) -> String {
+        format!("{}m", self.name)
     }
 
     /// The beginning of a command line that is to run where the clients are.
@@ -109,13 +161,14 @@ impl Default for Net {
 impl Drop for Net {
     fn drop(&mut self) {
         // What lives in a namespace goes with it, the machine's end of the wire included.
-        for namespace in [self.server_namespace(), self.clients_namespace()] {
+        let middle = self.impairment.take().map(|_| self.middle_namespace());
+        for namespace in [self.server_namespace(), self.clients_namespace()].into_iter().chain(middle) {
             let _ = Command::new("ip").args(["netns", "del", &namespace]).status();
         }
     }
 }
 
-fn inside(namespace: &str) -> Command {
+pub(crate) fn inside(namespace: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace]);
     command

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Running, Server, User};
+use crate::{Net, Running, Server, User};
 
 pub struct Talk {
     pub process: Running,
@@ -15,7 +15,23 @@ pub struct Talk {
 impl Talk {
     /// Joins a channel with the given further options of `guildhall talk`.
     pub fn start(server: &Server, user: &User, channel: &str, options: &[&str]) -> Self {
-        let mut command = Command::new(crate::guildhall());
+        Self::start_command(Command::new(crate::guildhall()), server, user, channel, options)
+    }
+
+    /// The same from where the clients of a network of our own are.
+    pub fn start_in(net: &Net, server: &Server, user: &User, channel: &str, options: &[&str]) -> Self {
+        let mut command = net.among_clients();
+        command.arg(crate::guildhall());
+        Self::start_command(command, server, user, channel, options)
+    }
+
+    fn start_command(
+        mut command: Command,
+        server: &Server,
+        user: &User,
+        channel: &str,
+        options: &[&str],
+    ) -> Self {
         command.args(["talk", "--json", "--server", server.http(), "--token", &user.token]);
         command.args(["--guild", server.guild(), "--channel", channel]);
         command.arg("--ca").arg(server.ca()).args(options);

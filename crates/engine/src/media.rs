@@ -29,6 +29,8 @@ pub enum Play {
     Nothing,
     /// 48 kHz mono, once.
     Samples(Arc<[f32]>),
+    /// The same again and again; what does not fill the last frame of it is silence.
+    Again(Arc<[f32]>),
     Tone {
         hz: f32,
     },

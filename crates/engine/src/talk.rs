@@ -42,6 +42,8 @@ pub struct TalkOptions {
     pub source: TalkSource,
     /// Send everything but digital silence, instead of what is held to be voice.
     pub always_send: bool,
+    /// The file is said again and again, and does not end the run.
+    pub again: bool,
     /// A WAV file for each speaker, and the mix.
     pub record: Option<PathBuf>,
     /// Play the mix on the default output.
@@ -69,6 +71,7 @@ impl TalkOptions {
             channel,
             source: TalkSource::Nothing,
             always_send: false,
+            again: false,
             record: None,
             speakers: false,
             volume: 1.0,
@@ -194,7 +197,8 @@ impl Progress {
         mut events: mpsc::Receiver<ClientEvent>,
     ) -> Result<(), TalkError> {
         let mut end_at: Option<Instant> = None;
-        let ends_with_file = options.seconds.is_none() && matches!(options.source, TalkSource::File(_));
+        let ends_with_file =
+            options.seconds.is_none() && !options.again && matches!(options.source, TalkSource::File(_));
         loop {
             let event = tokio::select! {
                 event = events.recv() => event,
@@ -318,7 +322,10 @@ fn media_config(options: &TalkOptions) -> Result<(MediaConfig, Vec<DeviceStream>
     let mut devices = Vec::new();
     let play = match &options.source {
         TalkSource::Nothing => Play::Nothing,
-        TalkSource::File(path) => Play::Samples(Arc::from(audio::load(path)?)),
+        TalkSource::File(path) => {
+            let samples = Arc::from(audio::load(path)?);
+            if options.again { Play::Again(samples) } else { Play::Samples(samples) }
+        }
         TalkSource::Tone { hz } => Play::Tone { hz: *hz },
         TalkSource::Microphone => {
             let (microphone, stream) = audio::open_microphone()?;

@@ -36,6 +36,9 @@ pub struct Talk {
     /// A WAV or Ogg Opus file to say
     #[arg(long, value_name = "FILE", group = "source")]
     play: Option<PathBuf>,
+    /// Say the file again and again
+    #[arg(long, requires = "play")]
+    again: bool,
     /// A sine tone to send
     #[arg(long, value_name = "HZ", group = "source")]
     tone: Option<f32>,
@@ -87,6 +90,7 @@ impl Talk {
             model::ChannelId(place.channel),
         );
         options.ca = place.ca;
+        options.again = self.again;
         options.always_send = self.always_send || self.tone.is_some();
         options.record = self.record;
         options.speakers = self.speakers;

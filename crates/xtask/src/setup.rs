@@ -7,9 +7,17 @@ use crate::stage::{Failure, run};
 /// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers).
 const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev"];
 
-/// To test: a voice that speaks, a second database, a browser, and what the real client libraries need.
-const TEST: &[&str] =
-    &["espeak-ng", "postgresql", "libopus0", "libopus-dev", "python3-venv", "iproute2", "chromium"];
+/// To test: a voice that speaks, a second database, browsers, and what the real client libraries need.
+const TEST: &[&str] = &[
+    "espeak-ng",
+    "postgresql",
+    "libopus0",
+    "libopus-dev",
+    "python3-venv",
+    "iproute2",
+    "chromium",
+    "firefox-esr",
+];
 
 pub fn build_packages() -> Result<(), Failure> {
     packages(BUILD)

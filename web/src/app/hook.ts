@@ -1,7 +1,7 @@
 // window.guildhall: what automated browsers look at. It reads; nothing can be changed by it.
 
 import type { Id } from '../protocol/objects';
-import type { Heard } from '../media/graph';
+import type { Heard, Spectrum } from '../media/graph';
 import type { Client } from './client';
 
 export interface Hook {
@@ -11,6 +11,8 @@ export interface Hook {
   analyser(userId: Id): Heard | null;
   /** What comes out. */
   heard(): Heard | null;
+  /** The same by frequency: the n-th number is that of n steps. */
+  spectrum(): Spectrum | null;
 }
 
 declare global {
@@ -50,5 +52,6 @@ export function exposeHook(client: () => Client | null): void {
     },
     analyser: (userId: Id) => client()?.call?.graph.heardOf(userId) ?? null,
     heard: () => client()?.call?.graph.heard() ?? null,
+    spectrum: () => client()?.call?.graph.spectrum() ?? null,
   });
 }

@@ -8,6 +8,11 @@ export interface Heard {
   peakHz: number;
 }
 
+export interface Spectrum {
+  stepHz: number;
+  decibels: number[];
+}
+
 interface Person {
   source: MediaStreamAudioSourceNode;
   gain: GainNode;
@@ -31,7 +36,7 @@ export class Graph {
   constructor(context: AudioContext = new AudioContext({ latencyHint: 'interactive' })) {
     this.context = context;
     this.#master = context.createGain();
-    this.#analyser = context.createAnalyser();
+    this.#analyser = analyserOf(context);
     this.#master.connect(this.#analyser);
     this.#master.connect(context.destination);
   }
@@ -50,7 +55,7 @@ export class Graph {
     element.play().catch(() => undefined);
     const source = this.context.createMediaStreamSource(stream);
     const gain = this.context.createGain();
-    const analyser = this.context.createAnalyser();
+    const analyser = analyserOf(this.context);
     gain.gain.value = this.volume(userId);
     // Measured before the volume: who speaks does so however quietly this user listens.
     source.connect(analyser);
@@ -123,15 +128,35 @@ export class Graph {
     return this.#measure(this.#analyser);
   }
 
-  #measure(analyser: AnalyserNode): Heard {
-    const spectrum = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(spectrum);
-    let peak = 0;
-    for (let i = 1; i < spectrum.length; i++) {
-      if ((spectrum[i] ?? -Infinity) > (spectrum[peak] ?? -Infinity)) peak = i;
-    }
-    return { rms: rms(analyser), peakHz: (peak * this.context.sampleRate) / analyser.fftSize };
+  spectrum(): Spectrum {
+    return { stepHz: this.context.sampleRate / this.#analyser.fftSize, decibels: [...spectrum(this.#analyser)] };
   }
+
+  #measure(analyser: AnalyserNode): Heard {
+    return { rms: rms(analyser), peakHz: (peak(spectrum(analyser)) * this.context.sampleRate) / analyser.fftSize };
+  }
+}
+
+function analyserOf(context: AudioContext): AnalyserNode {
+  const analyser = context.createAnalyser();
+  // Every look is for itself: an average with the last one tells of sound that is long over.
+  analyser.smoothingTimeConstant = 0;
+  return analyser;
+}
+
+function spectrum(analyser: AnalyserNode): Float32Array {
+  const decibels = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(decibels);
+  return decibels;
+}
+
+/** Where the strongest frequency is, in steps: the top of a parabola through the highest step and its neighbours. */
+function peak(decibels: Float32Array): number {
+  let at = 1;
+  for (let i = 1; i < decibels.length - 1; i++) if ((decibels[i] ?? -Infinity) > (decibels[at] ?? -Infinity)) at = i;
+  const [left = 0, top = 0, right = 0] = decibels.subarray(at - 1, at + 2);
+  const bend = left - 2 * top + right;
+  return Number.isFinite(bend) && bend < 0 ? at + (left - right) / (2 * bend) : at;
 }
 
 function rms(analyser: AnalyserNode): number {
