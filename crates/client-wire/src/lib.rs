@@ -9,6 +9,7 @@
 
 pub mod error;
 pub mod fragment;
+pub mod fuzz;
 pub mod gateway;
 pub mod object;
 pub mod rest;

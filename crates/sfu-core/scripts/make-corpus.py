@@ -103,6 +103,8 @@ programmes |= {
     "redundancy-down": met + lossy + talk(0, 2, 3) + rtcp(0, nack(1000, 3)) + rtcp(0, report(1000, 0)) * 3 + talk(0, 5, 3) + rtcp(0, nack(1000, 4, 7)),
     "redundancy-up": met + frame(0, 5) + frame(0, 7, RED, pair(b"six", b"seven")) + frame(0, 6) + frame(0, 9, RED, pair(b"", b"nine")) + frame(0, 12, RED, b"\xef\x0f"),
     "losses-up": met + b"".join(frame(1, n) + wait(20) for n in (5, 7, 8, 30, 29, 31, 6, 900, 3)),
+    "garbage-from-browsers": met + raw(8, b"\x16\xfe\xfd" + bytes(40)) * 50 + raw(8, b"\x16\xfe\xfd" + bytes(5)) + raw(9, b"\x3f" + bytes(60)) + raw(8, bytes.fromhex("000100002112a442") + bytes(12))
+    + raw(8, bytes.fromhex("000100082112a442") + bytes(12) + b"\0\6\0\4a:bc") + raw(8, bytes.fromhex("1337cafe00000001")) + raw(9, bytes.fromhex("000100462112a442") + bytes(66)) + raw(9, b"\x80\x6f" + bytes(60)) + frame(0, 3),
     "reports": met + rtcp(0, report(1000, 255) + b"\x80\xc8\0\6" + bytes(24)) + rtcp(0, b"\x80\xcb\0\1" + bytes(4)) + rtcp(0, b"\x9f\xc9\xff\xff") + rtcp(1, bytes(7)),
 }
 

@@ -201,6 +201,10 @@ impl Shard {
             consumed: self.counters.consumed,
             drops: DropReason::ALL.into_iter().map(drop).collect(),
             sent: self.counters.sent,
+            recovered: self.counters.recovered,
+            asked: self.counters.asked,
+            resent: self.counters.resent,
+            not_resent: self.counters.not_resent,
             legs: u32::try_from(self.legs.len()).unwrap_or(u32::MAX),
             rooms: u32::try_from(self.rooms.len()).unwrap_or(u32::MAX),
             ..Report::default()

@@ -13,7 +13,7 @@ use sfu_core::limits::{
     MISSING_FOR, NACK_NUMBERS_MAX, RECENT_PACKETS, RED_LOSS, RED_LOSS_OVER, RED_REPORTS, RED_REPORTS_OVER,
     RESEND_INTERVAL, RESENDS_PER_S,
 };
-use sfu_wire::ToSfu;
+use sfu_wire::{FromSfu, ToSfu};
 
 const WORDS: &[u8] = &[0x78, 1, 2, 3, 4, 5, 6];
 
@@ -54,6 +54,13 @@ fn a_lost_packet_is_sent_once_more_and_is_the_very_same() {
     browser.nack(&mut world, stream, &[first + 2, first + 5, first + 8]);
     assert_eq!(world.elsewhere, lost);
     assert_eq!((world.shard.counters().resent, world.shard.counters().sent - sent), (3, 3));
+    browser.nack(&mut world, stream, &[first + 50]);
+    world.wait(1_000);
+    let reported = world.events().into_iter().rev().find_map(|event| match event {
+        FromSfu::Report(report) => Some((report.resent, report.not_resent)),
+        _ => None,
+    });
+    assert_eq!(reported, Some((3, 1)));
     let mut heard = numbers(&browser.heard(&mut world));
     heard.sort_unstable();
     assert!(heard.windows(2).all(|pair| pair[1] == pair[0] + 1), "{heard:?}");

@@ -245,6 +245,18 @@ pub struct Report {
     /// Wall time since the shard started.
     #[prost(uint64, tag = "11")]
     pub uptime_ns: u64,
+    /// Frames lost on their way to us and found in a later packet: forwarded without having been received.
+    #[prost(uint64, tag = "12")]
+    pub recovered: u64,
+    /// Packets that browsers were asked to send once more.
+    #[prost(uint64, tag = "13")]
+    pub asked: u64,
+    /// Packets that browsers were sent once more; part of `sent`.
+    #[prost(uint64, tag = "14")]
+    pub resent: u64,
+    /// Packets that browsers asked for in vain.
+    #[prost(uint64, tag = "15")]
+    pub not_resent: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

@@ -37,6 +37,10 @@ impl Meter {
         count("guildhall_sfu_packets_sent_total", sent);
         count("guildhall_sfu_packets_forwarded_in_total", since(report.forwarded_in, before.forwarded_in));
         count("guildhall_sfu_packets_consumed_total", since(report.consumed, before.consumed));
+        count("guildhall_sfu_packets_resent_total", since(report.resent, before.resent));
+        count("guildhall_sfu_packets_not_resent_total", since(report.not_resent, before.not_resent));
+        count("guildhall_sfu_packets_asked_total", since(report.asked, before.asked));
+        count("guildhall_sfu_frames_recovered_total", since(report.recovered, before.recovered));
         count("guildhall_sfu_send_failed_total", since(report.send_failed, before.send_failed));
         count(
             "guildhall_sfu_receive_overflow_total",

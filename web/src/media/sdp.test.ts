@@ -29,7 +29,8 @@ describe('the client fragment', () => {
     for (const needed of ['a=ice-ufrag:', 'a=ice-pwd:', 'a=fingerprint:sha-256 ', 'a=extmap:']) {
       expect(kept.some((line) => line.startsWith(needed)), needed).toBe(true);
     }
-    expect(kept.every((line) => /^a=(extmap-allow-mixed$|ice-|fingerprint:|extmap:|rtpmap:\d+ opus)/.test(line))).toBe(true);
+    expect(kept.every((line) => /^a=(extmap-allow-mixed$|ice-|fingerprint:|extmap:|rtpmap:\d+ (opus|red))/.test(line))).toBe(true);
+    expect(kept.filter((line) => line.includes(' red/'))).toEqual(opus === 111 ? ['a=rtpmap:63 red/48000/2'] : []);
     expect(new Set(kept).size).toBe(kept.length);
     expect(codecs(one)).toEqual([{ name: 'opus', type: 'audio', priority: 1_000, payload_type: opus, rtx_payload_type: null }]);
     expect(microphoneSsrc(one)).toBeGreaterThan(0);
@@ -83,7 +84,7 @@ describe.each([
     expect(lines(text)).toContain(`a=group:BUNDLE ${mids.join(' ')}`);
     expect(lines(text)).toContain('a=ice-lite');
     for (const section of sections(text)) {
-      expect(section.lines[0]).toMatch(/^m=audio 50004 UDP\/TLS\/RTP\/SAVPF \d+$/);
+      expect(section.lines[0]).toMatch(/^m=audio 50004 UDP\/TLS\/RTP\/SAVPF (111 63|109)$/);
       for (const needed of ['a=setup:passive', 'a=rtcp-mux', 'a=ice-ufrag:abcd', 'a=fingerprint:sha-256 AA:BB', ...SERVER.candidates]) {
         expect(section.lines).toContain(needed);
       }
@@ -112,6 +113,15 @@ describe.each([
 
   it('asks for discontinuous transmission and error correction', () => {
     expect(answer(one, SERVER, NOBODY, 1)).toMatch(/a=fmtp:\d+ minptime=10;useinbandfec=1;usedtx=1/);
+  });
+
+  it('lets lost packets be asked for, and takes redundancy where that was offered', () => {
+    for (const { lines } of sections(answer(three, SERVER, NOBODY, 1))) {
+      const opus = three === chromium3 ? 111 : 109;
+      expect(lines).toContain(`a=rtcp-fb:${opus} nack`);
+      const red = lines.filter((line) => /^a=(rtpmap|fmtp):63 /.test(line));
+      expect(red).toEqual(three === chromium3 ? ['a=rtpmap:63 red/48000/2', 'a=fmtp:63 111/111'] : []);
+    }
   });
 
   it('offers stereo in every section', () => {

@@ -30,6 +30,8 @@ export interface Section {
 }
 
 const OPUS = 'opus/48000/2';
+/** Packets that carry the one before as well (RFC 2198): what the server sends to whoever loses much and can read it. */
+const RED = 'red/48000/2';
 
 /**
  * Header extensions that are of use between a client and this server. Without feedback the ones for congestion control
@@ -75,7 +77,7 @@ export function clientFragment(offer: string): string {
     (line) =>
       line === 'a=extmap-allow-mixed' ||
       /^a=(ice-|fingerprint:|extmap:)/.test(line) ||
-      /^a=rtpmap:\d+ opus\//i.test(line),
+      /^a=rtpmap:\d+ (opus|red)\//i.test(line),
   );
   return [...new Set(kept)].join('\n');
 }
@@ -156,8 +158,10 @@ function answerSection(section: Section, server: ServerFragment, isSpare: boolea
     // Nothing that this server speaks: refused, as a port of zero says.
     return [`m=${section.kind} 0 ${protocol} 0`, `c=IN IP4 ${server.ip}`, `a=mid:${section.mid}`, 'a=inactive'];
   }
+  const red = payloadType(section.lines, RED);
   const answer = [
-    `m=${section.kind} ${server.port} ${protocol} ${opus}`,
+    // What stands first is what this browser sends; the other is only taken.
+    `m=${section.kind} ${server.port} ${protocol} ${opus}${red === null ? '' : ` ${red}`}`,
     `c=IN IP4 ${server.ip}`,
     `a=rtcp:${server.port}`,
     `a=ice-ufrag:${server.ufrag}`,
@@ -172,6 +176,9 @@ function answerSection(section: Section, server: ServerFragment, isSpare: boolea
     'a=rtcp-mux',
     `a=rtpmap:${opus} ${OPUS}`,
     `a=fmtp:${opus} ${OPUS_PARAMETERS}`,
+    // Lost packets may be asked for, in both directions.
+    `a=rtcp-fb:${opus} nack`,
+    ...(red === null ? [] : [`a=rtpmap:${red} ${RED}`, `a=fmtp:${red} ${opus}/${opus}`]),
     'a=maxptime:60',
   ];
   if (stream !== undefined && section.direction !== 'sendonly') {

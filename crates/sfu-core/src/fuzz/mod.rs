@@ -121,7 +121,11 @@ impl Machine {
     fn step(&mut self, program: &mut Program<'_>) -> Option<()> {
         match program.byte()? % 10 {
             0 => {
-                let from = address(program.byte()?);
+                let from = program.byte()? % (8 + BROWSERS);
+                let from = match from.checked_sub(8) {
+                    Some(which) => self.browsers[usize::from(which)].address(),
+                    None => address(from),
+                };
                 let mut datagram = program.bytes()?.to_vec();
                 self.receive(from, &mut datagram);
             }
