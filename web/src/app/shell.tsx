@@ -15,7 +15,7 @@ import { MenuHost } from './menu';
 import { firstChannel, hasNews, isVoice } from './model';
 import { IconButton } from './parts';
 import { Rail } from './rail';
-import { go, route } from './route';
+import { formatRoute, go, route } from './route';
 import { drawer, memberList } from './shell-state';
 import { Stage } from './stage';
 import { CallBar, VoicePanel } from './voice-panel';
@@ -31,6 +31,8 @@ export function Shell({ client, onSignOut }: { client: Client; onSignOut: () => 
   const isReady = guild?.isAvailable === true && store.me !== null;
   useEffect(() => {
     if (!isReady || guild === undefined || channel !== undefined || store.me === null) return;
+    // On the way elsewhere, which this page is about to be told.
+    if (location.hash !== formatRoute(at)) return;
     const first = firstChannel(guild, store.me.id);
     if (first !== null) go({ at: 'guild', guildId: guild.id, channelId: first.id });
   }, [guild?.id, isReady, channel === undefined]);
