@@ -11,6 +11,7 @@ mod net;
 mod process;
 pub mod raw;
 mod server;
+mod sound;
 mod talk;
 pub mod wire;
 
@@ -19,6 +20,7 @@ pub use browser::{Browser, Engine, Sound};
 pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
 pub use server::{Server, User};
+pub use sound::strongest_tone;
 pub use talk::{Talk, speech};
 
 use std::path::PathBuf;
