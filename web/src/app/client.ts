@@ -15,6 +15,7 @@ import type { GatewayFailure, GatewayPhase } from '../session/gateway';
 import { EMPTY_STORE, addHistory, applyEvent, type Store } from '../session/store';
 import { voiceState, type VoiceState } from '../session/voice-state';
 import { comingOrGoing } from './comings';
+import { leaveWithPage } from './leaving';
 import { isFull, may } from './model';
 import { attempt, notify, say } from './notices';
 import { Rest } from './rest';
@@ -23,14 +24,8 @@ import { endSentence, microphoneSentence } from './sentences';
 import { Typing } from './typing';
 import { beginReading, markRead, meet } from './unread';
 
-const INTENTS =
-  Intent.GUILDS |
-  Intent.GUILD_MEMBERS |
-  Intent.GUILD_VOICE_STATES |
-  Intent.GUILD_PRESENCES |
-  Intent.GUILD_MESSAGES |
-  Intent.GUILD_MESSAGE_TYPING |
-  Intent.MESSAGE_CONTENT;
+const { GUILDS, GUILD_MEMBERS, GUILD_VOICE_STATES, GUILD_PRESENCES, GUILD_MESSAGES, GUILD_MESSAGE_TYPING, MESSAGE_CONTENT } = Intent;
+const INTENTS = GUILDS | GUILD_MEMBERS | GUILD_VOICE_STATES | GUILD_PRESENCES | GUILD_MESSAGES | GUILD_MESSAGE_TYPING | MESSAGE_CONTENT;
 
 const STATS_MS = 2_000;
 const PAGE = 50;
@@ -76,6 +71,7 @@ export class Client {
   #voiceWay: 'same-origin' | 'direct' = 'same-origin';
   #stats: ReturnType<typeof setInterval> | undefined;
   #meterLooks = 0;
+  #stopWatching = (): void => undefined;
 
   constructor(token: string) {
     this.rest = new Rest(token);
@@ -94,6 +90,7 @@ export class Client {
 
   async start(): Promise<void> {
     this.#gateway.start();
+    this.#stopWatching = leaveWithPage(() => this.voice.value.phase !== 'disconnected', () => this.leave());
     const response = await fetch(new URL('client.json', document.baseURI)).catch(() => null);
     const told = (await response?.json().catch(() => null)) as { voice?: string } | null;
     if (told?.voice === 'direct') this.#voiceWay = 'direct';
@@ -103,6 +100,7 @@ export class Client {
     this.#call?.leave();
     this.#gateway.stop();
     this.#stopEffect();
+    this.#stopWatching();
     clearInterval(this.#stats);
   }
 
