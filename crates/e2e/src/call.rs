@@ -59,7 +59,7 @@ impl Call {
 }
 
 /// The relay processes that this server has started.
-fn relays(server: u32) -> Vec<u32> {
+pub fn relays(server: u32) -> Vec<u32> {
     let processes = Path::new("/proc").read_dir().expect("Linux has it").flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_child = |pid: &u32| {
