@@ -114,6 +114,24 @@ impl ClientFragment {
     }
 }
 
+/// The lines in the order in which a browser's offer has them.
+impl fmt::Display for ClientFragment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ufrag, pwd, fingerprint, opus, red, audio_level } = self;
+        writeln!(f, "a=extmap-allow-mixed")?;
+        writeln!(f, "a=ice-ufrag:{ufrag}")?;
+        writeln!(f, "a=ice-pwd:{pwd}")?;
+        writeln!(f, "a=fingerprint:sha-256 {fingerprint}")?;
+        if let Some(id) = audio_level {
+            writeln!(f, "a=extmap:{id} {AUDIO_LEVEL_URI}")?;
+        }
+        if let Some(red) = red {
+            writeln!(f, "a=rtpmap:{red} red/48000/2")?;
+        }
+        writeln!(f, "a=rtpmap:{opus} opus/48000/2")
+    }
+}
+
 /// What the voice server says of itself in SESSION DESCRIPTION.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerFragment {
@@ -241,6 +259,15 @@ mod tests {
         assert_eq!(fragment.fingerprint.0[..6], [0x71, 0x20, 0, 0xFF, 0xAA, 0x0B]);
         let text = format!("{fragment:?}");
         assert!(!text.contains("vcfFow"), "{text}");
+    }
+
+    #[test]
+    fn a_browsers_is_read_as_we_write_it() {
+        let full = ClientFragment::parse(&browser(), None).unwrap();
+        let bare = ClientFragment { red: None, audio_level: None, ..full.clone() };
+        for fragment in [full, bare] {
+            assert_eq!(ClientFragment::parse(&fragment.to_string(), None), Ok(fragment));
+        }
     }
 
     #[track_caller]

@@ -1,41 +1,94 @@
-//! Two hundred participants, five of them speaking, for a minute.
+//! Raids: many participants in one channel, a few of them speaking, with native clients, with browsers and with both.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Instant;
 
 use e2e::Server;
+use e2e::call::Sums;
 use serde_json::Value;
 
-/// Sums a counter over its labels.
-fn metric(text: &str, name: &str) -> u64 {
-    let lines = text
-        .lines()
-        .filter(|l| l.starts_with(name) && matches!(l.as_bytes().get(name.len()), Some(b'{' | b' ')));
-    lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+fn load(data: &Path, options: &[&str]) -> Output {
+    Command::new(e2e::guildhall())
+        .args(["load", "--json", "--data"])
+        .arg(data)
+        .args(options)
+        .output()
+        .expect("load starts")
+}
+
+/// Runs a raid of which not a packet may be lost, and returns the report.
+fn raid(server: &Server, options: &[&str], expected: u64) -> Value {
+    let out = load(server.data(), &[&["--workload", "raid"], options].concat());
+    let words = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{words}\n{}", server.process.lines.story());
+    let report: Value = serde_json::from_slice(&out.stdout).expect("load prints JSON");
+    println!("{report}");
+    assert_eq!(report["expected"], expected, "{report}");
+    for name in ["lost", "duplicates", "unopened", "generator_dropped"] {
+        assert_eq!(report[name], 0, "{name}: {report}");
+    }
+    assert!(report["delay_ms"]["p99"].as_f64() > Some(0.0), "{report}");
+    report
+}
+
+/// Every packet that came was forwarded, consumed or dropped for a reason, and at least so many were forwarded.
+fn assert_conserved(server: &Server, sent: u64) {
+    let sums = Sums::conserved_after(server, 0);
+    assert!(sums.forwarded_in >= sent, "{sums:?}");
 }
 
 #[test]
 fn a_raid_of_two_hundred_loses_nothing_and_every_packet_is_accounted_for() {
     let server = Server::start(1);
-    let out = Command::new(e2e::guildhall())
-        .args(["load", "--workload", "raid", "--seconds", "60", "--json", "--data"])
-        .arg(server.data())
-        .output()
-        .expect("load starts");
-    let words = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{words}\n{}", server.process.lines.story());
-    let report: Value = serde_json::from_slice(&out.stdout).expect("load prints JSON");
-    println!("{report}");
-    assert_eq!(report["participants"], 200, "{report}");
-    assert_eq!(report["expected"], 5 * 50 * 60 * 199, "{report}");
-    assert_eq!(report["lost"], 0, "{report}");
-    assert_eq!(report["unopened"], 0, "{report}");
-    assert_eq!(report["generator_dropped"], 0, "{report}");
-    assert!(report["delay_ms"]["p99"].as_f64() > Some(0.0), "{report}");
+    let report = raid(&server, &["--seconds", "60"], 5 * 50 * 60 * 199);
+    assert_eq!((&report["transport"], &report["participants"]), (&"native".into(), &200.into()));
+    assert_conserved(&server, 5 * 50 * 60);
+}
 
-    let page = server.get("/metrics");
-    let count = |name: &str| metric(&page, &format!("guildhall_sfu_packets_{name}_total"));
-    let (received, forwarded, consumed, dropped) =
-        (count("received"), count("forwarded_in"), count("consumed"), count("dropped"));
-    assert_eq!(received, forwarded + consumed + dropped, "conservation:\n{page}");
-    assert!(forwarded >= 5 * 50 * 60, "{forwarded} packets were forwarded");
+const SMALL: [&str; 6] = ["--participants", "60", "--speakers", "3", "--seconds", "8"];
+
+#[test]
+fn a_raid_of_browsers_loses_nothing() {
+    let server = Server::start(1);
+    let report = raid(&server, &[&SMALL[..], &["--transport", "webrtc"]].concat(), 3 * 50 * 8 * 59);
+    assert_eq!((&report["transport"], &report["mode"]), (&"webrtc".into(), &"srtp".into()));
+    assert_conserved(&server, 3 * 50 * 8);
+}
+
+#[test]
+fn browsers_and_native_clients_hear_each_other_without_loss() {
+    let server = Server::start(1);
+    let report = raid(&server, &[&SMALL[..], &["--transport", "mixed"]].concat(), 3 * 50 * 8 * 59);
+    // Half of them each; of the three speakers, who do not hear themselves, two are native and one is a browser.
+    for (kind, heard) in [("native", 29 + 29 + 30), ("webrtc", 30 + 30 + 29)] {
+        let part = &report[kind];
+        assert_eq!(part["expected"], 50 * 8 * heard, "{report}");
+        assert_eq!(part["received"], part["expected"], "{report}");
+        assert!(part["delay_ms"]["p99"].as_f64() > Some(0.0), "{report}");
+    }
+    assert_conserved(&server, 3 * 50 * 8);
+}
+
+#[test]
+fn a_server_that_does_not_answer_over_udp_is_named_in_time() {
+    let server = Server::start(1);
+    // Signalling goes on, and tells everyone to send to where nobody listens.
+    let relays = e2e::call::relays(server.process.pid());
+    relays.iter().for_each(|pid| e2e::signal_pid(*pid, "STOP"));
+    let data = server.data();
+    let check = |transport: &str, missed: &str| {
+        let started = Instant::now();
+        let out = load(data, &["--participants", "2", "--speakers", "1", "--transport", transport]);
+        let (took, words) = (started.elapsed(), String::from_utf8_lossy(&out.stderr));
+        assert!(!out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+        assert!(words.contains("does not answer over UDP") && words.contains(missed), "{words}");
+        assert!(words.contains("participant 0"), "{words}");
+        assert!(took.as_secs() < 30, "{transport} took {took:?}");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| check("webrtc", "no ICE check"));
+        scope.spawn(|| check("native", "no IP discovery"));
+    });
+    relays.iter().for_each(|pid| e2e::signal_pid(*pid, "CONT"));
 }

@@ -323,6 +323,8 @@ impl Driver {
                 self.media.send(MediaCommand::Speaker { ssrc: Ssrc(said.ssrc), user: said.user_id });
                 self.tell(ClientEvent::Speaking { user: said.user_id, flags: said.speaking }).await;
             }
+            // Of a browser's transport: never asked for.
+            Some(VoiceEvent::WebRtcDescription(_)) => {}
             Some(VoiceEvent::Joined(_) | VoiceEvent::Left(_)) => {}
             Some(VoiceEvent::Interrupted) if self.joined => {
                 self.set_state(ConnectionState::Reconnecting).await

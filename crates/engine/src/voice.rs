@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use client_wire::fragment::ClientFragment;
 use client_wire::voice::{
     ClientFrame, ClientSpeaking, CloseCode, FrameError, Heartbeat, Identify, Ready, Resume, SelectProtocol,
-    ServerFrame, ServerSpeaking, SessionDescription, UdpData, Version,
+    ServerFrame, ServerSpeaking, SessionDescription, UdpData, Version, WebRtcDescription,
 };
 use model::{ChannelId, GuildId, UserId};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -43,6 +45,8 @@ pub enum VoiceEvent {
     /// Where media goes. Comes again when the session could not be resumed.
     Ready(Ready),
     Description(SessionDescription),
+    /// The answer to [`VoiceSignalling::select_webrtc`].
+    WebRtcDescription(WebRtcDescription),
     Speaking(ServerSpeaking),
     Joined(Vec<UserId>),
     Left(UserId),
@@ -62,7 +66,7 @@ pub enum VoiceEnd {
 }
 
 enum Command {
-    Select(UdpData),
+    Select(SelectProtocol),
     Speaking(ClientSpeaking),
 }
 
@@ -103,7 +107,19 @@ impl VoiceSignalling {
     /// The answer to [`VoiceEvent::Ready`], with the address that IP discovery found.
     pub async fn select_protocol(&self, address: String, port: u16, mode: transport::Mode) {
         let data = UdpData { address, port, mode: mode.name().to_owned() };
-        let _ = self.commands.send(Command::Select(data)).await;
+        let protocol = "udp".to_owned();
+        let select = SelectProtocol { protocol, data: Some(data), sdp: None, codecs: None };
+        let _ = self.commands.send(Command::Select(select)).await;
+    }
+
+    /// The answer to [`VoiceEvent::Ready`] as a browser gives it, for those who test servers with browsers' transports.
+    pub async fn select_webrtc(&self, fragment: &ClientFragment) {
+        let opus =
+            json!({ "name": "opus", "type": "audio", "priority": 1000, "payload_type": fragment.opus });
+        let protocol = "webrtc".to_owned();
+        let sdp = Some(fragment.to_string());
+        let select = SelectProtocol { protocol, data: None, sdp, codecs: Some(vec![opus]) };
+        let _ = self.commands.send(Command::Select(select)).await;
     }
 
     /// Has to be said before the first packet of speech. `flags` are the bits of [`client_wire::voice::speaking`].
@@ -231,8 +247,7 @@ impl Driver {
                     ws.send(ClientFrame::Heartbeat(Heartbeat { nonce, seq_ack: self.seq_ack }).text(VERSION)).await
                 }
                 command = self.commands.recv() => match command {
-                    Some(Command::Select(data)) => {
-                        let select = SelectProtocol { protocol: "udp".to_owned(), data: Some(data), sdp: None, codecs: None };
+                    Some(Command::Select(select)) => {
                         ws.send(ClientFrame::SelectProtocol(select).text(VERSION)).await
                     }
                     Some(Command::Speaking(speaking)) => {
@@ -316,14 +331,13 @@ impl Driver {
                 VoiceEvent::Resumed
             }
             ServerFrame::SessionDescription(description) => VoiceEvent::Description(description),
+            ServerFrame::WebRtcDescription(description) => VoiceEvent::WebRtcDescription(description),
             ServerFrame::Speaking(speaking) => VoiceEvent::Speaking(speaking),
             ServerFrame::ClientsConnect(connect) => VoiceEvent::Joined(connect.user_ids),
             ServerFrame::ClientDisconnect(disconnect) => VoiceEvent::Left(disconnect.user_id),
             ServerFrame::Hello(_)
             | ServerFrame::HeartbeatAck(_)
             | ServerFrame::BackendVersion(_)
-            // We have not asked for it.
-            | ServerFrame::WebRtcDescription(_)
             | ServerFrame::Other(_) => return Ok(()),
         };
         self.tell(event).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use load::Workload;
+use load::{Transport, Workload};
 use transport::Mode;
 
 use crate::server_args::Server;
@@ -24,8 +24,10 @@ pub struct Load {
     speakers: Option<usize>,
     #[arg(long, value_name = "S", default_value_t = 10)]
     seconds: u64,
-    #[arg(long, default_value = "native", value_parser = ["native"])]
+    /// native: encrypted UDP, as libraries speak it. webrtc: ICE, DTLS and SRTP, as browsers do. mixed: half each
+    #[arg(long, default_value = "native", value_parser = clap::builder::PossibleValuesParser::new(Transport::NAMES))]
     transport: String,
+    /// Of native participants
     #[arg(long, value_name = "MODE", default_value = "aead_aes256_gcm_rtpsize")]
     encryption: Mode,
     /// A relay process whose CPU time is counted; with --data they are found
@@ -61,6 +63,7 @@ impl Load {
             participants: self.participants,
             speakers: self.speakers,
             duration: Duration::from_secs(self.seconds),
+            transport: self.transport.parse()?,
             mode: self.encryption,
             sfu_pids,
             floor: !self.no_floor,

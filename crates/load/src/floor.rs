@@ -1,5 +1,7 @@
 //! The floor: a relay without protocol or cryptography that receives the same datagrams and sends the same number of bytes to the same
 //! live receivers. What it costs is what the machine's sockets cost; everything above it is ours.
+//!
+//! To both kinds of listener a packet is as long as the server's would be. On the way to the relay it is as long as the longest of those.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -7,12 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rtp_wire::Packet;
 use udp_io::{Poller, RecvBatch, SendBatch};
 
-use crate::join::Participant;
 use crate::limits::FLOOR_MAX;
-use crate::media::{self, Measured, Path, Settings, speaker_of};
+use crate::media::{self, Path, Settings};
+use crate::participant::{Participant, speaker_of};
+use crate::tally::Measured;
 use crate::workload::Shape;
+
+/// Where a speaker's packets go, and how long they are there.
+type Route = Vec<(SocketAddr, usize)>;
 
 pub struct Floor {
     pub measured: Measured,
@@ -33,9 +40,9 @@ pub async fn measure(
     tokio::task::spawn_blocking(move || {
         let mut routes = Vec::new();
         for speaker in 0..settings.shape.speakers {
-            let listeners = settings.shape.listeners(speaker);
-            routes
-                .push(listeners.map(|l| participants[l].socket.local_addr()).collect::<Result<Vec<_>, _>>()?);
+            let listeners = settings.shape.listeners(speaker).map(|l| &participants[l]);
+            let to = |listener: &Participant| Ok((listener.socket.local_addr()?, listener.packet_len()));
+            routes.push(listeners.map(to).collect::<std::io::Result<Route>>()?);
         }
         let socket = udp_io::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         udp_io::set_buffers(&socket, 4 << 20, 4 << 20)?;
@@ -56,11 +63,7 @@ pub async fn measure(
 }
 
 /// Returns the thread's CPU time.
-fn forward(
-    socket: &std::net::UdpSocket,
-    routes: &[Vec<SocketAddr>],
-    stop: &AtomicBool,
-) -> std::io::Result<Duration> {
+fn forward(socket: &std::net::UdpSocket, routes: &[Route], stop: &AtomicBool) -> std::io::Result<Duration> {
     let mut poller = Poller::new()?;
     poller.add(socket, 0)?;
     let mut incoming = RecvBatch::new();
@@ -71,14 +74,13 @@ fn forward(
         let _ = poller.wait(Some(Duration::from_millis(50)))?.count();
         while incoming.receive(socket)? > 0 {
             for (datagram, _) in incoming.datagrams() {
-                let Some(route) = speaker_of(datagram).and_then(|speaker| routes.get(speaker)) else {
-                    continue;
-                };
-                for to in route {
+                let speaker = Packet::parse(datagram).ok().and_then(|packet| speaker_of(packet.payload()));
+                let Some(route) = speaker.and_then(|speaker| routes.get(speaker)) else { continue };
+                for (to, len) in route {
                     if outgoing.is_full() {
                         outgoing.flush(socket)?;
                     }
-                    let _taken = outgoing.push(datagram, *to);
+                    let _taken = outgoing.push(&datagram[..*len], *to);
                 }
             }
         }

@@ -12,6 +12,10 @@ impl Histogram {
         self.samples_us.push(u32::try_from(value.as_micros()).unwrap_or(u32::MAX));
     }
 
+    pub fn add(&mut self, other: &Self) {
+        self.samples_us.extend_from_slice(&other.samples_us);
+    }
+
     /// The value below which this share of the samples lies, in milliseconds; 0 without samples.
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let mut sorted = self.samples_us.clone();

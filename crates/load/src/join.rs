@@ -1,6 +1,10 @@
-//! Everyone joins the way any native client does: gateway, op 4, voice gateway, IP discovery, SELECT PROTOCOL.
+//! Everyone joins the way any client does: gateway, op 4, voice gateway, and from there the way of their kind of leg.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod browser;
+mod native;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -8,26 +12,19 @@ use engine::{
     Gateway, GatewayConfig, GatewayEvent, GatewayEvents, Token, Trust, VoiceConfig, VoiceEvent, VoiceEvents,
     VoiceSignalling, gateway_url,
 };
-use engine_core::Discovery;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{ChannelId, GuildId};
 use rtp_wire::Ssrc;
-use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{timeout, timeout_at};
-use transport::{Key, Mode, NonceCounter, Session};
+use tokio::time::timeout;
+use transport::Mode;
 
 use crate::Options;
 use crate::limits::{JOIN_TIMEOUT, JOINING_MAX, RECEIVE_BYTES};
+use crate::participant::{Kind, Media, Participant};
 use crate::people::People;
-
-/// The media side of one participant.
-pub struct Participant {
-    pub socket: std::net::UdpSocket,
-    pub relay: SocketAddr,
-    pub ssrc: Ssrc,
-    pub session: Session,
-}
+use browser::Parked;
 
 /// The signalling side of everyone: kept open for the run.
 pub struct Connections(Vec<Connection>);
@@ -41,7 +38,34 @@ struct Connection {
 pub struct Joined {
     pub participants: Vec<Participant>,
     pub connections: Connections,
-    pub join_ms: Vec<f64>,
+    /// From a user's click to where packets can be sent.
+    pub join_ms: Vec<(Kind, f64)>,
+}
+
+/// What one join needs to know.
+struct Joining {
+    config: GatewayConfig,
+    guild: GuildId,
+    channel: ChannelId,
+    kind: Kind,
+    mode: Mode,
+    speaks: bool,
+}
+
+/// Somebody who is in, while others still come.
+struct Seat {
+    ssrc: Ssrc,
+    relay: SocketAddr,
+    transport: Transport,
+    /// The streams that the server has announced to it.
+    announced: watch::Receiver<BTreeSet<Ssrc>>,
+    connection: Connection,
+    took: Duration,
+}
+
+enum Transport {
+    Native(std::net::UdpSocket, Box<crate::native::Native>),
+    Browser(Parked),
 }
 
 pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joined> {
@@ -52,33 +76,40 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
     let url = gateway_url(&options.server, &trust).await?;
     let shape = options.workload.shape(options.participants, options.speakers)?;
     let joins = people.tokens.iter().enumerate().map(|(n, token)| {
-        let place = (people.guild, people.channels[shape.room_of(n)]);
-        let config = GatewayConfig {
-            url: url.clone(),
-            token: token.clone(),
-            trust: trust.clone(),
-            all_dispatches: false,
+        let joining = Joining {
+            config: GatewayConfig {
+                url: url.clone(),
+                token: token.clone(),
+                trust: trust.clone(),
+                all_dispatches: false,
+            },
+            guild: people.guild,
+            channel: people.channels[shape.room_of(n)],
+            kind: options.transport.kind_of(n),
+            mode: options.mode,
+            speaks: n < shape.speakers,
         };
-        let speaks = n < shape.speakers;
-        async move {
-            let joining = join(config, place, options.mode, speaks);
-            timeout(JOIN_TIMEOUT, joining)
-                .await
-                .context("no answer in time")
-                .and_then(|joined| joined)
-                .with_context(|| format!("participant {n}"))
-        }
+        async move { within_time(join(joining)).await.with_context(|| format!("participant {n}")) }
     });
-    let all: Vec<(Participant, Connection, Duration)> =
-        stream::iter(joins).buffered(JOINING_MAX).try_collect().await?;
+    let seats: Vec<Seat> = stream::iter(joins).buffered(JOINING_MAX).try_collect().await?;
+
+    let ssrcs: Vec<Ssrc> = seats.iter().map(|seat| seat.ssrc).collect();
     let mut joined =
         Joined { participants: Vec::new(), connections: Connections(Vec::new()), join_ms: Vec::new() };
-    for (participant, connection, took) in all {
+    for (n, seat) in seats.into_iter().enumerate() {
+        let heard = shape.speakers_in_room_of(n).filter(|speaker| *speaker != n).map(|s| ssrcs[s]).collect();
+        let took = seat.took.as_secs_f64() * 1_000.0;
+        let (participant, connection) =
+            within_time(settle(seat, heard)).await.with_context(|| format!("participant {n}"))?;
+        joined.join_ms.push((participant.kind(), took));
         joined.participants.push(participant);
         joined.connections.0.push(connection);
-        joined.join_ms.push(took.as_secs_f64() * 1_000.0);
     }
     Ok(joined)
+}
+
+async fn within_time<T>(joining: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    timeout(JOIN_TIMEOUT, joining).await.context("no answer in time").and_then(|joined| joined)
 }
 
 impl Connections {
@@ -94,13 +125,9 @@ impl Connections {
     }
 }
 
-/// From a live gateway session to a session key; the time is that from op 4 on, as a user clicks.
-async fn join(
-    config: GatewayConfig,
-    (guild, channel): (GuildId, ChannelId),
-    mode: Mode,
-    speaks: bool,
-) -> anyhow::Result<(Participant, Connection, Duration)> {
+/// From a live gateway session to where packets can be sent; the time is that from op 4 on, as a user clicks.
+async fn join(joining: Joining) -> anyhow::Result<Seat> {
+    let Joining { config, guild, channel, kind, mode, speaks } = joining;
     let trust = config.trust.clone();
     let (gateway, mut events) = Gateway::connect(config);
     let (user, session) = until(&mut events, |event| match event {
@@ -123,35 +150,55 @@ async fn join(
         _ => None,
     })
     .await?;
-    let relay = SocketAddr::from((ready.ip, ready.port));
     let ssrc = Ssrc(ready.ssrc);
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let (address, port) = discover(&socket, relay, ssrc).await?;
-    voice.select_protocol(address, port, mode).await;
-    let description = until_voice(&mut voice_events, |event| match event {
-        VoiceEvent::Description(description) => Some(description),
-        _ => None,
-    })
-    .await?;
-    let took = clicked.elapsed();
-    let key = Key::new(description.secret_key.0);
-    let session = Session::new(mode, &key, NonceCounter::client(rand::random()), rand::random());
-    if speaks {
-        voice.speaking(1, ssrc.0).await;
-    }
-    let socket = socket.into_std()?;
-    udp_io::set_buffers(&socket, RECEIVE_BYTES, RECEIVE_BYTES)?;
-    let listener = tokio::spawn(async move {
-        // The events must be read, or the connections would stall; what they say does not matter here.
-        loop {
-            tokio::select! {
-                Some(_) = events.recv() => {}
-                Some(_) = voice_events.recv() => {}
-                else => return,
-            }
+    let (relay, own_name, transport) = match kind {
+        Kind::Native => {
+            let relay = SocketAddr::from((ready.ip, ready.port));
+            let (socket, native) = native::join(&voice, &mut voice_events, relay, ssrc, mode).await?;
+            (relay, ssrc, Transport::Native(socket, Box::new(native)))
         }
-    });
-    Ok((Participant { socket, relay, ssrc, session }, Connection { gateway, voice, listener }, took))
+        Kind::Browser => {
+            let (relay, own_name, parked) = browser::join(&voice, &mut voice_events).await?;
+            (relay, own_name, Transport::Browser(parked))
+        }
+    };
+    let took = clicked.elapsed();
+    if speaks {
+        voice.speaking(1, own_name.0).await;
+    }
+    let (announce, announced) = watch::channel(BTreeSet::new());
+    let listener = tokio::spawn(listen(events, voice_events, announce));
+    Ok(Seat { ssrc, relay, transport, announced, connection: Connection { gateway, voice, listener }, took })
+}
+
+/// The events must be read, or the connections would stall; all that matters of them is whose streams there are.
+async fn listen(mut events: GatewayEvents, mut voice: VoiceEvents, announce: watch::Sender<BTreeSet<Ssrc>>) {
+    loop {
+        tokio::select! {
+            Some(_) = events.recv() => {}
+            Some(event) = voice.recv() => if let VoiceEvent::Speaking(speaking) = event {
+                announce.send_if_modified(|streams| streams.insert(Ssrc(speaking.ssrc)));
+            },
+            else => return,
+        }
+    }
+}
+
+/// Everyone is in; nobody speaks before all who hear it were told of the stream.
+async fn settle(mut seat: Seat, heard: BTreeSet<Ssrc>) -> anyhow::Result<(Participant, Connection)> {
+    let told = seat.announced.wait_for(|announced| announced.is_superset(&heard)).await;
+    drop(told.context("the voice connection ended before the speakers' streams were announced")?);
+    let (socket, media) = match seat.transport {
+        Transport::Native(socket, native) => (socket, Media::Native(native)),
+        Transport::Browser(parked) => {
+            let (socket, mut browser) = parked.take().await?;
+            heard.into_iter().for_each(|ssrc| browser.expect(ssrc));
+            (socket, Media::Browser(Box::new(browser)))
+        }
+    };
+    udp_io::set_buffers(&socket, RECEIVE_BYTES, RECEIVE_BYTES)?;
+    let participant = Participant { socket, relay: seat.relay, ssrc: seat.ssrc, media };
+    Ok((participant, seat.connection))
 }
 
 async fn until<T>(
@@ -182,21 +229,4 @@ async fn until_voice<T>(
         }
     }
     bail!("the voice connection ended");
-}
-
-async fn discover(socket: &UdpSocket, relay: SocketAddr, ssrc: Ssrc) -> anyhow::Result<(String, u16)> {
-    let mut discovery = Discovery::new(Instant::now(), ssrc);
-    let mut buffer = [0; 128];
-    loop {
-        if let Some(request) = discovery.poll_transmit(Instant::now()) {
-            socket.send_to(&request, relay).await?;
-        }
-        let (again, _) = discovery.poll_timeout().context("discovery goes on until it is answered")?;
-        if let Ok(received) = timeout_at(again.into(), socket.recv_from(&mut buffer)).await {
-            let (length, _) = received?;
-            if let Some(answer) = discovery.handle_datagram(&buffer[..length]) {
-                return Ok((answer.ip.to_string(), answer.port));
-            }
-        }
-    }
 }

@@ -1,19 +1,24 @@
 //! Synthetic participants by the hundred: real sessions, real voice connections, real encrypted packets, no codec.
 //!
 //! Owns: making accounts and a guild to meet in, joining everyone, sending and receiving on a strict schedule, the floor relay that says what
-//! the bare system calls cost, the report. Deliberately does not: reuse anything of the server's inside; it is a client.
+//! the bare system calls cost, the report. Deliberately does not: reuse anything of the server's inside; it is a client. Those who come as
+//! browsers do have their ICE, DTLS and SRTP from a WebRTC library that knows nothing of our server.
 //!
 //! The schedule is open: a late generator sends at once and says how late it was, it never slows down for the server.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod browser;
 mod floor;
 mod histogram;
 mod join;
 pub mod limits;
 mod media;
+mod native;
+mod participant;
 mod people;
 mod report;
+mod tally;
 mod workload;
 
 use std::path::PathBuf;
@@ -22,8 +27,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use transport::Mode;
 
-pub use report::{Delay, Report};
-pub use workload::Workload;
+pub use report::{Delay, Part, Report};
+pub use workload::{Transport, Workload};
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -37,6 +42,8 @@ pub struct Options {
     pub participants: Option<usize>,
     pub speakers: Option<usize>,
     pub duration: Duration,
+    pub transport: Transport,
+    /// Of native participants.
     pub mode: Mode,
     /// The relay processes whose CPU time is counted.
     pub sfu_pids: Vec<u32>,
@@ -50,7 +57,7 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let people =
         people::make(&options.server, &options.operator_key, &shape).await.context("making accounts")?;
     let joined = join::everyone(&options, people).await.context("joining")?;
-    let join_ms = joined.join_ms.clone();
+    let join_ms = joined.join_ms;
     tracing::info!(participants = joined.participants.len(), "everyone is in");
 
     // The media loop is a thread of its own: it must not share its time with the WebSockets' tasks.
@@ -65,5 +72,5 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
         false => None,
     };
     joined.connections.close().await;
-    Ok(report::make(&options, &shape, join_ms, measured, floor))
+    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref()))
 }

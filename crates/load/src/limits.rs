@@ -12,14 +12,23 @@ pub const PAYLOAD: usize = 100;
 pub const TICK: Duration = Duration::from_millis(1);
 /// Native clients show that they live with an empty receiver report this often.
 pub const KEEPALIVE: Duration = Duration::from_secs(5);
-/// One packet in so many is decrypted, which proves the path and measures its delay.
+/// One packet in so many has its delay measured. Native listeners open only these, which proves the path; browsers open everything.
 pub const OPEN_EVERY: u64 = 16;
+/// Bytes of the longest packet, sealed.
+pub const PACKET_MAX: usize = rtp_wire::FIXED_HEADER_LEN + PAYLOAD + transport::Mode::OVERHEAD_MAX;
+/// Bytes of the longest datagram that is taken while joining; handshakes keep within 1,200.
+pub const DATAGRAM_MAX: usize = 2_048;
+/// Everyone only listens for so long before the first packet. A handshake is over for the client a moment before the server has heard the end
+/// of it, and what is said within that moment is lost to a browser too.
+pub const LEAD: Duration = Duration::from_millis(200);
 /// Packets still under way when the last one was sent.
 pub const TAIL: Duration = Duration::from_millis(500);
 /// Joins under way at once: enough to be quick, few enough to be those of a machine of this size.
 pub const JOINING_MAX: usize = 16;
 /// A participant who is not in by then never will be.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Without an answer over UDP by then there is no path: the server answers at once.
+pub const PATH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Accounts being made at once.
 pub const MAKING_MAX: usize = 8;
 /// A participant's receive buffer: half a second of the busiest workload.

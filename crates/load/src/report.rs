@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use crate::Options;
 use crate::floor::Floor;
-use crate::media::Measured;
-use crate::workload::Shape;
+use crate::histogram::Histogram;
+use crate::participant::Kind;
+use crate::tally::{Measured, Tally};
+use crate::workload::{Shape, Transport};
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Delay {
@@ -13,10 +15,23 @@ pub struct Delay {
     pub p99: f64,
 }
 
+/// What listeners of one kind got, where there are two.
+#[derive(Debug, Clone, Serialize)]
+pub struct Part {
+    pub expected: u64,
+    pub received: u64,
+    pub lost: u64,
+    pub duplicates: u64,
+    pub delay_ms: Delay,
+    pub floor_delay_ms: Option<Delay>,
+    pub join_ms: Delay,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub workload: &'static str,
     pub transport: &'static str,
+    /// How native packets are encrypted; `srtp` where there are none.
     pub mode: &'static str,
     pub participants: usize,
     pub speakers: usize,
@@ -39,49 +54,90 @@ pub struct Report {
     pub floor_ns_per_packet: Option<f64>,
     pub ratio_to_floor: Option<f64>,
     pub generator_dropped: u64,
+    /// The share of one core that the generator's media loop took; near 1 it is what is being measured.
+    pub generator_cpu_share: f64,
     pub generator_late_ms: f64,
     pub unopened: u64,
+    /// Of a mixed crowd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<Part>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webrtc: Option<Part>,
+}
+
+impl Delay {
+    fn of(delays: &Histogram) -> Self {
+        Self { p50: delays.quantile_ms(0.5), p99: delays.quantile_ms(0.99) }
+    }
+
+    fn of_joins(joins: &[(Kind, f64)], wanted: impl Fn(Kind) -> bool) -> Self {
+        let mut sorted: Vec<f64> =
+            joins.iter().filter(|(kind, _)| wanted(*kind)).map(|(_, ms)| *ms).collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| sorted.get((share * sorted.len() as f64) as usize).copied().unwrap_or_default();
+        Self { p50: at(0.5), p99: at(0.99) }
+    }
+}
+
+impl Part {
+    fn of(run: &Tally, floor: Option<&Tally>, join_ms: Delay) -> Self {
+        Self {
+            expected: run.expected,
+            received: run.received,
+            lost: run.expected.saturating_sub(run.received),
+            duplicates: run.duplicates,
+            delay_ms: Delay::of(&run.delay),
+            floor_delay_ms: floor.map(|floor| Delay::of(&floor.delay)),
+            join_ms,
+        }
+    }
 }
 
 pub fn make(
     options: &Options,
     shape: &Shape,
-    join_ms: Vec<f64>,
-    run: Measured,
-    floor: Option<Floor>,
+    join_ms: &[(Kind, f64)],
+    run: &Measured,
+    floor: Option<&Floor>,
 ) -> Report {
     let counted = !options.sfu_pids.is_empty();
     let per_packet = |cpu: std::time::Duration, packets: u64| {
         (packets > 0).then(|| cpu.as_nanos() as f64 / packets as f64)
     };
-    let sfu = counted.then(|| per_packet(run.sfu_cpu, run.received)).flatten();
-    let floor_cost = floor.as_ref().and_then(|f| per_packet(f.relay_cpu, f.measured.received));
-    let delay = |m: &Measured| Delay { p50: m.delay.quantile_ms(0.5), p99: m.delay.quantile_ms(0.99) };
-    let mut joins = join_ms;
-    joins.sort_by(f64::total_cmp);
-    let join = |share: f64| joins.get((share * joins.len() as f64) as usize).copied().unwrap_or_default();
+    let share = |cpu: std::time::Duration| cpu.as_secs_f64() / run.elapsed.as_secs_f64().max(f64::EPSILON);
+    let floor_tally = floor.map(|floor| floor.measured.all());
+    let all = Part::of(&run.all(), floor_tally.as_ref(), Delay::of_joins(join_ms, |_| true));
+    let part = |kind: Kind| {
+        let tally = floor.map(|floor| floor.measured.of(kind));
+        let joins = Delay::of_joins(join_ms, |of| of == kind);
+        (options.transport == Transport::Mixed).then(|| Part::of(run.of(kind), tally, joins))
+    };
+    let sfu = counted.then(|| per_packet(run.sfu_cpu, all.received)).flatten();
+    let floor_cost = floor.and_then(|floor| per_packet(floor.relay_cpu, floor_tally.as_ref()?.received));
     Report {
         workload: shape.name,
-        transport: "native",
-        mode: options.mode.name(),
+        transport: options.transport.name(),
+        mode: if options.transport == Transport::WebRtc { "srtp" } else { options.mode.name() },
         participants: shape.participants,
         speakers: shape.speakers,
         seconds: run.elapsed.as_secs_f64(),
-        expected: run.expected,
-        received: run.received,
-        lost: run.expected.saturating_sub(run.received),
-        duplicates: run.duplicates,
-        delay_ms: delay(&run),
-        floor_delay_ms: floor.as_ref().map(|f| delay(&f.measured)),
+        expected: all.expected,
+        received: all.received,
+        lost: all.lost,
+        duplicates: all.duplicates,
+        delay_ms: all.delay_ms,
+        floor_delay_ms: all.floor_delay_ms,
         longest_gap_ms: run.longest_gap.as_secs_f64() * 1_000.0,
-        join_ms: Delay { p50: join(0.5), p99: join(0.99) },
+        join_ms: all.join_ms,
         sfu_cpu_ns_per_packet: sfu,
-        sfu_cpu_share: counted
-            .then(|| run.sfu_cpu.as_secs_f64() / run.elapsed.as_secs_f64().max(f64::EPSILON)),
+        sfu_cpu_share: counted.then(|| share(run.sfu_cpu)),
         floor_ns_per_packet: floor_cost,
         ratio_to_floor: sfu.zip(floor_cost).map(|(sfu, floor)| sfu / floor),
         generator_dropped: run.generator_dropped,
+        generator_cpu_share: share(run.generator_cpu),
         generator_late_ms: run.generator_late.as_secs_f64() * 1_000.0,
         unopened: run.unopened,
+        native: part(Kind::Native),
+        webrtc: part(Kind::Browser),
     }
 }

@@ -60,7 +60,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("engine-core", &["model", "rtp-wire", "transport"]),
     ("engine", &["client-wire", "engine-core", "model", "rtp-wire", "transport"]),
     ("operator", &[]),
-    ("load", &["engine", "engine-core", "model", "operator", "rtp-wire", "transport", "udp-io"]),
+    (
+        "load",
+        &["client-wire", "engine", "engine-core", "model", "operator", "rtp-wire", "transport", "udp-io"],
+    ),
     (
         "guildhall",
         &[
