@@ -21,6 +21,10 @@ const CATCH_UP_SILENT_US: i64 = 30_000;
 const CATCH_UP_SPEAKING_US: i64 = 70_000;
 /// Blending in every frame would be heard.
 const CATCH_UP_EVERY: u32 = 4;
+/// What is left is caught up with at leisure, twice a second, so that a delay goes with its reason though the speaker
+/// never pauses. A frame can wait for two beats without being late: less is nothing to catch up with.
+const CATCH_UP_LEISURELY_US: i64 = 40_000;
+const CATCH_UP_LEISURELY_EVERY: u32 = 25;
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Counts {
@@ -301,8 +305,9 @@ impl JitterBuffer {
         let follows = self
             .next
             .is_some_and(|next| self.packets.get(&next).is_some_and(|p| p.samples == packet.samples));
-        if !packet.silence && follows && lateness > CATCH_UP_SPEAKING_US && self.since_blend >= CATCH_UP_EVERY
-        {
+        let is_due = (lateness > CATCH_UP_SPEAKING_US && self.since_blend >= CATCH_UP_EVERY)
+            || (lateness > CATCH_UP_LEISURELY_US && self.since_blend >= CATCH_UP_LEISURELY_EVERY);
+        if !packet.silence && follows && is_due {
             self.since_blend = 0;
             return Pull::Blend(packet);
         }

@@ -159,8 +159,9 @@ fn a_burst_of_held_up_packets_is_caught_up_with() {
     }
     // The target stays long while the hold-up is remembered, then the playout shortens bit by bit.
     let played = bench.run(&mut seq, &"v".repeat(300));
-    let first = played.find('b').expect("frames are blended");
+    let first = played.find("bppb").expect("frames are blended");
     assert!(first > 150 && !played[first + 80..].contains('b'), "{played}");
+    assert!(played[..first].matches('b').count() <= 2, "{played}");
     let waiting = bench.buffer.packets.len();
     assert!(waiting <= 5, "{waiting} packets wait");
 }

@@ -1,6 +1,6 @@
 //! Measures of sound: does a recording say what was said, and which tones does it hold?
 //!
-//! The measure of likeness: find where each utterance of the reference lies in the other recording, take the spectrum
+//! The measure of likeness: find where each piece of an utterance lies in the other recording, take the spectrum
 //! of every 20 ms on a mel scale for both, and correlate the two shapes after taking away what all speech has in
 //! common. A frame counts as matched at 0.8 or more. It is validated in the tests: the same recording gives 1, Opus
 //! at 64 kbit/s 0.95 or more, other words by the same voice or noise little.
@@ -18,6 +18,9 @@ pub const MATCH: f32 = 0.8;
 /// Frames this far below the loudest are pauses, and not compared.
 const RANGE_DB: f32 = 35.0;
 const FLOOR_DBFS: f32 = -55.0;
+/// Utterances longer than this, 0.8 s, are looked for in pieces: playout delays change within sentences too, where a
+/// receiver stretches sound to wait for packets, and what comes after that is there all the same.
+const PIECE_FRAMES: usize = 40;
 
 /// How well a recording matches its reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,11 +44,11 @@ pub fn compare(reference: &[f32], other: &[f32]) -> Likeness {
     let mut mel = MelSpectrum::new();
     let average = average_shape(&mut mel, reference, &active);
     let (mut matched, mut sum) = (0, 0.0);
-    for utterance in utterances(&active) {
-        let samples = utterance[0] * FRAME_SAMPLES..(utterance[utterance.len() - 1] + 1) * FRAME_SAMPLES;
+    for piece in pieces(&active) {
+        let samples = piece[0] * FRAME_SAMPLES..(piece[piece.len() - 1] + 1) * FRAME_SAMPLES;
         let lag = align::local_lag(&reference[samples.clone()], other, samples.start as i64 + lag_samples)
             - samples.start as i64;
-        for frame in utterance {
+        for frame in piece {
             let start = (frame * FRAME_SAMPLES) as i64;
             let one = shape(&mut mel, reference, start, &average);
             let two = shape(&mut mel, other, start + lag, &average);
@@ -68,9 +71,12 @@ pub fn active_frames(samples: &[f32]) -> Vec<usize> {
     (0..levels.len()).filter(|i| levels[*i] > threshold).collect()
 }
 
-/// Runs of active frames; a pause of up to 100 ms does not part them.
-fn utterances(active: &[usize]) -> impl Iterator<Item = &[usize]> {
-    active.chunk_by(|a, b| b - a <= 5)
+/// Runs of active frames, which a pause of up to 100 ms does not part, in pieces of about the same length each.
+fn pieces(active: &[usize]) -> impl Iterator<Item = &[usize]> {
+    active.chunk_by(|a, b| b - a <= 5).flat_map(|utterance| {
+        let pieces = utterance.len().div_ceil(PIECE_FRAMES);
+        utterance.chunks(utterance.len().div_ceil(pieces))
+    })
 }
 
 fn average_shape(mel: &mut MelSpectrum, samples: &[f32], active: &[usize]) -> [f32; BANDS] {

@@ -50,6 +50,17 @@ fn a_hole_in_the_recording_costs_its_share() {
 }
 
 #[test]
+fn sound_that_a_receiver_has_stretched_and_shortened_is_there_all_the_same() {
+    let speech = speech::sentence(1, 6.0);
+    let third = speech.len() / 3;
+    let mut stretched = speech[..third].to_vec();
+    stretched.extend_from_slice(&speech[third - 4_800..2 * third]);
+    stretched.extend_from_slice(&speech[2 * third + 2_400..]);
+    let likeness = compare(&speech, &stretched);
+    assert!(likeness.fraction >= 0.85, "{likeness:?}");
+}
+
+#[test]
 fn tones_are_found_with_their_frequency_and_level() {
     let samples: Vec<f32> = (0..96_000)
         .map(|i| {
