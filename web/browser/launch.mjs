@@ -1,5 +1,6 @@
 // Starts a real browser without a screen, its microphone a tone.
 
+import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +12,7 @@ const FIREFOX = process.env.FIREFOX ?? '/usr/bin/firefox-esr';
 const RATE_HZ = 48_000;
 /** Whole periods of every whole frequency, so that it can be played again and again without a click. */
 const SECONDS = 1;
-/** Of full scale: far above the codec's noise, with room for several of them in one mix. */
+/** Of full scale: far above a codec's noise, with room for several in one mix. */
 const AMPLITUDE = 0.25;
 
 export function hasFirefox() {
@@ -51,16 +52,20 @@ export async function launchChromium({ origin = null, hz = null, wav = null } = 
   return browser;
 }
 
-export function launchFirefox({ origin = null, hz = null } = {}) {
+export async function launchFirefox({ origin = null, hz = null } = {}) {
   const insecure = {
     'media.devices.insecure.enabled': true,
     'media.getusermedia.insecure.enabled': true,
+    // It takes the page for one of https now, and would ask for its pictures by https too.
+    'security.mixed_content.upgrade_display_content': false,
     'dom.securecontext.allowlist': origin === null ? '' : new URL(origin).hostname,
   };
-  return puppeteer.launch({
+  const speakers = await openSpeakers();
+  const browser = await puppeteer.launch({
     browser: 'firefox',
     executablePath: FIREFOX,
     headless: true,
+    env: { ...process.env, PULSE_SERVER: speakers.server },
     extraPrefsFirefox: {
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,
@@ -71,6 +76,34 @@ export function launchFirefox({ origin = null, hz = null } = {}) {
       ...(origin === null ? {} : insecure),
     },
   });
+  browser.on('disconnected', () => speakers.close());
+  return browser;
+}
+
+/** Firefox does not begin with Web Audio before it has speakers. These are a sound server of this browser's own, and silent. */
+async function openSpeakers() {
+  const folder = mkdtempSync(join(tmpdir(), 'guildhall-speakers-'));
+  const socket = join(folder, 'socket');
+  const modules = [`module-native-protocol-unix auth-anonymous=1 socket=${socket}`, `module-null-sink rate=${RATE_HZ}`];
+  const options = ['-n', '--daemonize=no', '--use-pid-file=no', '--exit-idle-time=-1', '--disable-shm', '--log-level=error'];
+  const env = { ...process.env, HOME: folder, XDG_RUNTIME_DIR: folder };
+  const server = spawn('pulseaudio', [...options, ...modules.flatMap((module) => ['--load', module])], { stdio: 'ignore', env });
+  const failed = new Promise((_, reject) => server.on('error', reject).on('exit', (code) => reject(new Error(`pulseaudio ended with ${code}`))));
+  failed.catch(() => undefined);
+  const close = () => {
+    server.kill();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  const opened = new Promise((resolve) => {
+    const looking = setInterval(() => {
+      if (!existsSync(socket)) return;
+      clearInterval(looking);
+      resolve();
+    }, 20);
+    server.on('exit', () => clearInterval(looking));
+  });
+  await Promise.race([opened, failed]);
+  return { server: `unix:${socket}`, close };
 }
 
 /** A WAV file of one channel. */

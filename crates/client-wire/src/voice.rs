@@ -570,7 +570,9 @@ pub struct BackendVersion {
 /// SESSION DESCRIPTION to a browser: no key, because the handshake makes it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebRtcDescription {
-    pub audio_codec: String,
+    /// The codecs and the session's name are for clients that named their codecs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_codec: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video_codec: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -110,6 +110,11 @@ impl Heard {
         self.streams.iter().find(|s| s["user"] == user.id.as_str() && s["packets"] != 0)
     }
 
+    /// Is there sound, and not only packets, of this user?
+    pub fn has_sound_of(&self, user: &User) -> bool {
+        self.from(user).is_some_and(|stream| stream["peaks_hz"].as_array().is_some_and(|p| !p.is_empty()))
+    }
+
     /// Demands this tone, and nothing stronger, in the stream of this user.
     pub fn expect_tone(&self, user: &User, hz: u32, when: &str) -> &Value {
         let by = &self.by;

@@ -9,6 +9,9 @@ use crate::{Heard, Net, Running, Server, User};
 
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// What Firefox says of a WebSocket whose page is loaded anew, however the page ends it.
+const OF_A_RELOAD: &str = "was interrupted while the page was loading";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     Chromium,
@@ -20,6 +23,8 @@ pub struct Browser {
     pub engine: Engine,
     pub user: User,
     pub process: Running,
+    /// What it told since the last thing that was done, and nobody has asked for yet.
+    passed: Vec<Value>,
 }
 
 impl Browser {
@@ -46,7 +51,7 @@ impl Browser {
         command.args(options);
         let mut process = Running::start(&format!("{engine:?}"), command);
         process.lines.event("ready", WITHIN);
-        Self { engine, user: user.clone(), process }
+        Self { engine, user: user.clone(), process, passed: Vec::new() }
     }
 
     pub fn command(&mut self, value: Value) {
@@ -55,18 +60,31 @@ impl Browser {
 
     /// Waits for this event; an error that is told instead is the test's failure.
     pub fn expect(&mut self, event: &str) -> Value {
-        let told = self.process.lines.until(event, WITHIN, |v| v["event"] == event || v["event"] == "error");
+        let is_it = |v: &Value| v["event"] == event || v["event"] == "error";
+        if let Some(at) = self.passed.iter().position(is_it) {
+            return self.passed.remove(at);
+        }
+        let passed = &mut self.passed;
+        let told = self.process.lines.until(event, WITHIN, |v| {
+            let is_it = is_it(v);
+            if !is_it {
+                passed.push(v.clone());
+            }
+            is_it
+        });
         assert_eq!(told["event"], event, "{:?}: {told}\n{}", self.engine, self.process.lines.story());
         told
     }
 
     fn done(&mut self, command: Value) {
+        self.passed.clear();
         self.command(command);
         self.expect("done");
     }
 
     /// Clicks a voice channel and waits until sound can flow.
     pub fn join(&mut self, channel: &str) -> Value {
+        self.passed.clear();
         self.command(json!({"do": "join", "channel": channel}));
         self.expect("joined")
     }
@@ -104,6 +122,12 @@ impl Browser {
         self.expect("disconnected");
     }
 
+    /// What went over the last voice WebSocket so far, both ways: `way`, `op` and `bytes` of payload.
+    pub fn voice_frames(&mut self) -> Vec<Value> {
+        self.command(json!({"do": "voice_frames"}));
+        self.expect("voice_frames")["frames"].as_array().cloned().expect("a list of frames")
+    }
+
     /// Clicks what assistive programs call this; the name is a regular expression.
     pub fn click(&mut self, role: &str, name: &str) {
         self.done(json!({"do": "click", "role": role, "name": name}));
@@ -114,8 +138,24 @@ impl Browser {
         self.done(json!({"do": "press", "keys": keys}));
     }
 
+    pub fn press_times(&mut self, keys: &str, times: usize) {
+        (0..times).for_each(|_| self.press(keys));
+    }
+
     pub fn type_text(&mut self, text: &str) {
         self.done(json!({"do": "type", "text": text}));
+    }
+
+    /// Ends the TCP connection of the voice WebSocket as a network does.
+    pub fn cut_voice_ws(&mut self) {
+        self.passed.clear();
+        self.command(json!({"do": "cut_voice_ws"}));
+    }
+
+    /// Bytes that Chromium loaded so far, as they came over the network.
+    pub fn transferred(&mut self) -> u64 {
+        self.command(json!({"do": "transferred"}));
+        self.expect("transferred")["bytes"].as_u64().expect("a number of bytes")
     }
 
     pub fn reload(&mut self) {
@@ -156,6 +196,34 @@ impl Browser {
         Sound { people: Heard::of(&format!("{:?}", self.engine), &event), out: event["out"].clone() }
     }
 
+    /// Listens until these tones come out and none of those others.
+    pub fn hears(&mut self, wanted: &[u32], not: &[u32], when: &str) -> Sound {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let sound = self.hear(0.4);
+            let is_right = wanted.iter().all(|hz| sound.decibels_at(*hz).is_some())
+                && not.iter().all(|hz| sound.decibels_at(*hz).is_none());
+            if is_right || Instant::now() > deadline {
+                sound.expect_out(wanted, not, when);
+                return sound;
+            }
+        }
+    }
+
+    /// Presses a key until something that has such a name has the focus.
+    pub fn press_until(&mut self, keys: &str, times_max: usize, names: &[&str]) {
+        let mut passed = Vec::new();
+        for _ in 0..times_max {
+            let name = self.focused()["name"].as_str().unwrap_or_default().to_owned();
+            if names.iter().any(|wanted| name.starts_with(wanted)) {
+                return;
+            }
+            passed.push(name);
+            self.press(keys);
+        }
+        panic!("{:?}: {keys} does not lead to {names:?}: {passed:?}", self.engine);
+    }
+
     /// Keeps a picture of the page in `target/e2e-screenshots`.
     pub fn screenshot(&mut self, name: &str) {
         let folder = screenshots();
@@ -171,7 +239,11 @@ impl Browser {
     /// What the browser complained of so far: errors and warnings of its console, refused by the content policy, not loaded.
     pub fn troubles(&mut self) -> Vec<Value> {
         let all = self.process.lines.all();
-        all.iter().filter(|v| v["event"] == "trouble" || v["event"] == "error").cloned().collect()
+        let is_trouble = |v: &&Value| {
+            let text = v["text"].as_str().unwrap_or_default();
+            v["event"] == "error" || (v["event"] == "trouble" && !text.contains(OF_A_RELOAD))
+        };
+        all.iter().filter(is_trouble).cloned().collect()
     }
 
     pub fn had_no_troubles(&mut self) {
@@ -195,6 +267,26 @@ impl Sound {
         let peaks = self.out["peaks"].as_array()?;
         let near = |peak: &&Value| peak["hz"].as_f64().is_some_and(|at| (at - f64::from(hz)).abs() <= 15.0);
         peaks.iter().find(near)?["db"].as_f64()
+    }
+
+    /// Is there sound, and not only packets, of each of them?
+    pub fn hears_something_of(&self, users: &[&User]) -> bool {
+        users.iter().all(|user| self.people.has_sound_of(user))
+    }
+
+    /// Demands that these tones come out, and none of the others.
+    pub fn expect_out(&self, wanted: &[u32], not: &[u32], when: &str) {
+        let by = &self.people.by;
+        for hz in wanted {
+            assert!(
+                self.decibels_at(*hz).is_some(),
+                "{when}: {hz} Hz does not come out of {by}: {}",
+                self.out
+            );
+        }
+        for hz in not {
+            assert!(self.decibels_at(*hz).is_none(), "{when}: {hz} Hz comes out of {by}: {}", self.out);
+        }
     }
 
     /// How long a person was not heard at a stretch.

@@ -13,6 +13,7 @@ mod process;
 pub mod raw;
 pub mod recital;
 mod server;
+mod sound;
 mod talk;
 pub mod wire;
 
@@ -22,6 +23,7 @@ pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
 pub use recital::{Judged, Recital};
 pub use server::{Server, User};
+pub use sound::strongest_tone;
 pub use talk::{Talk, speech};
 
 use std::path::PathBuf;

@@ -1,11 +1,9 @@
 //! Clients that we did not write, unmodified, in one channel with our own.
 #![allow(clippy::unwrap_used)]
 
-use std::f64::consts::TAU;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::{Bot, Library, Server, Talk, User};
+use e2e::{Bot, Library, Server, Talk, User, strongest_tone};
 use serde_json::{Value, json};
 
 /// Frequencies far apart and free of each other's harmonics within a bot's resolution.
@@ -133,8 +131,9 @@ fn three_libraries_and_talk_hear_each_other() {
         let stream = Talk::stream(&report, &bot.user);
         let stream = stream.unwrap_or_else(|| panic!("talk did not hear {:?}: {report}", bot.library));
         assert_eq!(stream["lost"], 0, "{:?}: {report}", bot.library);
-        let strongest = strongest_tone(&folder.path().join(format!("{}.wav", bot.user.id)));
-        assert_eq!(strongest, hz, "talk's recording of {:?}", bot.library);
+        let recording = folder.path().join(format!("{}.wav", bot.user.id));
+        let tones = [&TONES[..], &[OURS]].concat();
+        assert_eq!(strongest_tone(&recording, &tones), hz, "talk's recording of {:?}", bot.library);
     }
     call.end();
 }
@@ -250,23 +249,4 @@ fn each_library_recovers_from_a_cut_voice_socket_and_a_cut_gateway_socket() {
         call.everybody_hears_everybody("after its gateway socket was cut");
     }
     call.end();
-}
-
-/// Which of our tones is strongest in a recording.
-fn strongest_tone(wav: &Path) -> u32 {
-    let mut reader = hound::WavReader::open(wav).unwrap_or_else(|e| panic!("{}: {e}", wav.display()));
-    let spec = reader.spec();
-    let samples: Vec<f64> = match spec.sample_format {
-        hound::SampleFormat::Int => reader.samples::<i32>().map(|s| f64::from(s.unwrap())).collect(),
-        hound::SampleFormat::Float => reader.samples::<f32>().map(|s| f64::from(s.unwrap())).collect(),
-    };
-    let mono: Vec<f64> = samples.chunks(spec.channels.into()).map(|frame| frame.iter().sum()).collect();
-    let power = |hz: u32| {
-        let step = TAU * f64::from(hz) / f64::from(spec.sample_rate);
-        let phases = mono.iter().enumerate().map(|(n, s)| (s, step * n as f64));
-        let (re, im) = phases.fold((0.0, 0.0), |(re, im), (s, p)| (re + s * p.cos(), im + s * p.sin()));
-        re.hypot(im)
-    };
-    let tones = TONES.into_iter().chain([OURS]);
-    tones.max_by(|a, b| power(*a).total_cmp(&power(*b))).expect("there are tones")
 }

@@ -40,7 +40,7 @@ impl VoiceCore {
         let fingerprint = fragment.fingerprint;
         self.outputs.push_back(Output::BeginDtls { shard, leg, ufrag, fingerprint });
         let description = WebRtcDescription {
-            audio_codec: "opus".to_owned(),
+            audio_codec: video.then(|| "opus".to_owned()),
             video_codec: video.then(|| "H264".to_owned()),
             media_session_id,
             sdp: ours.to_string(),

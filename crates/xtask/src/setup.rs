@@ -7,7 +7,7 @@ use crate::stage::{Failure, run};
 /// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers).
 const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev"];
 
-/// To test: a voice that speaks, a second database, browsers, and what the real client libraries need.
+/// To test: a voice that speaks, a second database, browsers with a sound server, and what the real client libraries need.
 const TEST: &[&str] = &[
     "espeak-ng",
     "postgresql",
@@ -17,6 +17,7 @@ const TEST: &[&str] = &[
     "iproute2",
     "chromium",
     "firefox-esr",
+    "pulseaudio",
 ];
 
 pub fn build_packages() -> Result<(), Failure> {

@@ -25,6 +25,8 @@ class Person {
   #token;
   /** The stay in voice as the page last told it. */
   #voice = { phase: 'disconnected', channel: null };
+  /** The channel that was last connected, until the stay ends. */
+  #stay = null;
   #wanted = null;
   /** The local ports of everything that was there before a voice WebSocket was. */
   #elsewhere = new Set();
@@ -47,7 +49,7 @@ class Person {
     const page = this.#page;
     await page.setViewport({ width: 1280, height: 800 });
     page.on('console', (message) => ['error', 'warn'].includes(message.type()) && emit('trouble', { kind: 'console', text: message.text() }));
-    page.on('pageerror', (error) => emit('trouble', { kind: 'page', text: error.message }));
+    page.on('pageerror', (error) => emit('trouble', { kind: 'page', text: error.stack ?? error.message }));
     page.on('requestfailed', (request) => emit('trouble', { kind: 'request', text: request.url() }));
     if (browser !== 'firefox') await this.#count();
     await page.exposeFunction('tellBot', (event, fields) => this.#told(event, fields));
@@ -74,10 +76,12 @@ class Person {
     const before = this.#voice;
     this.#voice = now;
     if (now.phase === 'disconnected' && before.phase !== 'disconnected') emit('disconnected', { code: null, end: now.end });
+    if (now.phase === 'disconnected') this.#stay = null;
     if (now.phase !== 'voice connected') return;
-    if (now.channel === this.#wanted) emit('joined', { channel: now.channel, mode: 'webrtc' });
-    else if (now.channel === before.channel) emit('voice_back');
+    if (this.#stay === null || now.channel === this.#wanted) emit('joined', { channel: now.channel, mode: 'webrtc' });
+    else if (now.channel === this.#stay) emit('voice_back');
     else emit('moved', { channel: now.channel, mode: 'webrtc' });
+    this.#stay = now.channel;
     this.#wanted = null;
   }
 
@@ -121,8 +125,8 @@ class Person {
         return emit('done');
       case 'transferred':
         return emit('transferred', { bytes: this.#transferred });
-      case 'join_frames':
-        return emit('join_frames', { frames: await this.#page.evaluate('window.witness.sockets.filter(({ kind }) => kind === "voice").at(-1)?.frames ?? []') });
+      case 'voice_frames':
+        return emit('voice_frames', { frames: await this.#page.evaluate('window.witness.frames()') });
       case 'cut_voice_ws':
         for (const port of this.#ports()) if (!this.#elsewhere.has(port)) cut(port);
         return undefined;
@@ -134,7 +138,8 @@ class Person {
   }
 
   async #join(channel) {
-    const answer = await fetch(`${this.#origin}/api/v10/channels/${channel}`, { headers: { authorization: this.#token } });
+    const authorization = await this.#page.evaluate(() => localStorage.getItem('guildhall.token'));
+    const answer = await fetch(`${this.#origin}/api/v10/channels/${channel}`, { headers: { authorization } });
     const { name } = await answer.json();
     this.#wanted = channel;
     await this.#click('button', `^${name}, voice`);
@@ -190,7 +195,8 @@ class Person {
 
 /** Runs in the page: what somebody who was here before would have stored. The microphone's sound is a tone, which the browser takes for noise. */
 function remember(token) {
-  if (localStorage.getItem('guildhall.settings') !== null) return;
+  // An empty page has nowhere to store anything.
+  if (!location.href.startsWith('http') || localStorage.getItem('guildhall.settings') !== null) return;
   localStorage.setItem('guildhall.settings', JSON.stringify({ echoCancellation: false, noiseSuppression: false, autoGainControl: false }));
   if (token !== null) localStorage.setItem('guildhall.token', token);
 }

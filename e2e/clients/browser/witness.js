@@ -101,16 +101,19 @@ export function witness() {
   }
 
   window.witness = {
-    sockets,
     peers,
     streams,
+    /** What the last voice WebSocket carried. */
+    frames: () => sockets.filter(({ kind }) => kind === 'voice').at(-1)?.frames ?? [],
     find(role, pattern) {
       const name = new RegExp(pattern, 'u');
       const all = document.querySelectorAll('[role], a, aside, button, dialog, h1, h2, input, li, main, nav, select, textarea, ul');
       const shown = (element) => element.checkVisibility?.({ visibilityProperty: true }) ?? element.getClientRects().length > 0;
       return [...all].find((element) => roleOf(element) === role && name.test(nameOf(element)) && shown(element)) ?? null;
     },
+    /** `text` is no role, but whatever can be read anywhere on the page. */
     see(role, pattern) {
+      if (role === 'text') return new RegExp(pattern, 'u').test(document.body.innerText) ? { role } : null;
       const element = this.find(role, pattern);
       return element === null ? null : { role, name: nameOf(element), pressed: element.getAttribute('aria-pressed'), value: element.value ?? null };
     },

@@ -12,7 +12,7 @@ import { EMPTY_STORE, addHistory, applyEvent, type Store } from '../session/stor
 import { voiceState, type VoiceState } from '../session/voice-state';
 import { attempt, notify } from './notices';
 import { Rest } from './rest';
-import { change, settings } from './settings';
+import { change, rememberLeaving, settings, wasLeaving } from './settings';
 import { endSentence, microphoneSentence } from './sentences';
 
 const INTENTS =
@@ -48,6 +48,11 @@ export class Client {
   #voiceWay: 'same-origin' | 'direct' = 'same-origin';
   #stats: ReturnType<typeof setInterval> | undefined;
   #meterLooks = 0;
+  /** A page that goes leaves the channel: nobody should talk to an empty chair until the server finds out. */
+  readonly #goes = () => {
+    if (this.voice.value.phase !== 'disconnected') rememberLeaving();
+    this.leave();
+  };
 
   constructor(token: string) {
     this.rest = new Rest(token);
@@ -64,6 +69,8 @@ export class Client {
 
   async start(): Promise<void> {
     this.#gateway.start();
+    addEventListener('pagehide', this.#goes);
+    if (wasLeaving()) notify('info', 'You left the voice channel when this page was loaded anew. Choose the channel to join again.');
     const response = await fetch(new URL('client.json', document.baseURI)).catch(() => null);
     const told = (await response?.json().catch(() => null)) as { voice?: string } | null;
     if (told?.voice === 'direct') this.#voiceWay = 'direct';
@@ -72,6 +79,7 @@ export class Client {
   stop(): void {
     this.#call?.leave();
     this.#gateway.stop();
+    removeEventListener('pagehide', this.#goes);
     clearInterval(this.#stats);
   }
 

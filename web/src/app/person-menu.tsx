@@ -60,7 +60,7 @@ function VolumeItem({ client, userId }: { client: Client; userId: Id }): JSX.Ele
   const percent = Math.round(volume * 100);
   return (
     <label class="menu-range">
-      <span>Volume for me <output>{percent}%</output></span>
+      <span>Volume for me <b>{percent}%</b></span>
       <input
         type="range"
         min={0}

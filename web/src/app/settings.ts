@@ -60,6 +60,28 @@ function load(): Settings {
 export const settings: Signal<Settings> = signal(load());
 export const token: Signal<string | null> = signal(read(TOKEN));
 
+const LEFT = 'guildhall.left';
+
+/** For as long as this tab lives: that it was in voice when its page went. */
+export function rememberLeaving(): void {
+  try {
+    sessionStorage.setItem(LEFT, 'yes');
+  } catch {
+    // See above.
+  }
+}
+
+/** Whether the page before this one was in voice; said once. */
+export function wasLeaving(): boolean {
+  try {
+    const was = sessionStorage.getItem(LEFT) !== null;
+    sessionStorage.removeItem(LEFT);
+    return was;
+  } catch {
+    return false;
+  }
+}
+
 export function change(part: Partial<Settings>): void {
   settings.value = { ...settings.value, ...part };
   write(SETTINGS, JSON.stringify(settings.value));

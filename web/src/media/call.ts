@@ -240,9 +240,9 @@ export class Call {
     // Those whose streams were known before there was a connection.
     for (const [userId, { ssrc }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc);
     try {
-      const { fragment, codecs, ssrc } = await connection.offer();
+      const { fragment, ssrc } = await connection.offer();
       if (this.#connection !== connection) return;
-      this.#step({ type: 'offered', fragment, codecs, ssrc, connectionId: crypto.randomUUID() });
+      this.#step({ type: 'offered', fragment, ssrc });
       await connection.sendTrack(this.#microphone.track);
     } catch (error) {
       this.#mediaRefused(connection, error);

@@ -1,13 +1,11 @@
 // The peer connection of one voice session: the microphone in its first section, one more section for each remote stream.
 
 import type { Id } from '../protocol/objects';
-import type { Codec } from '../protocol/voice';
-import { answer, clientFragment, codecs, microphoneSsrc, readServerFragment, takeStereo, type RemoteStream, type ServerFragment } from './sdp';
+import { answer, clientFragment, microphoneSsrc, readServerFragment, takeStereo, type RemoteStream, type ServerFragment } from './sdp';
 import { LossMeter, roundTripMs, type LinkStats } from './stats';
 
 export interface Offer {
   fragment: string;
-  codecs: Codec[];
   ssrc: number;
 }
 
@@ -53,7 +51,7 @@ export class Connection {
   /** The offer that begins the session, in the protocol's form. */
   async offer(): Promise<Offer> {
     const sdp = await this.#offerLocally();
-    return { fragment: clientFragment(sdp), codecs: codecs(sdp), ssrc: microphoneSsrc(sdp) };
+    return { fragment: clientFragment(sdp), ssrc: microphoneSsrc(sdp) };
   }
 
   /** The server's answer to it. */

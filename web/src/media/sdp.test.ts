@@ -4,7 +4,7 @@ import chromium1 from './fixtures/chromium-1.sdp?raw';
 import chromium3 from './fixtures/chromium-3.sdp?raw';
 import firefox1 from './fixtures/firefox-1.sdp?raw';
 import firefox3 from './fixtures/firefox-3.sdp?raw';
-import { answer, clientFragment, codecs, lines, microphoneSsrc, readServerFragment, sections, takeStereo, type ServerFragment } from './sdp';
+import { answer, clientFragment, lines, microphoneSsrc, readServerFragment, sections, takeStereo, type ServerFragment } from './sdp';
 
 const FRAGMENT = `m=audio 50004 ICE/SDP
 a=fingerprint:sha-256 AA:BB
@@ -26,21 +26,15 @@ describe('the client fragment', () => {
     const fragment = clientFragment(one);
     const kept = fragment.split('\n');
     expect(kept).toContain(`a=rtpmap:${opus} opus/48000/2`);
-    for (const needed of ['a=ice-ufrag:', 'a=ice-pwd:', 'a=fingerprint:sha-256 ', 'a=extmap:']) {
-      expect(kept.some((line) => line.startsWith(needed)), needed).toBe(true);
-    }
-    expect(kept.every((line) => /^a=(extmap-allow-mixed$|ice-|fingerprint:|extmap:|rtpmap:\d+ opus)/.test(line))).toBe(true);
-    expect(new Set(kept).size).toBe(kept.length);
-    expect(codecs(one)).toEqual([{ name: 'opus', type: 'audio', priority: 1_000, payload_type: opus, rtx_payload_type: null }]);
+    const needed = ['a=ice-ufrag:', 'a=ice-pwd:', 'a=fingerprint:sha-256 ', 'a=rtpmap:'];
+    for (const start of needed) expect(kept.filter((line) => line.startsWith(start)), start).toHaveLength(1);
+    expect(kept).toHaveLength(needed.length);
     expect(microphoneSsrc(one)).toBeGreaterThan(0);
-    expect(clientFragment(three).split('\n').filter((line) => line.startsWith('a=extmap:')).length).toBe(
-      kept.filter((line) => line.startsWith('a=extmap:')).length,
-    );
+    expect(clientFragment(three).split('\n')).toHaveLength(kept.length);
   });
 
   it('says nothing of a stream where there is none', () => {
     expect(microphoneSsrc(chromium1.replaceAll(/^a=ssrc.*$/gm, ''))).toBe(0);
-    expect(codecs('v=0')).toEqual([]);
   });
 });
 
@@ -90,7 +84,7 @@ describe.each([
   it('takes only extensions that were offered, by their numbers', () => {
     const offered = new Set(lines(one).filter((line) => line.startsWith('a=extmap:')));
     const taken = lines(answer(one, SERVER, NOBODY, 1)).filter((line) => line.startsWith('a=extmap:'));
-    expect(taken).toHaveLength(2);
+    expect(taken).toHaveLength(1);
     for (const line of taken) expect(offered).toContain(line);
   });
 

@@ -5,7 +5,6 @@
 // remote user; adding one is a matter between this file and the browser, the server hears nothing of it.
 
 import type { Id } from '../protocol/objects';
-import type { Codec } from '../protocol/voice';
 
 export interface ServerFragment {
   ip: string;
@@ -33,9 +32,9 @@ const OPUS = 'opus/48000/2';
 
 /**
  * Header extensions that are of use between a client and this server. Without feedback the ones for congestion control
- * only cost bytes, and an audio stream is told from others by its SSRC.
+ * only cost bytes, and so does the level where silence is not sent.
  */
-const EXTENSIONS = ['urn:ietf:params:rtp-hdrext:ssrc-audio-level', 'urn:ietf:params:rtp-hdrext:sdes:mid'];
+const EXTENSIONS = ['urn:ietf:params:rtp-hdrext:sdes:mid'];
 
 /** Discontinuous transmission: a silent microphone costs next to nothing. Error correction hides single losses. */
 const OPUS_PARAMETERS = 'minptime=10;useinbandfec=1;usedtx=1';
@@ -69,21 +68,12 @@ function payloadType(description: string[], codec: string): number | null {
   return null;
 }
 
-/** What the server is told of a local offer. */
+/** What the server is told of a local offer: the facts that it needs, each once. Everything else is the same for every browser. */
 export function clientFragment(offer: string): string {
   const kept = lines(offer).filter(
-    (line) =>
-      line === 'a=extmap-allow-mixed' ||
-      /^a=(ice-|fingerprint:|extmap:)/.test(line) ||
-      /^a=rtpmap:\d+ opus\//i.test(line),
+    (line) => /^a=(ice-ufrag|ice-pwd|fingerprint):/.test(line) || /^a=rtpmap:\d+ opus\//i.test(line),
   );
   return [...new Set(kept)].join('\n');
-}
-
-export function codecs(offer: string): Codec[] {
-  const opus = payloadType(lines(offer), OPUS);
-  if (opus === null) return [];
-  return [{ name: 'opus', type: 'audio', priority: 1_000, payload_type: opus, rtx_payload_type: null }];
 }
 
 /** The stream that the microphone's section announces; 0 where it announces none. */

@@ -86,14 +86,6 @@ export interface ServerVideo {
   video_ssrc?: number;
 }
 
-export interface Codec {
-  name: string;
-  type: 'audio' | 'video';
-  priority: number;
-  payload_type: number;
-  rtx_payload_type: number | null;
-}
-
 /** What a join needs to name itself by, from the main gateway. */
 export interface Credentials {
   serverId: Id;
@@ -111,7 +103,6 @@ export const encodeVoiceIdentify = (c: Credentials): string =>
     session_id: c.sessionId,
     token: c.token,
     max_dave_protocol_version: 0,
-    video: false,
   });
 
 export const encodeVoiceResume = (c: Credentials, seqAck: number): string =>
@@ -120,24 +111,11 @@ export const encodeVoiceResume = (c: Credentials, seqAck: number): string =>
 export const encodeVoiceHeartbeat = (nonce: number, seqAck: number): string =>
   frame(VoiceOp.HEARTBEAT, { t: nonce, seq_ack: seqAck });
 
-/** Browsers say the fragment twice; servers accept either. */
-export const encodeSelectWebrtc = (fragment: string, codecs: Codec[], connectionId: string): string =>
-  frame(VoiceOp.SELECT_PROTOCOL, {
-    protocol: 'webrtc',
-    data: fragment,
-    sdp: fragment,
-    codecs,
-    rtc_connection_id: connectionId,
-  });
+/** Nothing about video, and nothing twice: servers take the fragment alone, and a join costs few bytes. */
+export const encodeSelectWebrtc = (fragment: string): string =>
+  frame(VoiceOp.SELECT_PROTOCOL, { protocol: 'webrtc', data: fragment });
 
-export const encodeSpeaking = (speaking: number, ssrc: number): string =>
-  frame(VoiceOp.SPEAKING, { speaking, delay: 0, ssrc });
-
-/** Says that this client sends no video. */
-export const encodeNoVideo = (audioSsrc: number): string =>
-  frame(VoiceOp.VIDEO, { audio_ssrc: audioSsrc, video_ssrc: 0, rtx_ssrc: 0, streams: [] });
-
-export const encodeBackendVersion = (): string => frame(VoiceOp.BACKEND_VERSION, {});
+export const encodeSpeaking = (speaking: number, ssrc: number): string => frame(VoiceOp.SPEAKING, { speaking, ssrc });
 
 export const encodeNoRoute = (): string => frame(VoiceOp.NO_ROUTE, {});
 

@@ -2,7 +2,6 @@
 
 import {
   VoiceOp,
-  encodeBackendVersion,
   encodeSpeaking,
   encodeVoiceIdentify,
   encodeVoiceResume,
@@ -67,7 +66,6 @@ function ready(state: VoiceState): VoiceTurn {
     effects: [
       { type: 'cancel', timer: 'patience' },
       { type: 'timer', timer: 'media', ms: MEDIA_PATIENCE_MS },
-      { type: 'send', text: encodeBackendVersion() },
       { type: 'media start' },
     ],
   };
@@ -79,8 +77,8 @@ function described(state: VoiceState, d: SessionDescription | null, random: numb
     state: { ...state, isDescribed: true },
     effects: [
       { type: 'media describe', fragment: d.sdp },
-      // The server learns from it which stream this client sends, also where it is silent.
-      { type: 'send', text: encodeSpeaking(state.speaking, state.ssrc) },
+      // That the microphone opened meanwhile could not be said before.
+      ...(state.speaking === 0 ? [] : [{ type: 'send' as const, text: encodeSpeaking(state.speaking, state.ssrc) }]),
     ],
   };
 }

@@ -1,7 +1,7 @@
 // The shapes of the voice session: what it knows, what happens to it, what it wants done.
 
 import type { Id, VoiceServerUpdate, VoiceStateUpdate } from '../protocol/objects';
-import type { Codec, Credentials } from '../protocol/voice';
+import type { Credentials } from '../protocol/voice';
 import type { VoiceEnd } from './voice-close';
 
 /** The states in the protocol's words. */
@@ -90,7 +90,7 @@ export type VoiceInput =
   | { type: 'closed'; code: number; random: number }
   | { type: 'timer'; timer: VoiceTimer; now: number; random: number }
   /** Media has an offer to make. */
-  | { type: 'offered'; fragment: string; codecs: Codec[]; ssrc: number; connectionId: string }
+  | { type: 'offered'; fragment: string; ssrc: number }
   | { type: 'media'; is: 'up' | 'interrupted' | 'failed'; random: number }
   /** Whether the user's voice is being sent. */
   | { type: 'speaking'; bits: number }

@@ -28,7 +28,7 @@ const media = (is: 'up' | 'interrupted' | 'failed'): VoiceInput => ({ type: 'med
 
 const HELLO = frame(VoiceOp.HELLO, { v: 8, heartbeat_interval: 13_750 });
 const READY = frame(VoiceOp.READY, { ssrc: 1, ip: '192.0.2.1', port: 50_000, modes: [] });
-const OFFERED: VoiceInput = { type: 'offered', fragment: 'a=ice-ufrag:x', codecs: [], ssrc: 77, connectionId: 'c' };
+const OFFERED: VoiceInput = { type: 'offered', fragment: 'a=ice-ufrag:x', ssrc: 77 };
 const DESCRIBED = frame(VoiceOp.SESSION_DESCRIPTION, { sdp: 'm=audio 1 ICE/SDP', audio_codec: 'opus' }, 1);
 const ROUTE: VoiceInput[] = [join(), own('20'), server()];
 const SIGNALLED: VoiceInput[] = [...ROUTE, HELLO, READY, OFFERED, DESCRIBED];
@@ -50,13 +50,14 @@ describe('a join', () => {
     const identify = sent(run([...ROUTE, HELLO]).effects)[0];
     expect(identify).toMatchObject({ op: VoiceOp.IDENTIFY, d: { server_id: '10', user_id: ME, session_id: 's', token: 't' } });
     expect(types(run([...ROUTE, HELLO, READY]).effects)).toContain('media start');
-    expect(sent(run([...ROUTE, HELLO, READY, OFFERED]).effects)).toMatchObject([
-      { op: VoiceOp.VIDEO, d: { streams: [] } },
-      { op: VoiceOp.SELECT_PROTOCOL, d: { protocol: 'webrtc', data: 'a=ice-ufrag:x', sdp: 'a=ice-ufrag:x' } },
+    expect(sent(run([...ROUTE, HELLO, READY, OFFERED]).effects)).toEqual([
+      { op: VoiceOp.SELECT_PROTOCOL, d: { protocol: 'webrtc', data: 'a=ice-ufrag:x' } },
     ]);
     const { effects } = run(SIGNALLED);
     expect(effects[0]).toEqual({ type: 'media describe', fragment: 'm=audio 1 ICE/SDP' });
-    expect(sent(effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 0, delay: 0, ssrc: 77 } }]);
+    expect(sent(effects)).toEqual([]);
+    const spoken = run([{ type: 'speaking', bits: 1 }, OFFERED, DESCRIBED], run([...ROUTE, HELLO, READY]).state);
+    expect(sent(spoken.effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 1, ssrc: 77 } }]);
   });
 
   it('waits where there is no voice server yet', () => {
@@ -170,7 +171,7 @@ describe('a stay', () => {
 
   it('says when it speaks, once', () => {
     const { state, effects } = run([{ type: 'speaking', bits: 1 }], connected());
-    expect(sent(effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 1, delay: 0, ssrc: 77 } }]);
+    expect(sent(effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 1, ssrc: 77 } }]);
     expect(run([{ type: 'speaking', bits: 1 }], state).effects).toEqual([]);
   });
 

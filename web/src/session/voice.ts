@@ -1,7 +1,7 @@
 // A stay in voice, from the wish to be in a channel to media that flows: voice gateway version 8, in WebRTC mode.
 // Decides only. What arrives on the voice socket is read in ./voice-frames.
 
-import { encodeNoRoute, encodeNoVideo, encodeSelectWebrtc, encodeSpeaking, readVoiceFrame } from '../protocol/voice';
+import { encodeNoRoute, encodeSelectWebrtc, encodeSpeaking, readVoiceFrame } from '../protocol/voice';
 import type { VoiceServerUpdate, VoiceStateUpdate } from '../protocol/objects';
 import { backoffMs } from './backoff';
 import { endOfClose, voiceCloseMeaning } from './voice-close';
@@ -214,13 +214,7 @@ function notAnswered(state: VoiceState): VoiceTurn {
 
 function offered(state: VoiceState, offer: Extract<VoiceInput, { type: 'offered' }>): VoiceTurn {
   if (!state.hasSocket) return nothing(state);
-  return {
-    state,
-    effects: [
-      { type: 'send', text: encodeNoVideo(offer.ssrc) },
-      { type: 'send', text: encodeSelectWebrtc(offer.fragment, offer.codecs, offer.connectionId) },
-    ],
-  };
+  return { state, effects: [{ type: 'send', text: encodeSelectWebrtc(offer.fragment) }] };
 }
 
 function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: number): VoiceTurn {
