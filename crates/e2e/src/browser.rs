@@ -99,15 +99,15 @@ impl Browser {
         opened
     }
 
-    /// Begins to record what comes out of the page.
+    /// Begins to record everybody in the channel, those who come later included.
     pub fn record(&mut self) {
         self.command(json!({"do": "record"}));
         self.expect("recording");
     }
 
-    /// Writes what was recorded and returns when that began, in milliseconds of the machine's clock.
-    pub fn finish_recording(&mut self, file: &Path) -> f64 {
-        self.command(json!({"do": "finish_recording", "path": file}));
+    /// Writes what was recorded of one of them and returns when that began, in milliseconds of the machine's clock.
+    pub fn finish_recording(&mut self, of: &User, file: &Path) -> f64 {
+        self.command(json!({"do": "finish_recording", "user": of.id, "path": file}));
         self.expect("recorded")["began_ms"].as_f64().expect("a number")
     }
 

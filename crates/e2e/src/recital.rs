@@ -14,6 +14,8 @@ const RATE_HZ: u32 = 48_000;
 const QUIET: u16 = 30;
 /// In each of these something else can be done to the path, and several speakers need not begin at the same moment.
 const PAUSE: Duration = Duration::from_secs(3);
+/// A recording may begin so much before the first part ends.
+const FIRST_WITHIN: Duration = Duration::from_secs(25);
 /// A part is looked for this far around where it should be: more than any delay may be.
 const AROUND_S: f64 = 1.5;
 
@@ -108,9 +110,11 @@ impl Recital {
     pub fn judge(&self, recording: &Path) -> Vec<Judged> {
         let (rate_hz, heard) = read(recording);
         let first = &self.parts[0];
+        let beginning = self.folder.join("heard.wav");
+        write(&beginning, rate_hz, &heard[..heard.len().min(samples_in(rate_hz, FIRST_WITHIN))]);
         // Where the file begins on the recording's time line.
         let origin_s =
-            compare(&first.file, recording)["lag_ms"].as_f64().expect("a number") / 1_000.0 - first.starts_s;
+            compare(&first.file, &beginning)["lag_ms"].as_f64().expect("a number") / 1_000.0 - first.starts_s;
         let mut judged: Vec<Judged> = Vec::new();
         for (n, part) in self.parts.iter().enumerate() {
             let from = ((origin_s + part.starts_s - AROUND_S).max(0.0) * f64::from(rate_hz)) as usize;

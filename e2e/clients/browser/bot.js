@@ -9,7 +9,7 @@ import { launchChromium, launchFirefox } from '../../../web/browser/launch.mjs';
 import { emit, obey } from '../discordjs/control.js';
 import { hear } from './ears.js';
 import { memory } from './memory.js';
-import { finishRecording, record, rememberOutputs } from './recorder.js';
+import { finishRecording, prepareRecording, record } from './recorder.js';
 import { cut, localPorts } from './sockets.js';
 import { witness } from './witness.js';
 
@@ -55,7 +55,7 @@ class Person {
     await page.exposeFunction('tellBot', (event, fields) => this.#told(event, fields));
     await page.evaluateOnNewDocument(remember, this.#token ?? null);
     await page.evaluateOnNewDocument(witness);
-    await page.evaluateOnNewDocument(rememberOutputs);
+    await prepareRecording(page);
   }
 
   /** Counts the bytes of what is loaded as they come over the network, compressed. */
@@ -98,9 +98,10 @@ class Person {
       case 'hear':
         return emit('heard', await hear(this.#page, command.seconds));
       case 'record':
-        return emit('recording', await record(this.#page));
+        await record(this.#page);
+        return emit('recording');
       case 'finish_recording':
-        return emit('recorded', await finishRecording(this.#page, command.path));
+        return emit('recorded', await finishRecording(this.#page, command.user, command.path));
       case 'memory':
         return emit('memory', await memory(this.#page, this.#browser));
       case 'click':

@@ -1,30 +1,36 @@
-// What comes out of the page, as a WAV file.
+// What the page plays of one person, as a WAV file.
 //
-// Owns: where the page's sound leaves it, taking it there, the file. The processor that takes it is the old one of Web Audio, because
-// the page's content policy lets nobody bring a worklet along; its blocks are so long that a busy machine does not miss one.
+// Owns: where remote streams enter the page's sound, taking them there, the file. The processor that takes them is the old one of Web
+// Audio, because the page's content policy lets nobody bring a worklet along; its blocks are so long that a busy machine does not
+// miss one.
 
 import { writeFileSync } from 'node:fs';
 
 const BLOCK_SAMPLES = 16_384;
 
-/** Goes into the page before its own code: remembers which nodes lead to the speakers. */
-export function rememberOutputs() {
-  const outputs = new Map();
-  const connect = AudioNode.prototype.connect;
-  AudioNode.prototype.connect = function (to, ...more) {
-    if (to instanceof AudioDestinationNode) outputs.set(this.context, [...(outputs.get(this.context) ?? []), this]);
-    return connect.call(this, to, ...more);
-  };
-  window.recorder = { outputs, recording: null };
-}
+/** Goes into the page before its own code: remembers by which nodes streams are heard, and takes what comes out of them when asked to. */
+function rememberSources(blockSamples) {
+  const sources = new Set();
+  const recorder = { recordings: [], begin, end };
+  let isOn = false;
 
-export function record(page) {
-  return page.evaluate((blockSamples) => {
-    const { outputs } = window.recorder;
-    const [context, nodes] = [...outputs].find(([context]) => context.state === 'running') ?? [];
-    if (context === undefined) throw new Error('the page plays nothing');
+  const create = AudioContext.prototype.createMediaStreamSource;
+  AudioContext.prototype.createMediaStreamSource = function (stream) {
+    const source = create.call(this, stream);
+    sources.add(source);
+    if (isOn) take(source);
+    return source;
+  };
+  const disconnect = AudioNode.prototype.disconnect;
+  AudioNode.prototype.disconnect = function (...from) {
+    if (from.length === 0) sources.delete(this);
+    return disconnect.apply(this, from);
+  };
+
+  function take(source) {
+    const { context } = source;
     const processor = context.createScriptProcessor(blockSamples, 1, 1);
-    const recording = { context, nodes: [...nodes], processor, blocks: [], samples: 0, beganMs: Infinity };
+    const recording = { source, processor, track: source.mediaStream.getAudioTracks()[0].id, blocks: [], samples: 0, beganMs: Infinity };
     processor.onaudioprocess = ({ inputBuffer }) => {
       recording.blocks.push(Int16Array.from(inputBuffer.getChannelData(0), (sample) => 32_767 * Math.max(-1, Math.min(1, sample))));
       recording.samples += inputBuffer.length;
@@ -32,29 +38,56 @@ export function record(page) {
       const now = performance.timeOrigin + performance.now();
       recording.beganMs = Math.min(recording.beganMs, now - (recording.samples / context.sampleRate) * 1_000);
     };
-    for (const node of recording.nodes) node.connect(processor);
+    source.connect(processor);
     // Only what leads to the destination is computed; it writes nothing.
     processor.connect(context.destination);
-    window.recorder.recording = recording;
-    return { rate_hz: context.sampleRate };
-  }, BLOCK_SAMPLES);
+    recorder.recordings.push(recording);
+  }
+
+  function begin() {
+    isOn = true;
+    sources.forEach(take);
+  }
+
+  function end() {
+    isOn = false;
+    const { recordings } = recorder;
+    recorder.recordings = [];
+    for (const { source, processor } of recordings) {
+      // Who has left was disconnected already.
+      if (sources.has(source)) source.disconnect(processor);
+      processor.disconnect();
+      processor.onaudioprocess = null;
+    }
+    return recordings;
+  }
+
+  window.recorder = recorder;
 }
 
-/** Ends it. `began_ms` is when its first sample was heard, by the machine's clock. */
-export async function finishRecording(page, path) {
-  const { text, rateHz, beganMs } = await page.evaluate(async () => {
-    const { context, nodes, processor, blocks, beganMs } = window.recorder.recording;
-    window.recorder.recording = null;
-    for (const node of nodes) node.disconnect(processor);
-    processor.disconnect();
-    processor.onaudioprocess = null;
-    const outputs = window.recorder.outputs.get(context);
-    outputs.splice(outputs.indexOf(processor), 1);
+/** Before the page is loaded. */
+export function prepareRecording(page) {
+  return page.evaluateOnNewDocument(rememberSources, BLOCK_SAMPLES);
+}
+
+export async function record(page) {
+  await page.evaluate(() => window.recorder.begin());
+}
+
+/** Ends it and keeps what was heard of one user. `began_ms` is when the first sample was, by the machine's clock. */
+export async function finishRecording(page, user, path) {
+  const { text, rateHz, beganMs } = await page.evaluate(async (user) => {
+    const recordings = window.recorder.end();
+    const { users } = window.guildhall.snapshot();
+    const streams = Object.entries(await window.witness.streams());
+    const tracks = streams.filter(([ssrc]) => users[ssrc] === user).map(([, { track }]) => track);
+    const recording = recordings.find(({ track }) => tracks.includes(track));
+    if (recording === undefined) throw new Error(`nothing of ${user} was recorded`);
     const reader = new FileReader();
-    reader.readAsDataURL(new Blob(blocks));
+    reader.readAsDataURL(new Blob(recording.blocks));
     await new Promise((resolve) => (reader.onload = resolve));
-    return { text: reader.result, rateHz: context.sampleRate, beganMs };
-  });
+    return { text: reader.result, rateHz: recording.source.context.sampleRate, beganMs: recording.beganMs };
+  }, user);
   const samples = Buffer.from(text.slice(text.indexOf(',') + 1), 'base64');
   writeFileSync(path, Buffer.concat([header(rateHz, samples.length), samples]));
   return { rate_hz: rateHz, began_ms: beganMs, seconds: samples.length / 2 / rateHz };

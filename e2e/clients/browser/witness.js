@@ -94,14 +94,13 @@ export function witness() {
       if (peer.connectionState === 'closed') continue;
       for (const stats of (await peer.getStats()).values()) {
         if (stats.type !== 'inbound-rtp') continue;
-        found[stats.ssrc] = { packets: stats.packetsReceived ?? 0, lost: stats.packetsLost ?? 0 };
+        found[stats.ssrc] = { packets: stats.packetsReceived ?? 0, lost: stats.packetsLost ?? 0, track: stats.trackIdentifier };
       }
     }
     return found;
   }
 
   window.witness = {
-    sockets,
     peers,
     streams,
     /** What the last voice WebSocket carried. */
