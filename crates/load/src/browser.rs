@@ -208,6 +208,7 @@ mod tests {
             ufrag: "abcd".into(),
             pwd: "0123456789012345678901".into(),
             fingerprint: Fingerprint([1; 32]),
+            tcp_port: None,
         };
         browser.describe(&server).unwrap();
         let mut sent = Vec::new();
