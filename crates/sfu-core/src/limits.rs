@@ -73,9 +73,10 @@ pub const PATH_KEEP_SLACK: Duration = Duration::from_millis(50);
 pub const NEWS_MAX: usize = 2 * LEGS_MAX;
 
 /// With fewer nonces than this between a leg's two directions its key is spent. Because it is looked at with every packet that keeps the
-/// path open, a few seconds apart, and then signalling and the client need some more; no leg sends or is sent a hundredth of this in
-/// that time.
-pub const NONCES_SPENT: u32 = 1 << 24;
+/// path open, a few seconds apart, and then signalling and the client need some more: 50,000 packets a second would use up so many in that
+/// time, and no leg is sent a tenth of it. No more than that, because who begins at random after we have sent begins within it by chance:
+/// one join of 16,000, whose client is made to join anew for nothing.
+pub const NONCES_SPENT: u32 = 1 << 18;
 
 /// Counters go up this often.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
