@@ -5,6 +5,8 @@ mod native;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -38,6 +40,8 @@ struct Connection {
 pub struct Joined {
     pub participants: Vec<Participant>,
     pub connections: Connections,
+    /// Voice connections that broke or were ended by the server: whoever had one is not in any more, since nobody joins anew.
+    pub connections_lost: Arc<AtomicU64>,
     /// From a user's click to where packets can be sent.
     pub join_ms: Vec<(Kind, f64)>,
 }
@@ -50,6 +54,7 @@ struct Joining {
     kind: Kind,
     mode: Mode,
     speaks: bool,
+    connections_lost: Arc<AtomicU64>,
 }
 
 /// Somebody who is in, while others still come.
@@ -75,6 +80,7 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
     };
     let url = gateway_url(&options.server, &trust).await?;
     let shape = options.workload.shape(options.participants, options.speakers)?;
+    let connections_lost = Arc::new(AtomicU64::new(0));
     let joins = people.tokens.iter().enumerate().map(|(n, token)| {
         let joining = Joining {
             config: GatewayConfig {
@@ -88,14 +94,19 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
             kind: options.transport.kind_of(n),
             mode: options.mode,
             speaks: n < shape.speakers,
+            connections_lost: Arc::clone(&connections_lost),
         };
         async move { within_time(join(joining)).await.with_context(|| format!("participant {n}")) }
     });
     let seats: Vec<Seat> = stream::iter(joins).buffered(JOINING_MAX).try_collect().await?;
 
     let ssrcs: Vec<Ssrc> = seats.iter().map(|seat| seat.ssrc).collect();
-    let mut joined =
-        Joined { participants: Vec::new(), connections: Connections(Vec::new()), join_ms: Vec::new() };
+    let mut joined = Joined {
+        participants: Vec::new(),
+        connections: Connections(Vec::new()),
+        connections_lost,
+        join_ms: Vec::new(),
+    };
     for (n, seat) in seats.into_iter().enumerate() {
         let heard = shape.speakers_in_room_of(n).filter(|speaker| *speaker != n).map(|s| ssrcs[s]).collect();
         let took = seat.took.as_secs_f64() * 1_000.0;
@@ -127,7 +138,7 @@ impl Connections {
 
 /// From a live gateway session to where packets can be sent; the time is that from op 4 on, as a user clicks.
 async fn join(joining: Joining) -> anyhow::Result<Seat> {
-    let Joining { config, guild, channel, kind, mode, speaks } = joining;
+    let Joining { config, guild, channel, kind, mode, speaks, connections_lost } = joining;
     let trust = config.trust.clone();
     let (gateway, mut events) = Gateway::connect(config);
     let (user, session) = until(&mut events, |event| match event {
@@ -167,17 +178,30 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
         voice.speaking(1, own_name.0).await;
     }
     let (announce, announced) = watch::channel(BTreeSet::new());
-    let listener = tokio::spawn(listen(events, voice_events, announce));
+    let listener = tokio::spawn(listen(events, voice_events, announce, connections_lost));
     Ok(Seat { ssrc, relay, transport, announced, connection: Connection { gateway, voice, listener }, took })
 }
 
-/// The events must be read, or the connections would stall; all that matters of them is whose streams there are.
-async fn listen(mut events: GatewayEvents, mut voice: VoiceEvents, announce: watch::Sender<BTreeSet<Ssrc>>) {
+/// The events must be read, or the connections would stall; what matters of them is whose streams there are, and whether we are still in.
+async fn listen(
+    mut events: GatewayEvents,
+    mut voice: VoiceEvents,
+    announce: watch::Sender<BTreeSet<Ssrc>>,
+    lost: Arc<AtomicU64>,
+) {
+    let mut is_in = true;
     loop {
         tokio::select! {
             Some(_) = events.recv() => {}
-            Some(event) = voice.recv() => if let VoiceEvent::Speaking(speaking) = event {
-                announce.send_if_modified(|streams| streams.insert(Ssrc(speaking.ssrc)));
+            Some(event) = voice.recv() => match event {
+                VoiceEvent::Speaking(speaking) => {
+                    announce.send_if_modified(|streams| streams.insert(Ssrc(speaking.ssrc)));
+                }
+                VoiceEvent::Interrupted | VoiceEvent::Ended(_) if is_in => {
+                    is_in = false;
+                    lost.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
             },
             else => return,
         }

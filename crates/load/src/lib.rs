@@ -22,6 +22,7 @@ mod tally;
 mod workload;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -67,10 +68,11 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
         sfu_pids: options.sfu_pids.clone(),
     };
     let (participants, measured) = media::run_on_thread(joined.participants, settings).await?;
+    let lost = joined.connections_lost.load(Ordering::Relaxed);
     let floor = match options.floor && shape.speakers > 0 {
         true => Some(floor::measure(participants, &shape, floor::duration(options.duration)).await?),
         false => None,
     };
     joined.connections.close().await;
-    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref()))
+    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref(), lost))
 }

@@ -58,6 +58,8 @@ pub struct Report {
     pub generator_cpu_share: f64,
     pub generator_late_ms: f64,
     pub unopened: u64,
+    /// Voice connections that broke or were ended by the server during the run. Nobody joins anew, so what they miss from then on is lost.
+    pub connections_lost: u64,
     /// Of a mixed crowd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<Part>,
@@ -99,6 +101,7 @@ pub fn make(
     join_ms: &[(Kind, f64)],
     run: &Measured,
     floor: Option<&Floor>,
+    connections_lost: u64,
 ) -> Report {
     let counted = !options.sfu_pids.is_empty();
     let per_packet = |cpu: std::time::Duration, packets: u64| {
@@ -137,6 +140,7 @@ pub fn make(
         generator_cpu_share: share(run.generator_cpu),
         generator_late_ms: run.generator_late.as_secs_f64() * 1_000.0,
         unopened: run.unopened,
+        connections_lost,
         native: part(Kind::Native),
         webrtc: part(Kind::Browser),
     }
