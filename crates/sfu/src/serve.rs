@@ -134,7 +134,6 @@ impl Worker<'_> {
     /// Control first, because a mute must act within one round trip; then packets; then timers.
     fn turn(&mut self, udp: &UdpSocket, ready: &Woken) -> Result<(), Failure> {
         if ready.control {
-            self.control.read();
             self.obey()?;
         }
         if ready.media {
@@ -145,6 +144,7 @@ impl Worker<'_> {
     }
 
     fn obey(&mut self) -> Result<(), Failure> {
+        self.control.read();
         let now = Instant::now();
         while let Some(message) = self.control.next()? {
             if let Err(refused) = self.shard.handle_message(now, message, &mut self.egress) {
@@ -157,6 +157,9 @@ impl Worker<'_> {
     fn receive(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
         for _ in 0..RECEIVE_BATCHES_A_WAKE {
             let count = self.received.receive(udp).map_err(Failure::Socket)?;
+            // Whoever was told of the relay by signalling may have sent at once, and this may be the only datagram of its kind. What it
+            // was told the control stream said before, so that whatever is there now is taken in first.
+            self.obey()?;
             let now = Instant::now();
             for (datagram, from) in self.received.datagrams() {
                 self.shard.handle_datagram(now, from, datagram, &mut self.egress);

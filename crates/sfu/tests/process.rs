@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::IntoRawFd as _;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -181,6 +182,34 @@ fn two_clients_talk_and_the_numbers_add_up() {
     assert!(report.sent > 100);
     assert_eq!((report.send_failed, report.receive_overflow), (0, 0));
     assert!(report.cpu_ns > 0 && report.uptime_ns > report.cpu_ns);
+    drop(signalling);
+    thread.join().unwrap().unwrap();
+}
+
+/// Some clients ask once, at once, and the relay may be in the middle of other datagrams then.
+#[test]
+fn a_question_that_comes_right_after_its_leg_is_answered() {
+    let (udp, address) = relay();
+    let (mut signalling, thread) = start(&udp, Duration::ZERO);
+    signalling.start();
+    signalling.hear();
+    let open = Arc::new(());
+    std::thread::scope(|scope| {
+        // Until everyone has asked, or failed to.
+        let asking = Arc::downgrade(&open);
+        scope.spawn(move || {
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+            while asking.strong_count() > 0 {
+                stranger.send_to(&[0; 8], address).unwrap();
+            }
+        });
+        let _open = open;
+        for id in 0..3_000 {
+            let client = Client::new(id, address);
+            signalling.tell(ToSfu::PutLeg(client.leg()));
+            client.discover();
+        }
+    });
     drop(signalling);
     thread.join().unwrap().unwrap();
 }

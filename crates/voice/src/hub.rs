@@ -17,6 +17,7 @@ use voice_core::{ConnId, Event, Ice, Now, Output, VoiceCore};
 use crate::connection::Outgoing;
 use crate::dtls;
 use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
+use crate::link::Link;
 use crate::measure::Meter;
 use crate::reports::Reports;
 
@@ -46,7 +47,7 @@ pub enum Input {
     },
     RelayUp {
         generation: u64,
-        links: Vec<mpsc::Sender<ToSfu>>,
+        links: Vec<Link>,
     },
     RelayDown {
         generation: u64,
@@ -96,7 +97,7 @@ pub struct Ways {
 /// The running relay process.
 struct RelayLink {
     generation: u64,
-    links: Vec<mpsc::Sender<ToSfu>>,
+    links: Vec<Link>,
     /// Which shards have answered.
     started: Vec<bool>,
 }
@@ -231,7 +232,7 @@ impl Hub {
     }
 
     /// A new relay process is told everything before anything else.
-    fn relay_up(&mut self, generation: u64, links: Vec<mpsc::Sender<ToSfu>>) {
+    fn relay_up(&mut self, generation: u64, links: Vec<Link>) {
         // What came of earlier inputs is in the snapshot already; sent after it, it would be said twice.
         self.flush();
         self.meters.iter_mut().for_each(Meter::restart);
@@ -245,8 +246,8 @@ impl Hub {
                 sender_packets_per_s_max: SENDER_PACKETS_PER_S_MAX,
             };
             for message in [ToSfu::Start(start), ToSfu::Snapshot(self.core.snapshot(shard))] {
-                // A fresh queue has room; a process that died meanwhile is noticed by whoever waits for it.
-                let _ = link.try_send(message);
+                // A fresh link has room.
+                let _ = link.tell(message);
             }
         }
         self.relay = Some(RelayLink { generation, links, started });
@@ -314,7 +315,7 @@ impl Hub {
         let Some(link) = self.relay.as_ref().and_then(|relay| relay.links.get(shard as usize)) else {
             return;
         };
-        if let Err(mpsc::error::TrySendError::Full(_)) = link.try_send(message) {
+        if link.tell(message).is_err() {
             self.relay = None;
             self.ways.replace_relay.notify_one();
         }

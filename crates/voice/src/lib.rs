@@ -13,6 +13,7 @@ mod gate;
 mod hub;
 mod ice_tcp;
 pub mod limits;
+mod link;
 mod measure;
 mod relay;
 mod reports;

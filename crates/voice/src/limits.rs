@@ -12,9 +12,9 @@ pub const INPUTS_PER_WAKE: usize = 256;
 /// connection is dropped, and its client may resume.
 pub const WRITE_QUEUE_MAX: usize = 2_048;
 
-/// Messages waiting for one shard of the relay. Because: more than a channel of ten thousand costs. Full: the relay hangs; it is
+/// Bytes waiting for one shard of the relay. Because: more than four snapshots of as many legs as it takes. Full: the relay hangs; it is
 /// killed, and its successor is told everything.
-pub const RELAY_QUEUE_MAX: usize = 65_536;
+pub const RELAY_WAITING_BYTES_MAX: usize = 4 * sfu_wire::FRAME_BYTES_MAX;
 
 /// Connections that have not shown who they are, in all and from one address. Because: a handshake holds some tens of kilobytes, and a
 /// school or a company behind one address joins at once. Full: the newest is dropped.

@@ -13,16 +13,17 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sfu_wire::{Deframer, Framed as _, FromSfu, ToSfu};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use sfu_wire::{Deframer, FromSfu};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Input;
-use crate::limits::{RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST, RELAY_QUEUE_MAX, RELAY_STABLE};
+use crate::limits::{RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST, RELAY_STABLE};
+use crate::link::Link;
 
 /// The first descriptor a relay process is given; those below are its standard streams.
 const FIRST_FD: i32 = 3;
@@ -106,9 +107,9 @@ impl Relay {
         let mut tasks = tokio::task::JoinSet::new();
         for (shard, stream) in streams.into_iter().enumerate() {
             let (read, write) = stream.into_split();
-            let (link, queue) = mpsc::channel(RELAY_QUEUE_MAX);
+            let (link, go_on) = Link::new(write);
             links.push(link);
-            tasks.spawn(write_all(write, queue));
+            tasks.spawn(go_on);
             tasks.spawn(read_all(
                 read,
                 u32::try_from(shard).expect("shards are few"),
@@ -157,21 +158,6 @@ impl Backoff {
         let wait = self.last;
         self.last = (self.last * 2).clamp(RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST);
         wait
-    }
-}
-
-async fn write_all(mut stream: OwnedWriteHalf, mut queue: mpsc::Receiver<ToSfu>) {
-    let mut bytes = Vec::new();
-    let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, 256).await > 0 {
-        bytes.clear();
-        for message in batch.drain(..) {
-            message.append_to(&mut bytes);
-        }
-        if stream.write_all(&bytes).await.is_err() {
-            // The process is dying; whoever waits for it takes over.
-            return;
-        }
     }
 }
 
