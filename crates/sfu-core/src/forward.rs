@@ -9,6 +9,7 @@ use crate::browser::Frame;
 use crate::leg::{LegIndex, Silence};
 use crate::limits::{
     BROWSER_REPORT_INTERVAL, FRAME_INTERVAL, NONCES_SPENT, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD,
+    PEERS_NONCES_SPENT,
 };
 use crate::outgoing::Source;
 use crate::recent::Recent;
@@ -141,7 +142,8 @@ impl Shard {
         let plain_len =
             rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
         let sealed = native.session.seal_rtcp(slot, plain_len);
-        leg.key_spent = native.session.nonces().headroom() < NONCES_SPENT;
+        let left = native.session.nonces().headroom();
+        leg.key_spent = left.ours < NONCES_SPENT || left.peers < PEERS_NONCES_SPENT;
         match sealed {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,

@@ -72,11 +72,14 @@ pub const PATH_KEEP_SLACK: Duration = Duration::from_millis(50);
 /// was not listening.
 pub const NEWS_MAX: usize = 2 * LEGS_MAX;
 
-/// With fewer nonces than this between a leg's two directions its key is spent. Because it is looked at with every packet that keeps the
-/// path open, a few seconds apart, and then signalling and the client need some more: 50,000 packets a second would use up so many in that
-/// time, and no leg is sent a tenth of it. No more than that, because who begins at random after we have sent begins within it by chance:
-/// one join of 16,000, whose client is made to join anew for nothing.
+/// With fewer nonces than this left for what we send to a leg its key is spent. Because it is looked at with every packet that keeps the path
+/// open, a few seconds apart, and then signalling and the client need some more: 50,000 packets a second would use up so many in that time,
+/// and no leg is sent a tenth of it.
 pub const NONCES_SPENT: u32 = 1 << 18;
+/// The same for what it sends itself: the cap on a sender for over a minute. No more than that, because who begins at random after we have
+/// sent begins within it by chance: one join of 260,000, whose client is made to join anew for nothing.
+pub const PEERS_NONCES_SPENT: u32 = 1 << 14;
+const _: () = assert!(PEERS_NONCES_SPENT / SENDER_PACKETS_PER_S_DEFAULT > 60, "there is time to join anew");
 
 /// Counters go up this often.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);

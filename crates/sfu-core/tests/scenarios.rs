@@ -6,7 +6,7 @@ mod net;
 use net::{VOICE, World, assert_continuous};
 use rtp_wire::{RtpTime, SILENCE_FRAME};
 use sfu_core::DropReason;
-use sfu_core::limits::NONCES_SPENT;
+use sfu_core::limits::PEERS_NONCES_SPENT;
 use sfu_wire::{FromSfu, KeySpent, LegConnected, LegSpeaking, Snapshot, ToSfu};
 use transport::{Key, Mode, NonceCounter, Session};
 
@@ -274,7 +274,7 @@ fn a_key_is_told_to_be_spent_long_before_its_counters_meet() {
         world.talk(a);
         world.wait(10_000);
         let server = world.clients[a].last_nonce.expect("its path is kept open");
-        for ahead in [1 << 30, 2 * NONCES_SPENT] {
+        for ahead in [1 << 30, 2 * PEERS_NONCES_SPENT] {
             let counter = NonceCounter::client(server.wrapping_sub(ahead));
             world.clients[a].session = Session::new(mode, &key, counter, [3; 16]);
             world.talk(a);
@@ -282,7 +282,7 @@ fn a_key_is_told_to_be_spent_long_before_its_counters_meet() {
             assert!(!world.events().contains(&spent), "{ahead} are left");
         }
         world.clients[a].session =
-            Session::new(mode, &key, NonceCounter::client(server.wrapping_sub(NONCES_SPENT)), [3; 16]);
+            Session::new(mode, &key, NonceCounter::client(server.wrapping_sub(PEERS_NONCES_SPENT)), [3; 16]);
         world.talk(a);
         world.wait(60_000);
         assert_eq!(world.events().iter().filter(|event| **event == spent).count(), 1, "told, and once");

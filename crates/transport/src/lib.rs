@@ -31,7 +31,7 @@ pub mod srtp;
 pub use ice::{IceAgent, IceCheck, IceCredentials, IceReject};
 pub use key::Key;
 pub use mode::{Mode, UnknownMode};
-pub use nonce::{NonceCounter, NonceState};
+pub use nonce::{Headroom, NonceCounter, NonceState};
 pub use replay::{ReplayWindow, Replayed, WindowState};
 pub use session::{OpenError, Opened, SealError, Session, SessionState};
 pub use srtp::{DtlsRole, RTCP_SOURCES_MAX, RtcpSource, Srtp, SrtpProfile, SrtpState};

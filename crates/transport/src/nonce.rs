@@ -49,6 +49,13 @@ impl NonceState {
     }
 }
 
+/// How many packets may still pass in each direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headroom {
+    pub ours: u32,
+    pub peers: u32,
+}
+
 /// Used nonces: from `first` up to, not including, `end`, around the circle.
 #[derive(Debug, Clone, Copy)]
 struct Run {
@@ -89,14 +96,14 @@ impl NonceCounter {
             Self { first, next, left, early: early.map(|(first, end)| Run { first, end }), peer, ..*self };
     }
 
-    /// How many packets may still pass in the busier direction before the two directions could meet. A new
-    /// key is due long before this is zero.
+    /// How many packets may still pass before the two directions could meet. A new key is due long before either is zero.
     #[must_use]
-    pub fn headroom(&self) -> u32 {
-        let Some(peer) = self.peer else { return self.left };
-        let to_us = self.first.wrapping_sub(peer);
-        let to_early = self.early.map_or(u32::MAX, |early| early.first.wrapping_sub(peer));
-        self.left.min(to_us).min(to_early)
+    pub fn headroom(&self) -> Headroom {
+        let peers = self.peer.map_or(u32::MAX, |peer| {
+            let to_early = self.early.map_or(u32::MAX, |early| early.first.wrapping_sub(peer));
+            self.first.wrapping_sub(peer).min(to_early)
+        });
+        Headroom { ours: self.left, peers }
     }
 
     /// Whether this is a server's counter.
@@ -170,7 +177,7 @@ mod tests {
         server.observe(900);
         assert_eq!(server.state().next, 1001 + HALF);
         assert!(server.is_ours(1000) && !server.is_ours(1001) && !server.is_ours(999));
-        assert_eq!(server.headroom(), 100);
+        assert_eq!(server.headroom().peers, 100);
         assert_eq!(server.take(), Some(1001 + HALF));
         assert!(server.is_ours(1001 + HALF) && !server.is_ours(1002 + HALF));
     }
@@ -180,12 +187,12 @@ mod tests {
         let mut server = NonceCounter::server(HALF);
         server.observe(1);
         assert_eq!(server.state().next, HALF);
-        assert_eq!(server.headroom(), HALF - 1);
+        assert_eq!(server.headroom().peers, HALF - 1);
         server.observe(11);
-        assert_eq!(server.headroom(), HALF - 11);
+        assert_eq!(server.headroom().peers, HALF - 11);
         // An older one, arriving late, changes nothing.
         server.observe(5);
-        assert_eq!(server.headroom(), HALF - 11);
+        assert_eq!(server.headroom().peers, HALF - 11);
     }
 
     #[test]
