@@ -1,8 +1,5 @@
 //! Accounts, a guild and channels of this run's own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::Context as _;
 use engine::Token;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{ChannelId, GuildId};
@@ -21,8 +18,9 @@ pub struct People {
 
 pub async fn make(server: &str, operator_key: &str, shape: &Shape) -> anyhow::Result<People> {
     let api = Api::new(server, operator_key);
-    let run = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_millis();
-    let api = &api;
+    // Names are taken once and for all, and another run may begin in the same instant.
+    let run = format!("{:016x}", rand::random::<u64>());
+    let (api, run) = (&api, &run);
     let users: Vec<(String, Token)> = stream::iter(0..shape.participants)
         .map(|n| async move {
             let user = api.create_user(&format!("load-{run}-{n}"), None).await?;
