@@ -17,6 +17,10 @@ interface Person {
   source: MediaStreamAudioSourceNode;
   gain: GainNode;
   analyser: AnalyserNode;
+}
+
+interface Inlet {
+  source: MediaStreamAudioSourceNode;
   /** Chromium gives a remote track's sound to Web Audio only while an element plays it; muted, it is not heard twice. */
   element: HTMLAudioElement;
 }
@@ -27,6 +31,11 @@ type SinkContext = AudioContext & { setSinkId?: (id: string) => Promise<void> };
 export class Graph {
   readonly context: AudioContext;
   readonly #people = new Map<Id, Person>();
+  /**
+   * Where tracks come in, whoever is heard by them: a section of the connection keeps its track when it goes from one person to the
+   * next, and Chromium keeps some hundred kilobytes of every source and element there ever was.
+   */
+  readonly #inlets = new Map<MediaStreamTrack, Inlet>();
   readonly #volumes = new Map<Id, number>();
   readonly #master: GainNode;
   readonly #analyser: AnalyserNode;
@@ -48,32 +57,46 @@ export class Graph {
 
   add(userId: Id, track: MediaStreamTrack): void {
     this.remove(userId);
-    const stream = new MediaStream([track]);
-    const element = new Audio();
-    element.muted = true;
-    element.srcObject = stream;
-    element.play().catch(() => undefined);
-    const source = this.context.createMediaStreamSource(stream);
+    const { source } = this.#inlet(track);
     const gain = this.context.createGain();
     const analyser = analyserOf(this.context);
     gain.gain.value = this.volume(userId);
     // Measured before the volume: who speaks does so however quietly this user listens.
     source.connect(analyser);
     source.connect(gain).connect(this.#master);
-    this.#people.set(userId, { source, gain, analyser, element });
+    this.#people.set(userId, { source, gain, analyser });
   }
 
   remove(userId: Id): void {
     const person = this.#people.get(userId);
     if (person === undefined) return;
     this.#people.delete(userId);
-    person.source.disconnect();
+    person.source.disconnect(person.analyser);
+    person.source.disconnect(person.gain);
     person.gain.disconnect();
-    person.element.srcObject = null;
   }
 
+  /** The connection and its tracks are gone. */
   clear(): void {
     for (const userId of [...this.#people.keys()]) this.remove(userId);
+    for (const { source, element } of this.#inlets.values()) {
+      source.disconnect();
+      element.srcObject = null;
+    }
+    this.#inlets.clear();
+  }
+
+  #inlet(track: MediaStreamTrack): Inlet {
+    const known = this.#inlets.get(track);
+    if (known !== undefined) return known;
+    const stream = new MediaStream([track]);
+    const element = new Audio();
+    element.muted = true;
+    element.srcObject = stream;
+    element.play().catch(() => undefined);
+    const inlet = { source: this.context.createMediaStreamSource(stream), element };
+    this.#inlets.set(track, inlet);
+    return inlet;
   }
 
   volume(userId: Id): number {
