@@ -191,9 +191,32 @@ describe('a stay', () => {
     expect(types(failed.effects)).toEqual(expect.arrayContaining(['close', 'media stop']));
     const back = run([timer('retry'), HELLO], failed.state);
     expect(sent(back.effects)[0]?.op).toBe(VoiceOp.IDENTIFY);
+  });
+
+  it('asks by a new socket whether there is a network when nothing arrives any more', () => {
     const interrupted = run([media('interrupted')], connected());
-    expect(run([media('up')], interrupted.state).state.phase).toBe('voice connected');
-    expect(types(run([timer('media')], interrupted.state).effects)).toContain('media stop');
+    expect(interrupted.state.phase).toBe('reconnecting');
+    expect(types(interrupted.effects)).toEqual(['close', 'cancel', 'open', 'timer']);
+    // Once is enough.
+    expect(run([media('interrupted')], interrupted.state).effects).toEqual([]);
+
+    // Media was back first: nothing but the socket is new.
+    const back = run([media('up'), HELLO], interrupted.state);
+    expect(sent(back.effects)[0]?.op).toBe(VoiceOp.RESUME);
+    expect(types(back.effects)).not.toContain('media stop');
+    expect(run([frame(VoiceOp.RESUMED, null)], back.state).state).toMatchObject({ phase: 'voice connected', hasSocket: true });
+
+    // The socket has a way and media has none: this machine is elsewhere.
+    const elsewhere = run([HELLO], interrupted.state);
+    expect(elsewhere.effects).toContainEqual({ type: 'media stop' });
+    expect(sent(elsewhere.effects).map(({ op }) => op)).toEqual([VoiceOp.IDENTIFY]);
+    expect(elsewhere.state).toMatchObject({ isResuming: false, seqAck: -1, hasSocket: true });
+    expect(run([READY, OFFERED, DESCRIBED, media('up')], elsewhere.state).state.phase).toBe('voice connected');
+
+    // Neither has one: it is tried again, and media is left as it is.
+    const nowhere = run([timer('patience'), timer('retry'), timer('patience')], interrupted.state);
+    expect(types(nowhere.effects)).not.toContain('media stop');
+    expect(run([media('up'), timer('retry'), HELLO], nowhere.state).state.isResuming).toBe(true);
   });
 
   it('does not wait when the network is back', () => {

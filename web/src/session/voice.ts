@@ -22,8 +22,6 @@ import {
 } from './voice-moves';
 import type { VoiceEffect, VoiceInput, VoiceState, VoiceTimer, VoiceTurn } from './voice-state';
 
-/** How long media may be interrupted before everything is made anew. */
-export const INTERRUPTION_MS = 4_000;
 const RESUMES_MAX = 5;
 
 export function stepVoice(state: VoiceState, input: VoiceInput): VoiceTurn {
@@ -232,14 +230,22 @@ function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: n
         effects: [{ type: 'cancel', timer: 'media' }],
       };
     case 'interrupted':
-      return {
-        state: { ...state, isMediaUp: false, phase: 'reconnecting' },
-        effects: [{ type: 'timer', timer: 'media', ms: INTERRUPTION_MS }],
-      };
+      return interrupted({ ...state, isMediaUp: false, phase: 'reconnecting' });
     case 'failed':
       // The server has one address and is ICE-lite: there is nothing to restart ICE with, only a new connection.
       return again(state, 'identify', random);
   }
+}
+
+/**
+ * Nothing arrives any more. Either there is no network, and ICE goes on by itself when there is; or this machine is in another one, where
+ * neither the path nor the socket lead anywhere. A new socket tells which: see its HELLO.
+ */
+function interrupted(state: VoiceState): VoiceTurn {
+  // One is on its way already.
+  if (!state.hasSocket || state.isResuming) return nothing(state);
+  const turn = connect(state, true);
+  return { ...turn, effects: [{ type: 'close', code: CLOSE_TO_RETURN }, { type: 'cancel', timer: 'heartbeat' }, ...turn.effects] };
 }
 
 function speaking(state: VoiceState, bits: number): VoiceTurn {
