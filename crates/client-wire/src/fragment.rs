@@ -160,7 +160,6 @@ impl fmt::Display for ServerFragment {
         writeln!(f, "m=audio {port} ICE/SDP")?;
         writeln!(f, "a=fingerprint:sha-256 {fingerprint}")?;
         writeln!(f, "c=IN IP4 {ip}")?;
-        writeln!(f, "a=rtcp:{port}")?;
         writeln!(f, "a=ice-ufrag:{ufrag}")?;
         writeln!(f, "a=ice-pwd:{pwd}")?;
         // RFC 8839 section 5.1; the priority is that of a host candidate (RFC 8445 section 5.1.2.1).

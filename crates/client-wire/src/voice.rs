@@ -570,16 +570,17 @@ pub struct BackendVersion {
 /// SESSION DESCRIPTION to a browser: no key, because the handshake makes it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebRtcDescription {
-    /// The codecs and the session's name are for clients that named their codecs.
+    /// All but the fragment is for clients that named their codecs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_codec: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video_codec: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dave_protocol_version: Option<u16>,
     /// The server's fragment.
     pub sdp: String,
-    pub dave_protocol_version: u16,
 }
 
 impl fmt::Debug for WebRtcDescription {

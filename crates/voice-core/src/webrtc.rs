@@ -48,8 +48,8 @@ impl VoiceCore {
             audio_codec: video.then(|| "opus".to_owned()),
             video_codec: video.then(|| "H264".to_owned()),
             media_session_id,
+            dave_protocol_version: video.then_some(0),
             sdp: ours.to_string(),
-            dave_protocol_version: 0,
         };
         self.describe(now, key, &ServerFrame::WebRtcDescription(description));
     }
