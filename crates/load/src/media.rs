@@ -51,7 +51,7 @@ pub fn run(participants: &mut [Participant], settings: &Settings, path: Path) ->
     let mut run = Run::new(participants, settings, path);
     let mut batch = RecvBatch::new();
     run.drain_for(LEAD, participants, &mut batch)?;
-    let (cpu_before, own_cpu_before) = (cpu(&settings.sfu_pids)?, udp_io::thread_cpu());
+    let (cpu_before, own_cpu_before) = (cpu(&settings.sfu_pids), udp_io::thread_cpu());
     let started = Instant::now();
     let end = started + settings.duration;
     run.start(started, participants);
@@ -63,17 +63,19 @@ pub fn run(participants: &mut [Participant], settings: &Settings, path: Path) ->
     }
     // Whoever was late still says everything, so that what is expected follows from the options alone.
     run.send_due(participants, end)?;
-    run.measured.sfu_cpu = cpu(&settings.sfu_pids)?.saturating_sub(cpu_before);
+    run.measured.sfu_cpu = cpu(&settings.sfu_pids).zip(cpu_before).map(|(now, then)| now - then);
     run.measured.generator_cpu = udp_io::thread_cpu().saturating_sub(own_cpu_before);
     run.measured.elapsed = started.elapsed();
     run.drain_for(TAIL, participants, &mut batch)?;
+    for gap in run.heard.iter().filter_map(|heard| heard.longest_gap(end)) {
+        run.measured.longest_gaps.record(gap);
+    }
     Ok(run.measured)
 }
 
-fn cpu(pids: &[u32]) -> anyhow::Result<Duration> {
-    pids.iter()
-        .map(|pid| udp_io::process_cpu_of(*pid).with_context(|| format!("CPU time of process {pid}")))
-        .sum()
+/// None where one of them is no more: a relay may be killed while others talk on.
+fn cpu(pids: &[u32]) -> Option<Duration> {
+    pids.iter().map(|pid| udp_io::process_cpu_of(*pid).ok()).sum()
 }
 
 struct Run {
@@ -227,7 +229,7 @@ impl Run {
             self.measured.unopened += 1;
             return Ok(());
         };
-        self.measured.longest_gap = self.measured.longest_gap.max(heard.take(now));
+        heard.take(now);
         let tally = self.measured.of_mut(kind);
         tally.received += 1;
         if let Some(sent_at) = sent_at {

@@ -45,9 +45,11 @@ pub struct Report {
     pub delay_ms: Delay,
     /// The same through the floor relay: what the generator and the machine's sockets add by themselves.
     pub floor_delay_ms: Option<Delay>,
+    /// The longest time without a packet of a speaker, over all who hear one: of half of them and of 99 in 100 it is no longer.
+    pub gap_ms: Delay,
     pub longest_gap_ms: f64,
     pub join_ms: Delay,
-    /// CPU time of the relay processes, user and system, by packet that arrived; none without their process ids.
+    /// CPU time of the relay processes, user and system, by packet that arrived; none without their process ids, or if one ended.
     pub sfu_cpu_ns_per_packet: Option<f64>,
     /// The relay's share of one core during the run.
     pub sfu_cpu_share: Option<f64>,
@@ -115,7 +117,8 @@ pub fn make(
         let joins = Delay::of_joins(join_ms, |of| of == kind);
         (options.transport == Transport::Mixed).then(|| Part::of(run.of(kind), tally, joins))
     };
-    let sfu = counted.then(|| per_packet(run.sfu_cpu, all.received)).flatten();
+    let sfu_cpu = run.sfu_cpu.filter(|_| counted);
+    let sfu = sfu_cpu.and_then(|cpu| per_packet(cpu, all.received));
     let floor_cost = floor.and_then(|floor| per_packet(floor.relay_cpu, floor_tally.as_ref()?.received));
     Report {
         workload: shape.name,
@@ -130,10 +133,11 @@ pub fn make(
         duplicates: all.duplicates,
         delay_ms: all.delay_ms,
         floor_delay_ms: all.floor_delay_ms,
-        longest_gap_ms: run.longest_gap.as_secs_f64() * 1_000.0,
+        gap_ms: Delay::of(&run.longest_gaps),
+        longest_gap_ms: run.longest_gaps.quantile_ms(1.0),
         join_ms: all.join_ms,
         sfu_cpu_ns_per_packet: sfu,
-        sfu_cpu_share: counted.then(|| share(run.sfu_cpu)),
+        sfu_cpu_share: sfu_cpu.map(share),
         floor_ns_per_packet: floor_cost,
         ratio_to_floor: sfu.zip(floor_cost).map(|(sfu, floor)| sfu / floor),
         generator_dropped: run.generator_dropped,

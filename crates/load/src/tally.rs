@@ -11,14 +11,16 @@ use crate::participant::Kind;
 pub struct Measured {
     pub native: Tally,
     pub browser: Tally,
-    pub longest_gap: Duration,
+    /// The longest time without a packet, of each listener and each speaker that it hears.
+    pub longest_gaps: Histogram,
     /// Packets that the generator's own sockets refused.
     pub generator_dropped: u64,
     /// How late a packet was sent at the worst.
     pub generator_late: Duration,
     /// CPU time of the generator's own media loop.
     pub generator_cpu: Duration,
-    pub sfu_cpu: Duration,
+    /// None where a relay's process ended during the run.
+    pub sfu_cpu: Option<Duration>,
     pub elapsed: Duration,
     /// Packets that did not open: must be none.
     pub unopened: u64,
@@ -67,6 +69,7 @@ pub struct Heard {
     unwrapper: SeqUnwrapper,
     highest: Option<SeqNo>,
     last: Option<Instant>,
+    longest_gap: Duration,
     pub received: u64,
 }
 
@@ -81,10 +84,16 @@ impl Heard {
         is_new
     }
 
-    /// A packet was taken; returns how long there was none before it.
-    pub fn take(&mut self, now: Instant) -> Duration {
+    pub fn take(&mut self, now: Instant) {
         self.received += 1;
-        self.last.replace(now).map_or(Duration::ZERO, |last| now.duration_since(last))
+        if let Some(last) = self.last.replace(now) {
+            self.longest_gap = self.longest_gap.max(now.duration_since(last));
+        }
+    }
+
+    /// The longest time without a packet, until the speaker ended; none where nothing was ever heard.
+    pub fn longest_gap(&self, end: Instant) -> Option<Duration> {
+        self.last.map(|last| self.longest_gap.max(end.saturating_duration_since(last)))
     }
 }
 
@@ -98,6 +107,20 @@ mod tests {
         for (wire, expect) in [(65_534, true), (65_535, true), (65_535, false), (1, true), (0, false)] {
             assert_eq!(heard.is_new(wire), expect, "{wire}");
         }
+    }
+
+    #[test]
+    fn the_longest_gap_is_between_packets_or_at_the_end() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut heard = Heard::default();
+        assert_eq!(heard.longest_gap(at(500)), None);
+        for ms in [0, 20, 140, 160] {
+            heard.take(at(ms));
+        }
+        assert_eq!(heard.longest_gap(at(180)), Some(Duration::from_millis(120)));
+        assert_eq!(heard.longest_gap(at(400)), Some(Duration::from_millis(240)));
+        assert_eq!(heard.longest_gap(at(150)), Some(Duration::from_millis(120)));
     }
 
     #[test]
