@@ -230,6 +230,7 @@ export class Client {
     if (state.end !== null && state.end !== before.end) notify('error', endSentence(state.end));
     if (state.phase === 'voice connected' && !before.wasConnected) this.#cue('joined');
     if (state.phase === 'disconnected' && before.wasConnected) this.#cue('left');
+    if (state.phase === 'reconnecting' && before.phase === 'voice connected') this.#gateway.networkChanged();
     const isInVoice = state.phase !== 'disconnected';
     if (isInVoice === (before.phase !== 'disconnected')) return;
     clearInterval(this.#stats);

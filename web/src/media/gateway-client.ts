@@ -14,7 +14,8 @@ export interface GatewayEvents {
 export class GatewayClient {
   readonly #events: GatewayEvents;
   readonly #wire: Wire<GatewayTimer>;
-  readonly #online = () => this.#step({ type: 'online' });
+  /** To be called also by whoever sees from elsewhere that the network is not what it was. */
+  readonly networkChanged = () => this.#step({ type: 'online' });
   #state: GatewayState;
 
   constructor(url: string, token: string, intents: number, events: GatewayEvents) {
@@ -32,12 +33,12 @@ export class GatewayClient {
   }
 
   start(): void {
-    globalThis.addEventListener('online', this.#online);
+    globalThis.addEventListener('online', this.networkChanged);
     this.#step({ type: 'start', random: Math.random() });
   }
 
   stop(): void {
-    globalThis.removeEventListener('online', this.#online);
+    globalThis.removeEventListener('online', this.networkChanged);
     this.#step({ type: 'stop' });
   }
 

@@ -118,9 +118,18 @@ describe('the gateway session', () => {
     expect(waits).toEqual([750, 1_500, 3_000, 6_000, 12_000, 22_500, 22_500]);
     const waiting = run([closedBy(1006)], state).state;
     expect(opened(run([{ type: 'online' }], waiting).effects)).toHaveLength(1);
-    expect(opened(run([{ type: 'online' }], ready()).effects)).toHaveLength(0);
     expect(backoffMs(1, 0)).toBe(500);
     expect(backoffMs(99, 1)).toBe(30_000);
+  });
+
+  it('asks at once whether a connection still lives when the network changed', () => {
+    const doubted = run([{ type: 'online' }], ready());
+    expect(sent(doubted.effects)).toEqual([{ op: Op.HEARTBEAT, d: doubted.state.seq }]);
+    expect(doubted.effects).toContainEqual({ type: 'timer', timer: 'heartbeat', ms: 5_000 });
+    expect(run([timer('heartbeat')], doubted.state).state.phase).toBe('waiting');
+    const lives = run([frame(Op.HEARTBEAT_ACK, null), timer('heartbeat')], doubted.state);
+    expect(lives.state.phase).toBe('ready');
+    expect(lives.effects).toContainEqual({ type: 'timer', timer: 'heartbeat', ms: lives.state.heartbeatMs });
   });
 
   it('gives up on a gateway that says nothing', () => {

@@ -56,7 +56,7 @@ export type GatewayInput =
   /** The socket closed, or could not be opened. */
   | { type: 'closed'; code: number; random: number }
   | { type: 'timer'; timer: GatewayTimer; random: number }
-  /** The machine has a network again: do not wait any longer. */
+  /** The machine has a network again, or another one: do not wait any longer, and do not believe in what was connected. */
   | { type: 'online' }
   | { type: 'send'; text: string };
 
@@ -79,6 +79,8 @@ export interface GatewayTurn {
 
 /** How long a gateway may take to say HELLO, READY or RESUMED. */
 export const PATIENCE_MS = 15_000;
+/** How long the answer to a beat may take when there is reason to doubt the connection. */
+const DOUBT_MS = 5_000;
 /** Frames that are kept while there is no session; more than a person makes in that time. */
 const QUEUE_MAX = 32;
 /** A closing code of ours after which the server keeps the session. */
@@ -130,6 +132,7 @@ export function stepGateway(state: GatewayState, input: GatewayInput): GatewayTu
     case 'stop':
       return stop(state, null, GatewayClose.NORMAL);
     case 'online':
+      if (state.phase === 'ready') return beat({ ...state, isAcked: false }, DOUBT_MS);
       return state.phase === 'waiting' ? connect(state) : nothing(state);
     case 'send':
       return send(state, input.text);
@@ -217,12 +220,12 @@ function timer(state: GatewayState, which: GatewayTimer, random: number): Gatewa
   return state.isAcked ? beat({ ...state, isAcked: false }) : again(state, random);
 }
 
-function beat(state: GatewayState): GatewayTurn {
+function beat(state: GatewayState, ms = state.heartbeatMs): GatewayTurn {
   return {
     state,
     effects: [
       { type: 'send', text: encodeHeartbeat(state.seq) },
-      { type: 'timer', timer: 'heartbeat', ms: state.heartbeatMs },
+      { type: 'timer', timer: 'heartbeat', ms },
     ],
   };
 }
