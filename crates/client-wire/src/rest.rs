@@ -67,6 +67,14 @@ pub struct CreateGuild {
     pub region: Option<String>,
 }
 
+/// The operator's.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModifyServer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModifyGuild {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use client_wire::error::ApiError;
 use client_wire::rest;
-use model::{ChannelId, GuildId, MessageId, PresenceStatus, RoleId, SessionId, UserId, VoiceFlags};
+use model::{ChannelId, GuildId, MessageId, PresenceStatus, RoleId, ServerId, SessionId, UserId, VoiceFlags};
 use serde_json::value::RawValue;
 
 use crate::link::EventSender;
@@ -180,6 +180,8 @@ pub enum Op {
     AdminAddMember(GuildId, UserId),
     /// Operator only: voice servers with health and load.
     AdminServers,
+    /// Operator only: a voice server takes no new guilds and gives up those it has, or takes some again.
+    AdminModifyServer(ServerId, rest::ModifyServer),
 }
 
 #[derive(Debug, Clone)]

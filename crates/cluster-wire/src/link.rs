@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use client_wire::error::ApiError;
 
 use crate::guilds::{Call, CallResult, Event};
-use crate::voice::{Order, Report};
+use crate::voice::{Order, Report, ToVoice};
 
 /// Calls waiting for guilds. Full: the caller waits, which slows its own client only.
 pub const CALLS_MAX: usize = 4_096;
@@ -55,16 +55,24 @@ pub type EventReceiver = mpsc::Receiver<Event>;
 /// Guilds' way to one voice server.
 #[derive(Debug, Clone)]
 pub struct VoiceLink {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<ToVoice>,
 }
 
 impl VoiceLink {
-    pub fn new(orders: mpsc::Sender<Order>) -> Self {
+    pub fn new(orders: mpsc::Sender<ToVoice>) -> Self {
         Self { orders }
     }
 
     pub fn send(&self, order: Order) -> Result<(), Undelivered> {
-        self.orders.try_send(order).map_err(|error| match error {
+        self.try_send(ToVoice::Order(order))
+    }
+
+    pub fn set_draining(&self, draining: bool) -> Result<(), Undelivered> {
+        self.try_send(ToVoice::SetDraining(draining))
+    }
+
+    fn try_send(&self, message: ToVoice) -> Result<(), Undelivered> {
+        self.orders.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => Undelivered::Behind,
             TrySendError::Closed(_) => Undelivered::Gone,
         })

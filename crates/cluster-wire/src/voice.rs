@@ -46,6 +46,14 @@ pub enum OrderKind {
     Drop,
 }
 
+/// What guilds sends to a voice server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToVoice {
+    Order(Order),
+    /// The operator's wish: take no new guilds, or take some again. The server says so in its record, and guilds moves its guilds elsewhere.
+    SetDraining(bool),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// A client identified on its voice connection.

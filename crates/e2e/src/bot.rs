@@ -111,6 +111,12 @@ impl Heard {
     }
 
     /// Is there sound, and not only packets, of this user?
+    /// How many packets of a user's came, under whatever stream.
+    pub fn packets_of(&self, user: &User) -> u64 {
+        let of_user = self.streams.iter().filter(|s| s["user"] == user.id.as_str());
+        of_user.filter_map(|s| s["packets"].as_u64()).sum()
+    }
+
     pub fn has_sound_of(&self, user: &User) -> bool {
         self.from(user).is_some_and(|stream| stream["peaks_hz"].as_array().is_some_and(|p| !p.is_empty()))
     }

@@ -18,6 +18,14 @@ pub struct Ctl {
 enum Command {
     /// Voice servers with their health and load
     Servers,
+    /// A voice server takes no new guilds, and those on it move to others; to be stopped when it has none left
+    Drain {
+        server: String,
+    },
+    /// A drained voice server takes guilds again
+    Restore {
+        server: String,
+    },
     /// Accounts
     #[command(subcommand)]
     User(User),
@@ -130,10 +138,16 @@ impl Ctl {
     }
 }
 
+async fn set_draining(api: &Api, server: &str, draining: bool) -> anyhow::Result<Value> {
+    api.patch(&format!("/admin/servers/{server}"), json!({"draining": draining})).await
+}
+
 async fn execute(api: &Api, command: Command) -> anyhow::Result<Value> {
     let member = |guild: &str, user: &str| format!("/guilds/{guild}/members/{user}");
     match command {
         Command::Servers => api.get("/admin/servers").await,
+        Command::Drain { server } => set_draining(api, &server, true).await,
+        Command::Restore { server } => set_draining(api, &server, false).await,
         Command::User(User::List) => api.get("/admin/users").await,
         Command::User(User::Create { name, password }) => api.create_user(&name, password.as_deref()).await,
         Command::Token { user } => api.post(&format!("/admin/users/{user}/token"), json!({})).await,

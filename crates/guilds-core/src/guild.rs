@@ -261,7 +261,8 @@ impl GuildCore {
             | Op::ListRegions
             | Op::AdminCreateUser(_)
             | Op::AdminListUsers
-            | Op::AdminServers => Err(not_here()),
+            | Op::AdminServers
+            | Op::AdminModifyServer(..) => Err(not_here()),
         }
     }
 

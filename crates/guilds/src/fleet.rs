@@ -100,6 +100,15 @@ impl Fleet {
         Arc::make_mut(&mut state.usable).remove(id).map(|_| Review::Lost(id.clone()))
     }
 
+    /// Tells a server to take no new guilds, or to take some again. False when there is none of that name that takes orders.
+    pub fn set_draining(&self, id: &ServerId, draining: bool) -> bool {
+        self.read().links.get(id).is_some_and(|link| link.way.set_draining(draining).is_ok())
+    }
+
+    pub fn record(&self, id: &ServerId) -> Option<ServerRecord> {
+        self.read().records.get(id).cloned()
+    }
+
     /// A guild was placed on it: it counts as busier until it says so itself, or a burst of first joins between two of its
     /// records would all choose the same server.
     pub fn placed(&self, id: &ServerId) {

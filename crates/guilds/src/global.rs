@@ -7,7 +7,7 @@ use client_wire::{object, rest};
 use cluster_wire::guilds::{Call, CallResult, Event, Json, Op, Reply};
 use cluster_wire::record::{Health, ServerRecord};
 use guilds_core::found_guild;
-use model::{GuildId, RegionId, UserId};
+use model::{GuildId, RegionId, ServerId, UserId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -45,6 +45,10 @@ pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: 
         Op::AdminServers => {
             as_operator()?;
             ok(&shared.fleet.records().iter().map(server_status).collect::<Vec<_>>())
+        }
+        Op::AdminModifyServer(server, body) => {
+            as_operator()?;
+            modify_server(shared, &server, &body)
         }
         // The router sends everything else to a guild.
         _ => Err(ApiError::internal()),
@@ -124,6 +128,20 @@ async fn add_member(
 
 fn list_regions(shared: &Shared) -> CallResult {
     ok(&shared.fleet.regions().iter().map(object::Region::new).collect::<Vec<_>>())
+}
+
+/// The answer shows what was asked for; the server's own record follows it.
+fn modify_server(shared: &Shared, id: &ServerId, body: &rest::ModifyServer) -> CallResult {
+    let unknown = || ApiError::new(404, code::GENERAL, "Unknown voice server");
+    let mut record = shared.fleet.record(id).ok_or_else(unknown)?;
+    if let Some(draining) = body.draining {
+        if !shared.fleet.set_draining(id, draining) {
+            return Err(ApiError::new(503, code::GENERAL, "The voice server takes no orders now"));
+        }
+        tracing::info!(server = %id, draining, "the operator's wish for a voice server");
+        record.draining = draining;
+    }
+    ok(&server_status(&record))
 }
 
 fn server_status(record: &ServerRecord) -> object::VoiceServerStatus {

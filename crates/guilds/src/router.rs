@@ -125,7 +125,8 @@ fn op_target(op: &Op) -> Target {
         | Op::AdminCreateUser(_)
         | Op::AdminListUsers
         | Op::AdminAddMember(..)
-        | Op::AdminServers => Target::Here,
+        | Op::AdminServers
+        | Op::AdminModifyServer(..) => Target::Here,
         Op::GetGuild(guild)
         | Op::ModifyGuild(guild, _)
         | Op::DeleteGuild(guild)

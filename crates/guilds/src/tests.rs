@@ -8,7 +8,7 @@ use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, Op, Origi
 use cluster_wire::link::{EVENTS_MAX, EventReceiver, GuildsLink, ORDERS_MAX, VoiceLink};
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
-use cluster_wire::voice::{Order, OrderKind, Report};
+use cluster_wire::voice::{Order, OrderKind, Report, ToVoice};
 use model::{ChannelId, GuildId, RegionId, ServerId, SessionId, UnixMs, UserId, VoiceFlags};
 use registry::Registry;
 use serde_json::Value;
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// A voice server that is registered and linked; its orders come out of the receiver.
-    async fn voice_server(&self, name: &str) -> (mpsc::Receiver<Order>, registry::Registration) {
+    async fn voice_server(&self, name: &str) -> (mpsc::Receiver<ToVoice>, registry::Registration) {
         let registration = self.registry.publish(record(name)).await.unwrap();
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         self.handle.add_voice(ServerId(name.to_owned()), VoiceLink::new(sender));
@@ -178,6 +178,13 @@ fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
 fn refused(result: CallResult) -> (u16, u32) {
     let error = result.expect_err("the call is refused");
     (error.status, error.code)
+}
+
+async fn next_order(orders: &mut mpsc::Receiver<ToVoice>) -> Order {
+    match patient(orders.recv()).await.expect("the link is still the same") {
+        ToVoice::Order(order) => order,
+        other => panic!("no order: {other:?}"),
+    }
 }
 
 async fn patient<T>(future: impl Future<Output = T>) -> T {
@@ -480,7 +487,7 @@ async fn from_registration_to_a_voice_channel() {
     let (text, key) = (server["token"].as_str().unwrap(), TokenKey::new(b"secret"));
     let token = VoiceToken::verify(text, &key, now(), guild, ann.session).unwrap();
     assert_eq!((token.user, token.channel, token.server.0.as_str()), (ann.id, voice, "v1"));
-    let order = patient(orders.recv()).await.unwrap();
+    let order = next_order(&mut orders).await;
     assert_eq!((order.guild, order.fencing > 0), (guild, true));
     assert!(matches!(order.kind, OrderKind::Push(participants) if participants.len() == 1));
 
@@ -498,7 +505,7 @@ async fn from_registration_to_a_voice_channel() {
     world.join(guild, None, &ann).await.unwrap();
     let (_, state) = world.event("VOICE_STATE_UPDATE").await;
     assert_eq!(state["channel_id"], Value::Null);
-    assert!(matches!(patient(orders.recv()).await.unwrap().kind, OrderKind::Remove { .. }));
+    assert!(matches!(next_order(&mut orders).await.kind, OrderKind::Remove { .. }));
     world.handle.shutdown().await;
 }
 
@@ -513,14 +520,14 @@ async fn a_dead_voice_server_is_replaced_and_none_is_awaited() {
 
     let (mut first, _first) = world.voice_server("v1").await;
     assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v1.test:443");
-    assert!(matches!(patient(first.recv()).await.unwrap().kind, OrderKind::Push(_)));
+    assert!(matches!(next_order(&mut first).await.kind, OrderKind::Push(_)));
 
     // Its registration lapses.
     let (mut second, second_registration) = world.voice_server("v2").await;
     world.until_known("v2").await;
     drop(_first);
     assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v2.test:443");
-    assert!(matches!(patient(second.recv()).await.unwrap().kind, OrderKind::Push(_)));
+    assert!(matches!(next_order(&mut second).await.kind, OrderKind::Push(_)));
 
     // Its link breaks: found out by whoever sends the next order.
     drop(second);
@@ -669,6 +676,26 @@ async fn a_gateway_that_was_cut_off_listens_again() {
 }
 
 #[tokio::test]
+async fn the_operator_drains_a_voice_server_and_takes_it_back() {
+    let world = World::new().await;
+    let (mut orders, _registration) = world.voice_server("v1").await;
+    world.until_known("v1").await;
+    let modify = |server: &str, draining| {
+        Op::AdminModifyServer(ServerId(server.to_owned()), rest::ModifyServer { draining })
+    };
+    for draining in [true, false] {
+        let shown = body(world.operate(modify("v1", Some(draining))).await);
+        assert_eq!((&shown["id"], &shown["draining"]), (&"v1".into(), &draining.into()));
+        assert_eq!(patient(orders.recv()).await, Some(ToVoice::SetDraining(draining)));
+    }
+    assert_eq!(body(world.operate(modify("v1", None)).await)["id"], "v1");
+    assert_eq!(world.operate(modify("v2", Some(true))).await.unwrap_err().status, 404);
+    drop(orders);
+    assert_eq!(world.operate(modify("v1", Some(true))).await.unwrap_err().status, 503);
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_voice_server_that_fell_behind_is_told_the_whole_truth_when_it_has_caught_up() {
     let mut world = World::new().await;
     let _registration = world.registry.publish(record("v1")).await.unwrap();
@@ -698,10 +725,10 @@ async fn a_voice_server_that_fell_behind_is_told_the_whole_truth_when_it_has_cau
         OrderKind::Push(participants) => participants.iter().map(|p| p.user).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(users(&patient(orders.recv()).await.unwrap()), [ann.id], "what it had not taken yet");
+    assert_eq!(users(&next_order(&mut orders).await), [ann.id], "what it had not taken yet");
     let (mut ones, mut twos) = (Vec::new(), Vec::new());
     while ones.is_empty() || twos.is_empty() {
-        let order = patient(orders.recv()).await.expect("the link is still the same");
+        let order = next_order(&mut orders).await;
         if order.guild == one { &mut ones } else { &mut twos }.push(users(&order));
     }
     assert_eq!((&ones[0][..], &twos[0][..]), (&[bob.id][..], &[carl.id][..]));

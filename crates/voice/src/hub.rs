@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use client_wire::voice::{CloseCode, Version};
 use cluster_wire::link::ReportSender;
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
-use cluster_wire::voice::Order;
+use cluster_wire::voice::ToVoice;
 use model::UnixMs;
 use sfu_wire::{Dtls, FromSfu, PROTOCOL, Start, ToSfu};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -68,14 +68,13 @@ pub enum Input {
         ufrag: String,
         answer: oneshot::Sender<Option<Ice>>,
     },
-    SetDraining(bool),
     Shutdown,
 }
 
 pub struct Hub {
     core: VoiceCore,
     inputs: mpsc::Receiver<Input>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<ToVoice>,
     has_orders: bool,
     ways: Ways,
     reports: Reports,
@@ -107,7 +106,7 @@ impl Hub {
         core: VoiceCore,
         shards: usize,
         inputs: mpsc::Receiver<Input>,
-        orders: mpsc::Receiver<Order>,
+        orders: mpsc::Receiver<ToVoice>,
         ways: Ways,
     ) -> Self {
         let meters = (0..shards).map(|_| Meter::default()).collect();
@@ -162,12 +161,23 @@ impl Hub {
         }
     }
 
-    fn handle_orders(&mut self, first: Order) {
-        self.core.handle_order(first);
+    fn handle_orders(&mut self, first: ToVoice) {
+        self.handle_order(first);
         for _ in 0..INPUTS_PER_WAKE {
             match self.orders.try_recv() {
-                Ok(order) => self.core.handle_order(order),
+                Ok(order) => self.handle_order(order),
                 Err(_) => break,
+            }
+        }
+    }
+
+    fn handle_order(&mut self, order: ToVoice) {
+        match order {
+            ToVoice::Order(order) => self.core.handle_order(order),
+            ToVoice::SetDraining(draining) => {
+                let was_other =
+                    |record: &mut ServerRecord| std::mem::replace(&mut record.draining, draining) != draining;
+                self.ways.record.send_if_modified(was_other);
             }
         }
     }
@@ -222,11 +232,6 @@ impl Hub {
             },
             // Who asked may be gone by now.
             Input::FindTransport { ufrag, answer } => drop(answer.send(self.core.ice(&ufrag))),
-            Input::SetDraining(draining) => {
-                self.ways
-                    .record
-                    .send_if_modified(|record| std::mem::replace(&mut record.draining, draining) != draining);
-            }
             Input::Shutdown => unreachable!("handled by the caller"),
         }
     }
@@ -343,9 +348,16 @@ impl Hub {
             busiest_shard: self.meters.iter().map(|m| m.busy).fold(0.0, f32::max),
         };
         let running = self.relay.as_ref().is_some_and(|relay| relay.started.iter().all(|started| *started));
-        let health = if running { Health::Ok } else { Health::NoRelay };
+        let health = match running {
+            false => Health::NoRelay,
+            true if self.meters.iter().any(Meter::is_flooded) => Health::Flooded,
+            true => Health::Ok,
+        };
         self.ways.record.send_if_modified(|record| {
             let changed = record.load != load || record.health != health;
+            if record.health != health {
+                tracing::warn!(id = %record.id, before = ?record.health, now = ?health, "the voice server's health");
+            }
             (record.load, record.health) = (load, health);
             changed
         });

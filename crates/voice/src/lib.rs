@@ -9,6 +9,7 @@ mod certificates;
 mod connection;
 mod door;
 mod dtls;
+mod flood;
 mod gate;
 mod hub;
 mod ice_tcp;
@@ -29,7 +30,7 @@ use client_wire::voice::MODES;
 use cluster_wire::link::ReportSender;
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::TokenKey;
-use cluster_wire::voice::Order;
+use cluster_wire::voice::ToVoice;
 use model::{RegionId, ServerId};
 use registry::{Registration, Registry, RegistryError};
 use rustls::ServerConfig;
@@ -138,7 +139,7 @@ impl Voice {
         config: VoiceConfig,
         registry: Registry,
         token_key: TokenKey,
-        orders: mpsc::Receiver<Order>,
+        orders: mpsc::Receiver<ToVoice>,
         reports: ReportSender,
     ) -> Result<VoiceHandle, VoiceError> {
         let modes = offered_modes(config.modes.as_deref())?;
@@ -270,11 +271,6 @@ impl VoiceHandle {
         let mut health = self.health.clone();
         // The sender lives as long as the hub; without it there is nothing to wait for.
         let _ = health.wait_for(|record| record.health == Health::Ok).await;
-    }
-
-    /// A draining server takes no new guilds.
-    pub async fn set_draining(&self, draining: bool) {
-        let _ = self.inputs.send(Input::SetDraining(draining)).await;
     }
 
     /// Asks every client to come back elsewhere, then ends the relay.

@@ -12,6 +12,16 @@ pub const INPUTS_PER_WAKE: usize = 256;
 /// connection is dropped, and its client may resume.
 pub const WRITE_QUEUE_MAX: usize = 2_048;
 
+/// Unwanted packets a second that make a flood, at least. Because: one shard drops thirty times as many without anybody noticing, and no network of
+/// clients in good faith sends so many to the wrong place.
+pub const FLOOD_PACKETS_PER_S: u64 = 5_000;
+/// They also have to be so many times the wanted ones. Because: to a busy server a few wrong ones are nothing to move guilds for.
+pub const FLOOD_SHARE: u64 = 4;
+/// For so many seconds in a row. Because: one may be a relay that was restarted, and moving everyone costs them a moment of silence.
+pub const FLOOD_S: u32 = 2;
+/// It is over after so many seconds with less than half. Because: floods come in waves.
+pub const FLOOD_OVER_S: u32 = 10;
+
 /// Bytes waiting for one shard of the relay. Because: more than four snapshots of as many legs as it takes. Full: the relay hangs; it is
 /// killed, and its successor is told everything.
 pub const RELAY_WAITING_BYTES_MAX: usize = 4 * sfu_wire::FRAME_BYTES_MAX;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use sfu_wire::Report;
 
+use crate::flood::{FloodWatch, Second, unwanted};
+
 /// The newest report of one shard, and what changed since the one before.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -12,12 +14,17 @@ pub struct Meter {
     pub packets_out_per_s: u64,
     /// Share of one core.
     pub busy: f32,
+    flood: FloodWatch,
 }
 
 impl Meter {
-    /// The shard is a new process: it counts from nothing.
+    /// The shard is a new process: it counts from nothing. A flood does not end with that.
     pub fn restart(&mut self) {
-        *self = Self::default();
+        *self = Self { flood: std::mem::take(&mut self.flood), ..Self::default() };
+    }
+
+    pub fn is_flooded(&self) -> bool {
+        self.flood.is_flooded()
     }
 
     pub fn take(&mut self, shard: u32, report: Report) {
@@ -29,6 +36,12 @@ impl Meter {
         self.packets_in_per_s = per_s(received);
         self.packets_out_per_s = per_s(sent);
         self.busy = since(report.cpu_ns, before.cpu_ns) as f32 / wall_ns as f32;
+        let wanted = |report: &Report| report.forwarded_in + report.consumed;
+        let bad = |report: &Report| unwanted(&report.drops) + report.receive_overflow;
+        self.flood.look(Second {
+            wanted: per_s(since(wanted(&report), wanted(&before))),
+            unwanted: per_s(since(bad(&report), bad(&before))),
+        });
 
         let shard = shard.to_string();
         let count =
@@ -55,6 +68,7 @@ impl Meter {
         }
         metrics::gauge!("guildhall_sfu_legs", "shard" => shard.clone()).set(report.legs);
         metrics::gauge!("guildhall_sfu_rooms", "shard" => shard.clone()).set(report.rooms);
+        metrics::gauge!("guildhall_sfu_flooded", "shard" => shard.clone()).set(u32::from(self.is_flooded()));
         metrics::gauge!("guildhall_sfu_busy", "shard" => shard).set(self.busy);
         self.last = Some(report);
     }
@@ -63,6 +77,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sfu_wire::DropCount;
 
     #[test]
     fn rates_are_of_the_time_between_two_reports() {
@@ -83,5 +98,23 @@ mod tests {
         meter.restart();
         meter.take(0, report(1));
         assert_eq!(meter.packets_in_per_s, 100);
+    }
+
+    #[test]
+    fn a_flood_is_seen_in_what_was_dropped_or_overflowed_and_outlives_a_relay() {
+        let report = |s: u64| Report {
+            received: 6_100 * s,
+            forwarded_in: 100 * s,
+            drops: vec![DropCount { reason: "unknown_source".to_owned(), packets: 3_000 * s }],
+            receive_overflow: 3_000 * s,
+            uptime_ns: 1_000_000_000 * s,
+            ..Report::default()
+        };
+        let mut meter = Meter::default();
+        (1..=5).for_each(|s| meter.take(0, report(s)));
+        assert!(meter.is_flooded());
+        meter.restart();
+        meter.take(0, report(1));
+        assert!(meter.is_flooded());
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use client_wire::voice::{MODES, ServerFrame};
 use cluster_wire::record::Health;
-use cluster_wire::voice::{OrderKind, Participant, Report, Rights};
+use cluster_wire::voice::{OrderKind, Participant, Report, Rights, ToVoice};
 use futures_util::{SinkExt as _, StreamExt as _};
 use model::{SessionId, UserId};
 use support::{PATIENCE, REPORTS, ROOM, SESSION, close_code, frame, key, send, shell, start, start_with};
@@ -221,7 +221,7 @@ async fn the_registry_knows_the_server_and_two_of_one_name_are_one_too_many() {
     let (reports, _reported) = mpsc::channel(1);
     let second = Voice::start(config, server.registry.clone(), key(), incoming, reports).await;
     assert!(matches!(second, Err(VoiceError::Registry(_))));
-    server.handle.set_draining(true).await;
+    server.orders.send(ToVoice::SetDraining(true)).await.unwrap();
     let mut watch = server.registry.watch().await.unwrap();
     let mut draining = watch.snapshot().iter().any(|record| record.draining);
     while !draining {

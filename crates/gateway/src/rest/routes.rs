@@ -3,7 +3,7 @@
 use axum::http::Method;
 use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Account, Op};
-use model::{MessageId, UserId};
+use model::{MessageId, ServerId, UserId};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -213,6 +213,9 @@ pub static ROUTES: &[Route] = &[
     post("/admin/users/{user}/token", |r| ask(Op::ResetToken(r.user()?))),
     put("/admin/guilds/{guild}/members/{user}", |r| ask(Op::AdminAddMember(r.id("guild")?, r.user()?))),
     get("/admin/servers", |_| ask(Op::AdminServers)),
+    patch("/admin/servers/{server}", |r| {
+        ask(Op::AdminModifyServer(ServerId(r.text("server").to_owned()), r.body()?))
+    }),
 ];
 
 fn gateway_bot(request: &Request<'_>) -> Result<Answer, ApiError> {

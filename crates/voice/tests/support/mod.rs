@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client_wire::voice::ServerFrame;
 use cluster_wire::token::{TokenKey, VoiceToken};
-use cluster_wire::voice::{Order, OrderKind, Report};
+use cluster_wire::voice::{Order, OrderKind, Report, ToVoice};
 use futures_util::{SinkExt as _, StreamExt as _};
 use model::{ChannelId, GuildId, SessionId, UnixMs, UserId};
 use registry::Registry;
@@ -33,7 +33,7 @@ pub type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 pub struct Server {
     pub handle: VoiceHandle,
-    pub orders: mpsc::Sender<Order>,
+    pub orders: mpsc::Sender<ToVoice>,
     pub reports: mpsc::Receiver<Report>,
     pub registry: Registry,
     _data: tempfile::TempDir,
@@ -110,7 +110,8 @@ impl Server {
     }
 
     pub async fn order(&self, kind: OrderKind) {
-        self.orders.send(Order { guild: GUILD, fencing: 1, kind }).await.unwrap();
+        let order = Order { guild: GUILD, fencing: 1, kind };
+        self.orders.send(ToVoice::Order(order)).await.unwrap();
     }
 }
 
