@@ -6,11 +6,12 @@
 Whatever arrives at one interface leaves by the other one. Commands come on standard input, one JSON object a line, and each
 is answered by the counts, {"event":"counts","left":{...},"right":{...}}; {} asks for nothing else.
 
-    {"towards":"right","loss":0.1,"burst":1,"delay_ms":0,"jitter_ms":100,"keeps_order":false}
+    {"towards":"right","loss":0.1,"burst":1,"delay_ms":0,"jitter_ms":100,"keeps_order":false,"blocks_udp":false}
 
 says how the packets that leave by the right interface fare from now on: the share that is lost; how many are lost in a row on average
 (1: each one by chance alone, more: Gilbert and Elliott's model whose bad state loses everything); a delay for all; a further
-one for each, evenly between nothing and this; and whether a packet waits for those before it. What is left out is nothing.
+one for each, evenly between nothing and this; whether a packet waits for those before it; and whether UDP is let through at all. What is
+left out is nothing.
 {"event":"ready"} is printed first and {"event":"ended", and the counts} at the end of standard input or on SIGTERM. The same seed and the same packets lose the same packets.
 
 For machines whose kernel has no netem. Only IPv4 is impaired: a lost address resolution stops a path for a second, which says
@@ -33,6 +34,8 @@ ETH_P_ALL, ETH_P_IP = 3, 0x0800
 SOL_PACKET, PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING = 263, 15, 23
 # The kernel's notes stand in front of the Ethernet header, whose type is its bytes 12 and 13.
 VNET_HDR_BYTES = 10
+# Behind both, in the IPv4 header.
+IP_PROTOCOL_AT, IPPROTO_UDP = VNET_HDR_BYTES + 14 + 9, 17
 FRAME_BYTES_MAX = 1 << 16
 # As many as netem holds unless told otherwise; those that come when it is full are dropped and counted.
 QUEUE_PACKETS_MAX = 1_000
@@ -58,6 +61,7 @@ class Direction:
         self.delay = float(spec.get('delay_ms', 0)) / 1_000
         self.jitter = float(spec.get('jitter_ms', 0)) / 1_000
         self.keeps_order = bool(spec.get('keeps_order', False))
+        self.blocks_udp = bool(spec.get('blocks_udp', False))
         self.is_bad = False
 
     def loses(self):
@@ -74,7 +78,8 @@ class Direction:
         is_ip = int.from_bytes(frame[VNET_HDR_BYTES + 12:VNET_HDR_BYTES + 14], 'big') == ETH_P_IP
         if not is_ip:
             return self.send(frame)
-        if self.loses():
+        is_blocked = self.blocks_udp and frame[IP_PROTOCOL_AT] == IPPROTO_UDP
+        if is_blocked or self.loses():
             self.counts['lost'] += 1
         elif len(self.waiting) >= QUEUE_PACKETS_MAX:
             self.counts['overflowed'] += 1

@@ -50,11 +50,20 @@ pub struct Path {
     pub jitter: Duration,
     /// Packets wait for those before them instead of overtaking.
     pub keeps_order: bool,
+    /// No UDP comes through, as in many companies. Only our own wire can do that.
+    pub blocks_udp: bool,
 }
 
 impl Path {
-    pub const GOOD: Self =
-        Self { loss: 0.0, burst: 1.0, delay: Duration::ZERO, jitter: Duration::ZERO, keeps_order: false };
+    pub const GOOD: Self = Self {
+        loss: 0.0,
+        burst: 1.0,
+        delay: Duration::ZERO,
+        jitter: Duration::ZERO,
+        keeps_order: false,
+        blocks_udp: false,
+    };
+    pub const WITHOUT_UDP: Self = Self { blocks_udp: true, ..Self::GOOD };
 
     pub const fn losing(loss: f64) -> Self {
         Self { loss, ..Self::GOOD }
@@ -73,6 +82,7 @@ impl Path {
             "delay_ms": milliseconds(self.delay),
             "jitter_ms": milliseconds(self.jitter),
             "keeps_order": self.keeps_order,
+            "blocks_udp": self.blocks_udp,
         })
     }
 
@@ -143,6 +153,7 @@ impl Impairment {
                 wire.lines.event("counts", ANSWER_WITHIN);
             }
             Self::Netem { server, clients } => {
+                assert!(!path.blocks_udp, "netem knows no protocols: take a net with our own wire");
                 let from = towards.leaving(server, clients);
                 // There is none the first time. What waits in the old one is lost, as when a path changes.
                 let _ = tc(from, "del dev wire root");

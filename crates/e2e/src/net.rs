@@ -33,11 +33,20 @@ impl Net {
 
     /// The clients' wire can be made a bad one, which it is not to begin with.
     pub fn impairable() -> Self {
+        Self::with_middle(true)
+    }
+
+    /// The same, and it is our own, which can also tell protocols apart.
+    pub fn with_own_wire() -> Self {
+        Self::with_middle(false)
+    }
+
+    fn with_middle(kernel_may: bool) -> Self {
         let mut net = Self::named();
         let (server, clients, middle) =
             (net.server_namespace(), net.clients_namespace(), net.middle_namespace());
         ip(&format!("netns add {middle}"));
-        if Impairment::is_in_kernel(&middle) {
+        if kernel_may && Impairment::is_in_kernel(&middle) {
             net.make(&[format!("link add wire netns {server} type veth peer name wire netns {clients}")]);
             net.impairment = Some(Impairment::Netem { server, clients });
             return net;

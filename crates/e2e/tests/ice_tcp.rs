@@ -3,10 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use e2e::Talk;
 use e2e::call::Call;
+use e2e::impair::{Path, Towards};
 use e2e::page::{Link, Page};
 use e2e::raw::Raw;
+use e2e::{Browser, Engine, Net, Server, Talk};
 use socket2::{Domain, Socket, Type};
 
 /// The page comes from here; the call goes on from 127.0.0.1.
@@ -111,4 +112,42 @@ fn a_slow_page_hears_the_present() {
     let heard = &page.heard;
     assert!(heard.iter().zip(heard.iter().skip(1)).all(|(a, b)| b.seq.0 == a.seq.0 + 1), "{heard:?}");
     call.end();
+}
+
+const CHROMIUMS: u32 = 440;
+const FIREFOXS: u32 = 620;
+const TALKS: u32 = 830;
+
+/// A company's network: what is not TCP is dropped.
+#[test]
+fn real_browsers_without_udp_hear_all_and_are_heard() {
+    let mut net = Net::with_own_wire();
+    let server = Server::start_in(&net, 3, &[]);
+    let channel = server.voice_channel(0);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let record = folder.path().to_str().expect("UTF-8");
+    let tone = TALKS.to_string();
+    let options = ["--tone", &tone, "--seconds", "300", "--record", record];
+    let mut talk = Talk::start(&server, &server.user(0), &channel, &options);
+    talk.connected();
+    for towards in [Towards::Clients, Towards::Server] {
+        net.impair(towards, &Path::WITHOUT_UDP);
+    }
+    let mut pages = [(Engine::Chromium, 1, CHROMIUMS), (Engine::Firefox, 2, FIREFOXS)]
+        .map(|(engine, n, hz)| Browser::start(engine, &net, &server, &server.user(n), hz));
+    for page in &mut pages {
+        page.join(&channel);
+    }
+    let [chromium, firefox] = &mut pages;
+    chromium.hears(&[FIREFOXS, TALKS], &[CHROMIUMS], "over TCP");
+    firefox.hears(&[CHROMIUMS, TALKS], &[FIREFOXS], "over TCP");
+    pages.iter_mut().for_each(Browser::had_no_troubles);
+    // Their checks over UDP: the wire did what it was told.
+    assert!(net.carried(Towards::Server).lost > 0, "UDP went through");
+    talk.process.signal("INT");
+    let report = talk.report(Duration::from_secs(30));
+    for n in [1, 2] {
+        let stream = Talk::stream(&report, &server.user(n)).expect("the page was heard");
+        assert_eq!(stream["lost"], 0, "{report}");
+    }
 }

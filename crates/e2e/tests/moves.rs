@@ -110,7 +110,7 @@ impl Scene {
 #[test]
 fn everybody_goes_on_hearing_when_their_server_is_drained() {
     const PEOPLE: u32 = 6;
-    let mut scene = Scene::start(PEOPLE as usize);
+    let scene = Scene::start(PEOPLE as usize);
     let channel = scene.server.voice_channel(0);
     let speaker = scene.server.user(0);
     let mut bots: Vec<Bot> = [Library::Songbird, Library::DiscordJs, Library::DiscordPy]
