@@ -46,6 +46,7 @@ pub struct Load {
 
 impl Load {
     pub async fn run(self) -> anyhow::Result<()> {
+        crate::descriptors::raise();
         let workload: Workload = self.workload.parse()?;
         let folder_ca = self.server.data().join("ca.pem");
         let sfu_pids = match self.sfu_pid.is_empty() {

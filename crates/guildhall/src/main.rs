@@ -7,6 +7,7 @@
 mod config;
 mod ctl;
 mod demo;
+mod descriptors;
 mod files;
 mod load_args;
 mod server_args;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use voice::{Voice, VoiceConfig, VoiceHandle};
 
 use crate::config::{Config, HttpCertificate};
-use crate::{demo, files};
+use crate::{demo, descriptors, files};
 
 /// Everything that runs, in the order in which it is stopped.
 struct Running {
@@ -34,6 +34,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data).with_context(|| folder.clone())?;
     // Clients are told of files in it, and they stand elsewhere.
     config.data = config.data.canonicalize().context(folder)?;
+    descriptors::raise_for_server();
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
