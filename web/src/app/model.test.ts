@@ -13,7 +13,7 @@ const voice = (user_id: string): VoiceState => ({
 });
 const guild = (granted: bigint, channels: Channel[], people: string[] = []): GuildState => ({
   id: '1', name: 'g', ownerId: '9', isAvailable: true, isLarge: false, memberCount: 3,
-  roles: { '1': { id: '1', name: '@everyone', color: 0, position: 0, permissions: String(granted) } },
+  roles: { '1': { id: '1', name: '@everyone', color: 0, hoist: false, position: 0, permissions: String(granted) } },
   channels: Object.fromEntries(channels.map((one) => [one.id, one])),
   members: {}, presences: {}, voice: Object.fromEntries(people.map((id) => [id, voice(id)])),
 });
