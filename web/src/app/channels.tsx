@@ -11,12 +11,14 @@ import { dialog } from './dialogs';
 import { Icon } from './icons';
 import { menuProps, showMenu } from './menu';
 import { channelTree, inVoice, isVoice, may, nameIn } from './model';
+import { Name } from './name';
 import { Avatar, IconButton, useRoving } from './parts';
-import { DRAGGED, mayMove, speaks, useDropOfPerson, voiceMarks } from './person';
+import { DRAGGED, mayMove, speaks, useDropOfPerson } from './person';
 import { PersonMenu } from './person-menu';
 import { go, route } from './route';
 import { drawer } from './shell-state';
 import { isUnread } from './unread';
+import { Marks, ModeratedLine, voiceMarks } from './voice-marks';
 
 export function Channels({ client, guild }: { client: Client; guild: GuildState }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
@@ -122,10 +124,11 @@ function Person({ client, guild, state }: { client: Client; guild: GuildState; s
         {...menuProps(name, menu)}
       >
         <Avatar id={state.user_id} name={name} size={24} isSpeaking={isSpeaking} />
-        <span class="ellipsis">{name}</span>
-        {marks.map(({ icon, label, isByOthers }) => (
-          <span key={icon} class={`mark${isByOthers ? ' is-danger' : ''}`} title={label}><Icon name={icon} size={15} /></span>
-        ))}
+        <span class="person-text">
+          <Name guild={guild} id={state.user_id} />
+          <ModeratedLine marks={marks} />
+        </span>
+        <Marks marks={marks} />
       </button>
     </li>
   );

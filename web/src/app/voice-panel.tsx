@@ -100,10 +100,10 @@ function Self({ client, onSignOut }: { client: Client; onSignOut: () => void }):
 function selfWords(client: Client, me: Id): string {
   const { selfMute, selfDeaf } = settings.value;
   const state = client.voiceChannel.value?.guild.voice[me];
-  if (state?.mute) return 'Server muted';
+  if (state?.mute) return 'Muted by a moderator';
   if (state?.suppress) return 'Listening only';
   if (client.voiceChannel.value !== null && client.isWithoutMicrophone.value) return 'No microphone';
-  if (state?.deaf) return 'Server deafened';
+  if (state?.deaf) return 'Deafened by a moderator';
   if (selfDeaf) return 'Deafened';
   if (selfMute) return 'Muted';
   return client.talkMode.value === 'voice' ? 'Voice activity' : 'Push to talk';
