@@ -12,8 +12,9 @@ import { channelTree, isVoice, may } from './model';
 import { go } from './route';
 import { drawer } from './shell-state';
 
-export function ChannelMenu({ client, guild, channel, mayManage }: { client: Client; guild: GuildState; channel: Channel; mayManage: boolean }): JSX.Element {
+export function ChannelMenu({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
+  const mayManage = may(guild, me, Permission.MANAGE_CHANNELS, channel);
   const mayInvite = may(guild, me, Permission.CREATE_INSTANT_INVITE, channel);
   return (
     <>
@@ -21,7 +22,7 @@ export function ChannelMenu({ client, guild, channel, mayManage }: { client: Cli
         {isVoice(channel) ? 'Open without joining' : 'Open'}
       </MenuItem>
       {mayInvite && <MenuItem onClick={() => (dialog.value = { is: 'invite', channelId: channel.id })}>Invite people</MenuItem>}
-      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'rename', what: 'channel', id: channel.id, name: channel.name })}>Rename</MenuItem>}
+      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'channel settings', channel })}>Settings of the channel</MenuItem>}
       {mayManage && (
         <MenuItem
           kind="is-danger"
@@ -56,8 +57,9 @@ export function GuildMenu({ client, guild }: { client: Client; guild: GuildState
         </>
       )}
       {may(guild, me, Permission.MANAGE_GUILD) && (
-        <MenuItem onClick={() => (dialog.value = { is: 'rename', what: 'guild', id: guild.id, name: guild.name })}>Rename the guild</MenuItem>
+        <MenuItem onClick={() => (dialog.value = { is: 'rename', guildId: guild.id, name: guild.name })}>Rename the guild</MenuItem>
       )}
+      {may(guild, me, Permission.MANAGE_ROLES) && <MenuItem onClick={() => (dialog.value = { is: 'roles', guildId: guild.id, from: null })}>Roles</MenuItem>}
       {may(guild, me, Permission.BAN_MEMBERS) && <MenuItem onClick={() => (dialog.value = { is: 'bans', guildId: guild.id })}>Who is banned</MenuItem>}
       <MenuItem kind="is-danger" onClick={() => (dialog.value = { is: 'confirm', ...end })}>{isOwner ? 'Delete the guild' : 'Leave the guild'}</MenuItem>
     </>

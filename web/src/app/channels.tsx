@@ -44,7 +44,7 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
               </div>
             )}
             <ul>
-              {channels.map((channel) => <ChannelItem key={channel.id} client={client} guild={guild} channel={channel} mayManage={mayManage} />)}
+              {channels.map((channel) => <ChannelItem key={channel.id} client={client} guild={guild} channel={channel} />)}
             </ul>
           </section>
         ))}
@@ -58,7 +58,7 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
   );
 }
 
-function ChannelItem({ client, guild, channel, mayManage }: { client: Client; guild: GuildState; channel: Channel; mayManage: boolean }): JSX.Element {
+function ChannelItem({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
   const at = route.value;
   const isHere = at.at === 'guild' && at.channelId === channel.id;
@@ -75,7 +75,7 @@ function ChannelItem({ client, guild, channel, mayManage }: { client: Client; gu
     go({ at: 'guild', guildId: guild.id, channelId: channel.id });
     drawer.value = false;
   };
-  const menu = () => <ChannelMenu client={client} guild={guild} channel={channel} mayManage={mayManage} />;
+  const menu = () => <ChannelMenu client={client} guild={guild} channel={channel} />;
   return (
     <li class={isTarget ? 'is-target' : ''} {...dropProps}>
       <div class={`channel-row${isHere ? ' is-here' : ''}${hasNews ? ' is-unread' : ''}`} {...menuProps(channel.name, menu)}>
