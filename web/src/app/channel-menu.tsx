@@ -15,19 +15,22 @@ import { drawer } from './shell-state';
 export function ChannelMenu({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
   const mayManage = may(guild, me, Permission.MANAGE_CHANNELS, channel);
-  const mayInvite = may(guild, me, Permission.CREATE_INSTANT_INVITE, channel);
+  const isCategory = channel.type === ChannelType.CATEGORY;
+  const mayInvite = !isCategory && may(guild, me, Permission.CREATE_INSTANT_INVITE, channel);
   return (
     <>
-      <MenuItem onClick={() => { go({ at: 'guild', guildId: guild.id, channelId: channel.id }); drawer.value = false; }}>
-        {isVoice(channel) ? 'Open without joining' : 'Open'}
-      </MenuItem>
+      {!isCategory && (
+        <MenuItem onClick={() => { go({ at: 'guild', guildId: guild.id, channelId: channel.id }); drawer.value = false; }}>
+          {isVoice(channel) ? 'Open without joining' : 'Open'}
+        </MenuItem>
+      )}
       {mayInvite && <MenuItem onClick={() => (dialog.value = { is: 'invite', channelId: channel.id })}>Invite people</MenuItem>}
-      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'channel settings', channel })}>Settings of the channel</MenuItem>}
+      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'channel settings', channel })}>Settings of the {isCategory ? 'category' : 'channel'}</MenuItem>}
       {mayManage && (
         <MenuItem
           kind="is-danger"
           onClick={() => {
-            const text = 'Everything written in it is lost.';
+            const text = isCategory ? 'Its channels stay, in no category.' : 'Everything written in it is lost.';
             dialog.value = { is: 'confirm', title: `Delete ${channel.name}?`, text, action: 'Delete', do: () => client.rest.deleteChannel(channel.id) };
           }}
         >

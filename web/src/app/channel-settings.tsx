@@ -55,7 +55,7 @@ function VoiceFields({ channel, draft, set, fields }: VoiceFieldsProps): JSX.Ele
           <input {...attributes} type="number" inputMode="numeric" min={0} max={limitMax(channel)} step={1} value={draft.userLimit} onInput={(e) => set({ userLimit: Number(e.currentTarget.value) })} required />
         )}
       </Field>
-      <Field label={`Bitrate, ${kbits}`} error={fields['bitrate']} hint="64 is good for voices, 96 and more for music. It takes as much of everybody's connection for each who speaks.">
+      <Field label={`Bitrate, ${kbits}`} error={fields['bitrate']} hint="64 is good for voices, 96 and more for music. It holds for whoever joins from then on.">
         {(attributes) => (
           <input {...attributes} type="range" min={BITRATE_MIN} max={BITRATE_MAX} step={BITRATE_STEP} value={draft.bitrate} aria-valuetext={kbits} onInput={(e) => set({ bitrate: Number(e.currentTarget.value) })} />
         )}

@@ -40,6 +40,9 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
             {category !== null && (
               <div class="category">
                 <h3>{category.name}</h3>
+                {may(guild, me, Permission.MANAGE_CHANNELS, category) && (
+                  <IconButton icon="more" size={16} label={`More about ${category.name}`} onClick={(event) => showMenu(event, category.name, () => <ChannelMenu client={client} guild={guild} channel={category} />)} />
+                )}
                 {mayManage && <IconButton icon="plus" size={16} label={`Create a channel in ${category.name}`} onClick={() => create(category.id)} />}
               </div>
             )}

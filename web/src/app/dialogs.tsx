@@ -48,7 +48,7 @@ export function Dialogs({ client }: { client: Client }): JSX.Element | null {
     case 'roles':
       return <RolesDialog client={client} {...open} onOpen={(roleId) => (dialog.value = { is: 'role', guildId: open.guildId, roleId })} onClose={close} />;
     case 'role':
-      return <RoleDialog client={client} {...open} onDelete={(role, holders) => confirmRoleDelete(client, open.guildId, role, holders)} onClose={() => backToRoles(open.guildId, open.roleId)} />;
+      return <RoleDialog client={client} {...open} onDelete={(role) => confirmRoleDelete(client, open.guildId, role)} onClose={() => backToRoles(open.guildId, open.roleId)} />;
     case 'rename':
       return <RenameDialog client={client} {...open} />;
     case 'invite':
@@ -68,14 +68,14 @@ function backToRoles(guildId: Id, from: Id | null): void {
   dialog.value = { is: 'roles', guildId, from };
 }
 
-function confirmRoleDelete(client: Client, guildId: Id, role: Role, holders: number): void {
+function confirmRoleDelete(client: Client, guildId: Id, role: Role): void {
   dialog.value = {
     is: 'confirm',
     title: `Delete the role ${role.name}?`,
-    text: `${holders === 1 ? '1 member loses' : `${holders} members lose`} it, and what it allowed.`,
+    text: 'Its members lose it, and what it allowed them.',
     action: 'Delete',
     do: () => client.rest.deleteRole(guildId, role.id),
-    next: { is: 'roles', guildId, from: null },
+    next: { is: 'roles', guildId, from: role.id },
   };
 }
 

@@ -10,6 +10,7 @@ import { NICK_MAX } from './forms';
 import { nameIn, userName } from './model';
 import { attempt } from './notices';
 import { Dialog, Field } from './parts';
+import { OUT_OF_REACH } from './permission-words';
 import { useSubmit } from './submit';
 import { tint } from './tint';
 
@@ -41,14 +42,15 @@ export function NickDialog({ client, guildId, userId, onClose }: MemberDialogPro
 
 /** Each box does what it says at once. */
 export function MemberRolesDialog({ client, guildId, userId, onClose }: MemberDialogProps): JSX.Element {
-  const [busy, setBusy] = useState<Id | null>(null);
+  /** Asked for, and not answered yet. */
+  const [wanted, setWanted] = useState<Readonly<Record<Id, boolean>>>({});
   const { guilds, me } = client.store.value;
   const guild = guilds[guildId];
   const held = new Set(guild?.members[userId]?.roles ?? []);
-  const toggle = async (role: Role, isOn: boolean) => {
-    setBusy(role.id);
-    await attempt(isOn ? client.rest.giveRole(guildId, userId, role.id) : client.rest.takeRole(guildId, userId, role.id));
-    setBusy(null);
+  const toggle = async ({ id }: Role, isOn: boolean) => {
+    setWanted((others) => ({ ...others, [id]: isOn }));
+    await attempt(isOn ? client.rest.giveRole(guildId, userId, id) : client.rest.takeRole(guildId, userId, id));
+    setWanted(({ [id]: _, ...others }) => others);
   };
   return (
     <Dialog title={`Roles of ${nameIn(guild, userId)}`} onClose={onClose}>
@@ -58,8 +60,8 @@ export function MemberRolesDialog({ client, guildId, userId, onClose }: MemberDi
           const { class: kind, style } = tint(role.color);
           return (
             <label key={role.id} class="choice">
-              <input type="checkbox" checked={held.has(role.id)} disabled={!mayGive || busy !== null} onChange={(e) => void toggle(role, e.currentTarget.checked)} />
-              <span><span class={kind} style={style}>{role.name}</span>{!mayGive && <small>Not below your own highest role.</small>}</span>
+              <input type="checkbox" checked={wanted[role.id] ?? held.has(role.id)} disabled={!mayGive} onChange={(e) => void toggle(role, e.currentTarget.checked)} />
+              <span><span class={kind} style={style}>{role.name}</span>{!mayGive && <small>{OUT_OF_REACH}</small>}</span>
             </label>
           );
         })}

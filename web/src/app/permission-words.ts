@@ -7,6 +7,9 @@ export interface PermissionGroup {
   permissions: [permission: Permissions, words: string, hint?: string][];
 }
 
+/** Of a role that one can neither change nor give. */
+export const OUT_OF_REACH = 'not below your own highest role';
+
 export const PERMISSIONS: readonly PermissionGroup[] = [
   {
     title: 'In the guild',

@@ -4,6 +4,7 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 
 import type { Id, Role } from '../protocol/objects';
+import { Permission } from '../protocol/permissions';
 import { mayChangeRole, rolesOf } from '../session/roles';
 import type { GuildState } from '../session/store';
 import type { Client } from './client';
@@ -11,7 +12,7 @@ import { NAME_MAX, isChanged, roleChange, roleDraft, withPermission, type RoleDr
 import { Icon } from './icons';
 import { may } from './model';
 import { Dialog, Field, useRoving } from './parts';
-import { PERMISSIONS } from './permission-words';
+import { OUT_OF_REACH, PERMISSIONS } from './permission-words';
 import { useSubmit } from './submit';
 import { fromHex, hex, tint } from './tint';
 
@@ -23,7 +24,7 @@ const FIRST_COLOR = 0x3b82f6;
 export interface RolesProps {
   client: Client;
   guildId: Id;
-  /** The role that was looked at last. */
+  /** The role that was looked at last: where the list begins, unless it is gone. */
   from: Id | null;
   /** Null makes one. */
   onOpen: (roleId: Id | null) => void;
@@ -32,19 +33,23 @@ export interface RolesProps {
 
 export function RolesDialog({ client, guildId, from, onOpen, onClose }: RolesProps): JSX.Element {
   const guild = client.store.value.guilds[guildId];
-  const list = useRoving<HTMLUListElement>('.role', '[autofocus]');
+  const list = useRoving<HTMLUListElement>('.role:enabled', '[autofocus]');
   const everybody = guild?.roles[guildId];
+  const roles = guild === undefined || everybody === undefined ? [] : [...rolesOf(guild), everybody];
+  const me = client.store.value.me?.id ?? '';
+  const mayManage = guild !== undefined && may(guild, me, Permission.MANAGE_ROLES);
+  const open = roles.filter((role) => guild !== undefined && mayChangeRole(guild, me, role, Date.now()));
+  const first = (open.find(({ id }) => id === from) ?? open[0])?.id;
   return (
     <Dialog title="Roles" onClose={onClose}>
       <p class="quiet roles-hint">Older roles stand above newer ones. A member may do what any of their roles allows, and what everybody may.</p>
-      {guild !== undefined && (
+      <p class="form-error" role="alert">{mayManage ? '' : 'You may no longer manage roles.'}</p>
+      {mayManage && (
         <ul class="roles" {...list}>
-          {[...rolesOf(guild), ...(everybody === undefined ? [] : [everybody])].map((role) => (
-            <RoleItem key={role.id} client={client} guild={guild} role={role} isFirst={role.id === from} onOpen={() => onOpen(role.id)} />
-          ))}
+          {roles.map((role) => <RoleItem key={role.id} client={client} guild={guild} role={role} isFirst={role.id === first} onOpen={() => onOpen(role.id)} />)}
         </ul>
       )}
-      <button type="button" class="button is-primary is-wide" autofocus={from === null} onClick={() => onOpen(null)}>Create a role</button>
+      {mayManage && <button type="button" class="button is-primary is-wide" onClick={() => onOpen(null)}>Create a role</button>}
     </Dialog>
   );
 }
@@ -52,30 +57,32 @@ export function RolesDialog({ client, guildId, from, onOpen, onClose }: RolesPro
 function RoleItem({ client, guild, role, isFirst, onOpen }: { client: Client; guild: GuildState; role: Role; isFirst: boolean; onOpen: () => void }): JSX.Element {
   const isEverybody = role.id === guild.id;
   const mayChange = mayChangeRole(guild, client.store.value.me?.id ?? '', role, Date.now());
-  const count = holders(guild, role);
   const { class: kind, style } = tint(role.color);
+  const words = !mayChange ? OUT_OF_REACH : isEverybody ? 'what all may do' : holderWords(guild, role);
   return (
     <li>
       <button type="button" class="role" disabled={!mayChange} autofocus={isFirst} onClick={onOpen}>
         <span class={`role-dot ${kind}`} style={style} aria-hidden="true" />
         <span class={`ellipsis ${kind}`} style={style}>{isEverybody ? EVERYBODY : role.name}</span>
-        <small class="quiet">{!mayChange ? 'not below your own highest role' : isEverybody ? 'what all may do' : count === 1 ? '1 member' : `${count} members`}</small>
+        <small class="quiet">{words}</small>
         {mayChange && <Icon name="edit" size={16} />}
       </button>
     </li>
   );
 }
 
-/** As far as the members are known. */
-function holders(guild: GuildState, role: Role): number {
-  return Object.values(guild.members).filter(({ roles }) => roles.includes(role.id)).length;
+/** In a large guild not all members are known, and who is not cannot be counted. */
+function holderWords(guild: GuildState, role: Role): string {
+  if (guild.isLarge) return '';
+  const count = Object.values(guild.members).filter(({ roles }) => roles.includes(role.id)).length;
+  return count === 1 ? '1 member' : `${count} members`;
 }
 
 export interface RoleDialogProps {
   client: Client;
   guildId: Id;
   roleId: Id | null;
-  onDelete: (role: Role, holders: number) => void;
+  onDelete: (role: Role) => void;
   onClose: () => void;
 }
 
@@ -100,9 +107,9 @@ export function RoleDialog({ client, guildId, roleId, onDelete, onClose }: RoleD
       <form onSubmit={submit}>
         {!isEverybody && <LooksFields draft={draft} set={set} fields={fields} />}
         <PermissionBoxes client={client} guild={guild} draft={draft} onChange={setDraft} />
-        <p class="form-error" role="alert">{general ?? fields['permissions']}</p>
-        <div class="buttons">
-          {known !== undefined && !isEverybody && <button class="button is-danger is-apart" type="button" onClick={() => onDelete(known, holders(guild, known))}>Delete</button>}
+        <div class="buttons is-sticky">
+          <p class="form-error" role="alert">{general ?? fields['permissions']}</p>
+          {known !== undefined && !isEverybody && <button class="button is-danger is-apart" type="button" onClick={() => onDelete(known)}>Delete</button>}
           <button class="button" type="button" onClick={onClose}>Back</button>
           <button class="button is-primary" type="submit" disabled={isBusy}>{known === undefined ? 'Create' : 'Save'}</button>
         </div>

@@ -98,7 +98,7 @@ function Self({ client, onSignOut }: { client: Client; onSignOut: () => void }):
         <Avatar id={me.id} name={name} status="online" isSpeaking={client.speaking.value.has(me.id)} />
         <span class="self-text">
           <span class="ellipsis">{name}</span>
-          <small class="ellipsis">{selfWords(client, me.id)}</small>
+          <small>{selfWords(client, me.id)}</small>
         </span>
       </button>
       <MuteButton client={client} />
