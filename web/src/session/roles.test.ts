@@ -41,8 +41,8 @@ describe('roles', () => {
   });
 
   it('are changed and given by whoever manages roles, below their own highest', () => {
-    const check = (user: string, roles: string[], id: string, change: boolean, give: boolean) => {
-      const state = guild({ [user]: roles });
+    const check = (user: string, roles: string[], id: string, change: boolean, give: boolean, everyone = 0n) => {
+      const state = guild({ [user]: roles }, everyone);
       expect(mayChangeRole(state, user, named(state, id), NOW), `${user} with ${roles.join()} changes ${id}`).toBe(change);
       expect(mayGiveRole(state, user, named(state, id), NOW), `${user} with ${roles.join()} gives ${id}`).toBe(give);
     };
@@ -55,6 +55,9 @@ describe('roles', () => {
     check('2', ['50'], '20', false, false);
     check('2', ['20'], '10', true, false);
     check('2', ['21'], '10', false, false);
+    // Who has no role is below the lowest, and not below everybody's.
+    check('2', [], '10', true, false, P.MANAGE_ROLES);
+    check('2', [], '100', false, false, P.MANAGE_ROLES);
   });
 
   it('put whom they are given to above others', () => {

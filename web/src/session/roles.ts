@@ -29,9 +29,9 @@ function isAboveRole(guild: GuildState, userId: Id, role: Role): boolean {
   return highest !== undefined && compareRoles(highest, role) < 0;
 }
 
-/** Whether a user stands above another one, so that what the user may do reaches them. */
+/** Whether a user stands above another one, so that what the user may do reaches them. Nobody stands above themselves. */
 export function isAbove(guild: GuildState, userId: Id, other: Id): boolean {
-  if (userId === other || other === guild.ownerId) return false;
+  if (other === guild.ownerId) return false;
   const highest = memberRoles(guild, guild.members[other])[0];
   if (highest !== undefined) return isAboveRole(guild, userId, highest);
   return guild.ownerId === userId || memberRoles(guild, guild.members[userId]).length > 0;
