@@ -12,21 +12,25 @@ import { channelTree, isVoice, may } from './model';
 import { go } from './route';
 import { drawer } from './shell-state';
 
-export function ChannelMenu({ client, guild, channel, mayManage }: { client: Client; guild: GuildState; channel: Channel; mayManage: boolean }): JSX.Element {
+export function ChannelMenu({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
-  const mayInvite = may(guild, me, Permission.CREATE_INSTANT_INVITE, channel);
+  const mayManage = may(guild, me, Permission.MANAGE_CHANNELS, channel);
+  const isCategory = channel.type === ChannelType.CATEGORY;
+  const mayInvite = !isCategory && may(guild, me, Permission.CREATE_INSTANT_INVITE, channel);
   return (
     <>
-      <MenuItem onClick={() => { go({ at: 'guild', guildId: guild.id, channelId: channel.id }); drawer.value = false; }}>
-        {isVoice(channel) ? 'Open without joining' : 'Open'}
-      </MenuItem>
+      {!isCategory && (
+        <MenuItem onClick={() => { go({ at: 'guild', guildId: guild.id, channelId: channel.id }); drawer.value = false; }}>
+          {isVoice(channel) ? 'Open without joining' : 'Open'}
+        </MenuItem>
+      )}
       {mayInvite && <MenuItem onClick={() => (dialog.value = { is: 'invite', channelId: channel.id })}>Invite people</MenuItem>}
-      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'rename', what: 'channel', id: channel.id, name: channel.name })}>Rename</MenuItem>}
+      {mayManage && <MenuItem onClick={() => (dialog.value = { is: 'channel settings', channel })}>Settings of the {isCategory ? 'category' : 'channel'}</MenuItem>}
       {mayManage && (
         <MenuItem
           kind="is-danger"
           onClick={() => {
-            const text = 'Everything written in it is lost.';
+            const text = isCategory ? 'Its channels stay, in no category.' : 'Everything written in it is lost.';
             dialog.value = { is: 'confirm', title: `Delete ${channel.name}?`, text, action: 'Delete', do: () => client.rest.deleteChannel(channel.id) };
           }}
         >
@@ -56,8 +60,9 @@ export function GuildMenu({ client, guild }: { client: Client; guild: GuildState
         </>
       )}
       {may(guild, me, Permission.MANAGE_GUILD) && (
-        <MenuItem onClick={() => (dialog.value = { is: 'rename', what: 'guild', id: guild.id, name: guild.name })}>Rename the guild</MenuItem>
+        <MenuItem onClick={() => (dialog.value = { is: 'rename', guildId: guild.id, name: guild.name })}>Rename the guild</MenuItem>
       )}
+      {may(guild, me, Permission.MANAGE_ROLES) && <MenuItem onClick={() => (dialog.value = { is: 'roles', guildId: guild.id, from: null })}>Roles</MenuItem>}
       {may(guild, me, Permission.BAN_MEMBERS) && <MenuItem onClick={() => (dialog.value = { is: 'bans', guildId: guild.id })}>Who is banned</MenuItem>}
       <MenuItem kind="is-danger" onClick={() => (dialog.value = { is: 'confirm', ...end })}>{isOwner ? 'Delete the guild' : 'Leave the guild'}</MenuItem>
     </>

@@ -11,12 +11,14 @@ import { dialog } from './dialogs';
 import { Icon } from './icons';
 import { menuProps, showMenu } from './menu';
 import { channelTree, inVoice, isVoice, may, nameIn } from './model';
+import { Name } from './name';
 import { Avatar, IconButton, useRoving } from './parts';
-import { DRAGGED, mayMove, speaks, useDropOfPerson, voiceMarks } from './person';
+import { DRAGGED, mayMove, speaks, useDropOfPerson } from './person';
 import { PersonMenu } from './person-menu';
 import { go, route } from './route';
 import { drawer } from './shell-state';
 import { isUnread } from './unread';
+import { Marks, ModeratedLine, voiceMarks } from './voice-marks';
 
 export function Channels({ client, guild }: { client: Client; guild: GuildState }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
@@ -38,11 +40,14 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
             {category !== null && (
               <div class="category">
                 <h3>{category.name}</h3>
+                {may(guild, me, Permission.MANAGE_CHANNELS, category) && (
+                  <IconButton icon="more" size={16} label={`More about ${category.name}`} onClick={(event) => showMenu(event, category.name, () => <ChannelMenu client={client} guild={guild} channel={category} />)} />
+                )}
                 {mayManage && <IconButton icon="plus" size={16} label={`Create a channel in ${category.name}`} onClick={() => create(category.id)} />}
               </div>
             )}
             <ul>
-              {channels.map((channel) => <ChannelItem key={channel.id} client={client} guild={guild} channel={channel} mayManage={mayManage} />)}
+              {channels.map((channel) => <ChannelItem key={channel.id} client={client} guild={guild} channel={channel} />)}
             </ul>
           </section>
         ))}
@@ -56,7 +61,7 @@ export function Channels({ client, guild }: { client: Client; guild: GuildState 
   );
 }
 
-function ChannelItem({ client, guild, channel, mayManage }: { client: Client; guild: GuildState; channel: Channel; mayManage: boolean }): JSX.Element {
+function ChannelItem({ client, guild, channel }: { client: Client; guild: GuildState; channel: Channel }): JSX.Element {
   const me = client.store.value.me?.id ?? '';
   const at = route.value;
   const isHere = at.at === 'guild' && at.channelId === channel.id;
@@ -73,7 +78,7 @@ function ChannelItem({ client, guild, channel, mayManage }: { client: Client; gu
     go({ at: 'guild', guildId: guild.id, channelId: channel.id });
     drawer.value = false;
   };
-  const menu = () => <ChannelMenu client={client} guild={guild} channel={channel} mayManage={mayManage} />;
+  const menu = () => <ChannelMenu client={client} guild={guild} channel={channel} />;
   return (
     <li class={isTarget ? 'is-target' : ''} {...dropProps}>
       <div class={`channel-row${isHere ? ' is-here' : ''}${hasNews ? ' is-unread' : ''}`} {...menuProps(channel.name, menu)}>
@@ -122,10 +127,11 @@ function Person({ client, guild, state }: { client: Client; guild: GuildState; s
         {...menuProps(name, menu)}
       >
         <Avatar id={state.user_id} name={name} size={24} isSpeaking={isSpeaking} />
-        <span class="ellipsis">{name}</span>
-        {marks.map(({ icon, label, isByOthers }) => (
-          <span key={icon} class={`mark${isByOthers ? ' is-danger' : ''}`} title={label}><Icon name={icon} size={15} /></span>
-        ))}
+        <span class="person-text">
+          <Name guild={guild} id={state.user_id} />
+          <ModeratedLine marks={marks} />
+        </span>
+        <Marks marks={marks} />
       </button>
     </li>
   );

@@ -55,7 +55,7 @@ export function Chat({ client, guild, channel }: { client: Client; guild: GuildS
   const messages = history?.messages ?? [];
   const newest = messages.at(-1);
   const isNew = useSeen(channel.id, newest);
-  useSpoken(newest, me, (message) => `${nameIn(guild, message.author.id, message.author)}: ${message.content}`);
+  useSpoken(newest, me, (message) => `${nameIn(guild, message.author.id, message.author, message.member?.nick)}: ${message.content}`);
   const list = useRoving<HTMLOListElement>('.message', '.is-newest');
   const firstNew = messages.find((message) => isNew(message.id) && message.author.id !== me);
   const editLast = () => setEditing(messages.findLast(({ author }) => author.id === me)?.id ?? null);

@@ -4,21 +4,29 @@ import { signal } from '@preact/signals';
 import { useEffect, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 
-import { ChannelType, type Ban, type Id, type Invite } from '../protocol/objects';
+import { ChannelType, type Ban, type Channel, type Id, type Invite, type Role } from '../protocol/objects';
+import { ChannelSettings } from './channel-settings';
 import type { Client } from './client';
+import { MemberRolesDialog, NickDialog } from './member-dialogs';
 import { userName } from './model';
 import { attempt, notify, words } from './notices';
 import { Avatar, Dialog, Field } from './parts';
 import { go, inviteCode, inviteLink } from './route';
+import { RoleDialog, RolesDialog } from './roles';
 import { Settings } from './settings-page';
+import { useSubmit } from './submit';
 
 export type DialogName =
   | { is: 'guild' }
   | { is: 'channel'; guildId: Id; parentId: Id | null; type: number }
-  | { is: 'rename'; what: 'channel' | 'guild'; id: Id; name: string }
+  | { is: 'channel settings'; channel: Channel }
+  | { is: 'rename'; guildId: Id; name: string }
+  | { is: 'nick' | 'member roles'; guildId: Id; userId: Id }
+  | { is: 'roles'; guildId: Id; from: Id | null }
+  | { is: 'role'; guildId: Id; roleId: Id | null }
   | { is: 'bans'; guildId: Id }
   | { is: 'invite'; channelId: Id }
-  | { is: 'confirm'; title: string; text: string; action: string; do: () => Promise<unknown> }
+  | { is: 'confirm'; title: string; text: string; action: string; do: () => Promise<unknown>; next?: DialogName }
   | { is: 'settings' };
 
 export const dialog = signal<DialogName | null>(null);
@@ -31,6 +39,16 @@ export function Dialogs({ client }: { client: Client }): JSX.Element | null {
       return <GuildDialog client={client} />;
     case 'channel':
       return <ChannelDialog client={client} {...open} />;
+    case 'channel settings':
+      return <ChannelSettings client={client} channel={open.channel} onClose={close} />;
+    case 'nick':
+      return <NickDialog client={client} {...open} onClose={close} />;
+    case 'member roles':
+      return <MemberRolesDialog client={client} {...open} onClose={close} />;
+    case 'roles':
+      return <RolesDialog client={client} {...open} onOpen={(roleId) => (dialog.value = { is: 'role', guildId: open.guildId, roleId })} onClose={close} />;
+    case 'role':
+      return <RoleDialog client={client} {...open} onDelete={(role) => confirmRoleDelete(client, open.guildId, role)} onClose={() => backToRoles(open.guildId, open.roleId)} />;
     case 'rename':
       return <RenameDialog client={client} {...open} />;
     case 'invite':
@@ -46,23 +64,19 @@ export function Dialogs({ client }: { client: Client }): JSX.Element | null {
   }
 }
 
-/** A form's submission: busy while it runs, its failure in words. */
-function useSubmit(doing: () => Promise<unknown>) {
-  const [isBusy, setBusy] = useState(false);
-  const [error, setError] = useState<string | undefined>();
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    if (isBusy) return;
-    setBusy(true);
-    try {
-      await doing();
-      close();
-    } catch (reason) {
-      setError(words(reason));
-      setBusy(false);
-    }
+function backToRoles(guildId: Id, from: Id | null): void {
+  dialog.value = { is: 'roles', guildId, from };
+}
+
+function confirmRoleDelete(client: Client, guildId: Id, role: Role): void {
+  dialog.value = {
+    is: 'confirm',
+    title: `Delete the role ${role.name}?`,
+    text: 'Its members lose it, and what it allowed them.',
+    action: 'Delete',
+    do: () => client.rest.deleteRole(guildId, role.id),
+    next: { is: 'roles', guildId, from: role.id },
   };
-  return { isBusy, error, submit: (event: Event) => void submit(event) };
 }
 
 function GuildDialog({ client }: { client: Client }): JSX.Element {
@@ -71,11 +85,11 @@ function GuildDialog({ client }: { client: Client }): JSX.Element {
   const create = useSubmit(async () => {
     const guild = await client.rest.createGuild(name.trim());
     go({ at: 'guild', guildId: guild.id, channelId: null });
-  });
+  }, close);
   const join = useSubmit(async () => {
     const { guild, channel } = await client.rest.acceptInvite(inviteCode(link));
     go({ at: 'guild', guildId: guild.id, channelId: channel.type === ChannelType.TEXT ? channel.id : null });
-  });
+  }, close);
   return (
     <Dialog title="Add a guild" onClose={close}>
       <form onSubmit={join.submit}>
@@ -108,7 +122,7 @@ function ChannelDialog({ client, guildId, parentId, type: first }: { client: Cli
     const parent_id = type === ChannelType.CATEGORY ? null : parentId;
     const channel = await client.rest.createChannel(guildId, { name: name.trim(), type, parent_id });
     if (type === ChannelType.TEXT) go({ at: 'guild', guildId, channelId: channel.id });
-  });
+  }, close);
   return (
     <Dialog title="Create a channel" onClose={close}>
       <form onSubmit={submit}>
@@ -130,11 +144,11 @@ function ChannelDialog({ client, guildId, parentId, type: first }: { client: Cli
   );
 }
 
-function RenameDialog({ client, what, id, name: before }: { client: Client; what: 'channel' | 'guild'; id: Id; name: string }): JSX.Element {
+function RenameDialog({ client, guildId, name: before }: { client: Client; guildId: Id; name: string }): JSX.Element {
   const [name, setName] = useState(before);
-  const { isBusy, error, submit } = useSubmit(() => (what === 'channel' ? client.rest.renameChannel(id, name.trim()) : client.rest.renameGuild(id, name.trim())));
+  const { isBusy, error, submit } = useSubmit(() => client.rest.renameGuild(guildId, name.trim()), close);
   return (
-    <Dialog title={`Rename the ${what}`} onClose={close}>
+    <Dialog title="Rename the guild" onClose={close}>
       <form onSubmit={submit}>
         <Field label="Name" error={error}>
           {(attributes) => <input {...attributes} value={name} onInput={(e) => setName(e.currentTarget.value)} required maxLength={100} autocomplete="off" autofocus />}
@@ -212,15 +226,16 @@ function BansDialog({ client, guildId }: { client: Client; guildId: Id }): JSX.E
   );
 }
 
-function ConfirmDialog({ title, text, action, do: doing }: Extract<DialogName, { is: 'confirm' }>): JSX.Element {
-  const { isBusy, error, submit } = useSubmit(doing);
+function ConfirmDialog({ title, text, action, do: doing, next }: Extract<DialogName, { is: 'confirm' }>): JSX.Element {
+  const done = () => (dialog.value = next ?? null);
+  const { isBusy, error, submit } = useSubmit(doing, done);
   return (
-    <Dialog title={title} onClose={close}>
+    <Dialog title={title} onClose={done}>
       <form onSubmit={submit}>
         <p>{text}</p>
         <p class="form-error" role="alert">{error}</p>
         <div class="buttons">
-          <button class="button" type="button" onClick={close}>Cancel</button>
+          <button class="button" type="button" onClick={done}>Cancel</button>
           <button class="button is-danger" type="submit" disabled={isBusy} autofocus>{action}</button>
         </div>
       </form>

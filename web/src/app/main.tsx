@@ -15,6 +15,7 @@ import './styles/base.css';
 import './styles/shell.css';
 import './styles/chat.css';
 import './styles/voice.css';
+import './styles/people.css';
 import './styles/dialogs.css';
 
 const client = signal<Client | null>(null);

@@ -1,12 +1,13 @@
-// Who belongs to the guild: those who are here first.
+// Who belongs to the guild: those who are here first, by the roles that stand apart.
 
 import type { JSX } from 'preact';
 
-import { isOnline } from '../protocol/objects';
+import { memberGroups, type MemberGroup } from '../session/roles';
 import type { GuildState } from '../session/store';
 import type { Client } from './client';
 import { menuProps, showMenu } from './menu';
 import { nameIn } from './model';
+import { Name } from './name';
 import { Avatar, useRoving } from './parts';
 import { PersonMenu } from './person-menu';
 
@@ -14,20 +15,19 @@ import { PersonMenu } from './person-menu';
 const SHOWN_MAX = 200;
 
 export function Members({ client, guild }: { client: Client; guild: GuildState }): JSX.Element {
-  const all = Object.keys(guild.members).sort((a, b) => nameIn(guild, a).localeCompare(nameIn(guild, b)));
-  const online = all.filter((id) => isOnline(guild.presences[id]));
-  const offline = all.filter((id) => !isOnline(guild.presences[id]));
   const list = useRoving<HTMLElement>('.member');
   return (
     <aside class="members" aria-label="Members" {...list}>
-      <Group title="Online" ids={online} client={client} guild={guild} />
-      <Group title="Offline" ids={offline} client={client} guild={guild} />
+      {memberGroups(guild).map((group) => (
+        <Group key={`${group.isOnline} ${group.role?.id}`} client={client} guild={guild} group={group} />
+      ))}
     </aside>
   );
 }
 
-function Group({ title, ids, client, guild }: { title: string; ids: string[]; client: Client; guild: GuildState }): JSX.Element | null {
-  if (ids.length === 0) return null;
+function Group({ client, guild, group }: { client: Client; guild: GuildState; group: MemberGroup }): JSX.Element {
+  const title = group.role?.name ?? (group.isOnline ? 'Online' : 'Offline');
+  const ids = group.ids.sort((a, b) => nameIn(guild, a).localeCompare(nameIn(guild, b)));
   return (
     <section>
       <h2>{title} ({ids.length})</h2>
@@ -37,9 +37,9 @@ function Group({ title, ids, client, guild }: { title: string; ids: string[]; cl
           const menu = () => <PersonMenu client={client} guildId={guild.id} userId={id} />;
           return (
             <li key={id}>
-              <button type="button" class={`member${title === 'Offline' ? ' is-offline' : ''}`} aria-haspopup="menu" onClick={(event) => showMenu(event, name, menu)} {...menuProps(name, menu)}>
+              <button type="button" class={`member${group.isOnline ? '' : ' is-offline'}`} aria-haspopup="menu" onClick={(event) => showMenu(event, name, menu)} {...menuProps(name, menu)}>
                 <Avatar id={id} name={name} status={guild.presences[id] ?? 'offline'} />
-                <span class="ellipsis">{name}</span>
+                <Name guild={guild} id={id} />
                 {id === guild.ownerId && <span class="tag">owner</span>}
               </button>
             </li>

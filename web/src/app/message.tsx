@@ -10,6 +10,7 @@ import { dialog } from './dialogs';
 import { readMarkup, type Part } from './markup';
 import { MenuItem, menuProps, showMenu } from './menu';
 import { nameIn } from './model';
+import { Name } from './name';
 import { attempt } from './notices';
 import { Avatar, IconButton, useFit } from './parts';
 import { PersonMenu } from './person-menu';
@@ -28,7 +29,7 @@ export interface MessageProps {
 
 export function MessageItem({ client, guild, message, isFirst, isNewest, mayDelete, isEditing, setEditing }: MessageProps): JSX.Element {
   const { author } = message;
-  const name = nameIn(guild, author.id, author);
+  const name = nameIn(guild, author.id, author, message.member?.nick);
   const isOwn = author.id === client.store.value.me?.id;
   const remove = () => {
     const text = message.content.length > 200 ? `${message.content.slice(0, 200)}…` : message.content;
@@ -53,7 +54,7 @@ export function MessageItem({ client, guild, message, isFirst, isNewest, mayDele
         <>
           <Avatar id={author.id} name={name} size={40} />
           <div class="message-head">
-            <strong {...menuProps(name, personMenu)}>{name}</strong>
+            <strong {...menuProps(name, personMenu)}><Name guild={guild} id={author.id} user={author} member={message.member} /></strong>
             {author.bot && <span class="tag">bot</span>}
             <time dateTime={message.timestamp} title={new Date(message.timestamp).toLocaleString()}>{when(message.timestamp)}</time>
           </div>

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { ChannelType, type Channel, type VoiceState } from '../protocol/objects';
 import { Permission } from '../protocol/permissions';
 import type { GuildState } from '../session/store';
-import { channelTree, initials, isFull } from './model';
+import { channelTree, initials, isFull, nameIn } from './model';
 
 const channel = (id: string, more: Partial<Channel> = {}): Channel => ({
   id, type: ChannelType.TEXT, guild_id: '1', name: id, position: 0, permission_overwrites: [], parent_id: null, topic: null, last_message_id: null, ...more,
@@ -13,7 +13,7 @@ const voice = (user_id: string): VoiceState => ({
 });
 const guild = (granted: bigint, channels: Channel[], people: string[] = []): GuildState => ({
   id: '1', name: 'g', ownerId: '9', isAvailable: true, isLarge: false, memberCount: 3,
-  roles: { '1': { id: '1', name: '@everyone', color: 0, position: 0, permissions: String(granted) } },
+  roles: { '1': { id: '1', name: '@everyone', color: 0, hoist: false, position: 0, permissions: String(granted) } },
   channels: Object.fromEntries(channels.map((one) => [one.id, one])),
   members: {}, presences: {}, voice: Object.fromEntries(people.map((id) => [id, voice(id)])),
 });
@@ -47,6 +47,19 @@ it('channels stand in their categories, text before voice, and nothing hidden is
   expect(seen(Permission.VIEW_CHANNEL)).toEqual([[null, '34', '31', '30'], ['40', '32']]);
   expect(seen(Permission.VIEW_CHANNEL | Permission.MANAGE_CHANNELS)).toContainEqual(['41']);
   expect(seen(0n)).toEqual([]);
+});
+
+it('somebody is called as the guild has it, or else as whatever tells of them', () => {
+  const user = (id: string, global_name: string | null) => ({ id, username: `user${id}`, global_name, bot: false });
+  const member = (id: string, nick: string | null) => ({
+    user: user(id, null), nick, roles: [], joined_at: '', deaf: false, mute: false, communication_disabled_until: null,
+  });
+  const here: GuildState = { ...guild(0n, []), members: { '2': member('2', 'Bo'), '3': member('3', null) } };
+  expect(nameIn(here, '2', user('2', 'Other'))).toBe('Bo');
+  // The nickname of an old message is no longer theirs.
+  expect(nameIn(here, '3', user('3', null), 'Old')).toBe('user3');
+  expect([nameIn(here, '4'), nameIn(here, '4', user('4', 'Four')), nameIn(here, '4', user('4', 'Four'), 'Nick')]).toEqual(['Unknown', 'Four', 'Nick']);
+  expect(nameIn(undefined, '4', user('4', null))).toBe('user4');
 });
 
 it('initials are of whole letters, and never nothing', () => {

@@ -12,10 +12,11 @@ export function userName(user: User): string {
   return user.global_name ?? user.username;
 }
 
-export function nameIn(guild: GuildState | undefined, userId: Id, user?: User): string {
+/** `user` and `nick` are for people whom the guild's list does not have. */
+export function nameIn(guild: GuildState | undefined, userId: Id, user?: User, nick?: string | null): string {
   const member = guild?.members[userId];
-  const known = member?.user ?? user;
-  return member?.nick ?? (known === undefined ? 'Unknown' : userName(known));
+  if (member !== undefined) return member.nick ?? userName(member.user);
+  return nick ?? (user === undefined ? 'Unknown' : userName(user));
 }
 
 export interface Category {

@@ -46,7 +46,8 @@ export interface DialogProps {
 /** A dialog over everything. The browser keeps the focus inside, closes it by Escape, and gives the focus back. */
 export function Dialog({ title, onClose, children, kind = '' }: DialogProps): JSX.Element {
   const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Not after painting: a dialog that has left the page already gives no focus back when it is closed.
+  useLayoutEffect(() => {
     const dialog = ref.current;
     dialog?.showModal();
     return () => dialog?.close();

@@ -1,9 +1,10 @@
-// What one can do with a person: listen louder, and, for those who may, moderate.
+// What one can do with a person: listen louder, name them, and, for those who may, moderate.
 
 import type { JSX } from 'preact';
 
-import type { Id } from '../protocol/objects';
+import type { Id, Role } from '../protocol/objects';
 import { Permission } from '../protocol/permissions';
+import { isAbove, mayChangeNick, mayGiveRole, memberRoles, rolesOf } from '../session/roles';
 import type { GuildState } from '../session/store';
 import type { Client } from './client';
 import { dialog } from './dialogs';
@@ -11,6 +12,7 @@ import { MenuItem } from './menu';
 import { inVoice, isVoice, may, nameIn } from './model';
 import { attempt } from './notices';
 import { settings } from './settings';
+import { tint } from './tint';
 
 export function PersonMenu({ client, guildId, userId }: { client: Client; guildId: Id; userId: Id }): JSX.Element | null {
   const store = client.store.value;
@@ -22,10 +24,14 @@ export function PersonMenu({ client, guildId, userId }: { client: Client; guildI
   const name = nameIn(guild, userId);
   const change = (part: Parameters<typeof client.rest.changeMember>[2]) => void attempt(client.rest.changeMember(guildId, userId, part));
   const channel = state?.channel_id == null ? undefined : guild.channels[state.channel_id];
+  const member = guild.members[userId];
+  // Who is no member, or not known as one, has no rank to be below.
+  const isBelow = member === undefined ? isOther && userId !== guild.ownerId : isAbove(guild, me, userId);
   const can = (asked: bigint) => state !== undefined && may(guild, me, asked, channel);
   return (
     <>
       <div class="menu-title">{name}</div>
+      <RoleTags roles={memberRoles(guild, member)} />
       {isOther && state !== undefined && <VolumeItem client={client} userId={userId} />}
       {can(Permission.MUTE_MEMBERS) && (
         <MenuItem onClick={() => change({ mute: !state?.mute })}>{state?.mute ? 'Let speak again' : 'Mute for everybody'}</MenuItem>
@@ -35,7 +41,13 @@ export function PersonMenu({ client, guildId, userId }: { client: Client; guildI
       )}
       {can(Permission.MOVE_MEMBERS) && <MoveItems guild={guild} from={state?.channel_id ?? null} onMove={(to) => change({ channel_id: to })} />}
       {isOther && can(Permission.MOVE_MEMBERS) && <MenuItem onClick={() => change({ channel_id: null })}>Disconnect from voice</MenuItem>}
-      {isOther && userId !== guild.ownerId && may(guild, me, Permission.KICK_MEMBERS) && (
+      {member !== undefined && mayChangeNick(guild, me, userId, Date.now()) && (
+        <MenuItem onClick={() => (dialog.value = { is: 'nick', guildId, userId })}>{isOther ? 'Change the nickname' : 'Change my nickname'}</MenuItem>
+      )}
+      {member !== undefined && rolesOf(guild).some((role) => mayGiveRole(guild, me, role, Date.now())) && (
+        <MenuItem onClick={() => (dialog.value = { is: 'member roles', guildId, userId })}>Give and take roles</MenuItem>
+      )}
+      {isBelow && may(guild, me, Permission.KICK_MEMBERS) && (
         <MenuItem
           kind="is-danger"
           onClick={() => {
@@ -51,7 +63,7 @@ export function PersonMenu({ client, guildId, userId }: { client: Client; guildI
           Kick from the guild
         </MenuItem>
       )}
-      {isOther && userId !== guild.ownerId && may(guild, me, Permission.BAN_MEMBERS) && (
+      {isBelow && may(guild, me, Permission.BAN_MEMBERS) && (
         <MenuItem
           kind="is-danger"
           onClick={() => {
@@ -68,6 +80,18 @@ export function PersonMenu({ client, guildId, userId }: { client: Client; guildI
         </MenuItem>
       )}
     </>
+  );
+}
+
+function RoleTags({ roles }: { roles: Role[] }): JSX.Element | null {
+  if (roles.length === 0) return null;
+  return (
+    <ul class="menu-tags" aria-label="Roles">
+      {roles.map(({ id, name, color }) => {
+        const { class: kind, style } = tint(color);
+        return <li key={id} class={`tag ${kind}`} style={style}>{name}</li>;
+      })}
+    </ul>
   );
 }
 

@@ -1,4 +1,4 @@
-// Somebody in voice: what is to be seen of them, and moving them by hand.
+// Somebody in voice: whether they are heard, and moving them by hand.
 
 import { useState } from 'preact/hooks';
 
@@ -9,15 +9,6 @@ import type { Client } from './client';
 import { may } from './model';
 import { attempt } from './notices';
 
-/** What keeps somebody from speaking or hearing. */
-export function voiceMarks(state: VoiceState): { icon: 'microphoneOff' | 'headphonesOff'; label: string; isByOthers: boolean }[] {
-  const marks = [];
-  if (state.mute || state.suppress) marks.push({ icon: 'microphoneOff' as const, label: 'muted by a moderator', isByOthers: true });
-  else if (state.self_mute) marks.push({ icon: 'microphoneOff' as const, label: 'muted', isByOthers: false });
-  if (state.deaf) marks.push({ icon: 'headphonesOff' as const, label: 'deafened by a moderator', isByOthers: true });
-  else if (state.self_deaf) marks.push({ icon: 'headphonesOff' as const, label: 'deafened', isByOthers: false });
-  return marks;
-}
 
 /** Whether somebody is heard to speak, by who is in the same channel. */
 export function speaks(client: Client, state: VoiceState): boolean {

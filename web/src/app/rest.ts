@@ -1,6 +1,7 @@
 // REST requests to the server this page came from.
 
-import type { Ban, Channel, Guild, Id, Invite, Message, User } from '../protocol/objects';
+import type { Ban, Channel, Guild, Id, Invite, Message, Role, User } from '../protocol/objects';
+import type { ChannelChange, RoleChange } from './forms';
 
 const BASE = new URL('api/v10', document.baseURI).href;
 /** Waiting longer than this for a permission to ask again is not waiting but hanging. */
@@ -41,7 +42,9 @@ const SENTENCES: Record<number, string> = {
   10006: 'That invite is not valid, or it has expired. Ask for a new one.',
   10007: 'That person is no longer a member.',
   10008: 'That message is gone.',
+  10011: 'That role is gone.',
   30001: 'You are in as many guilds as the server allows. Leave one first.',
+  30005: 'This guild has as many roles as it may have. Delete one first.',
   30013: 'This guild has as many channels as it may have. Delete one first.',
   40007: 'You are banned from this guild.',
   40032: 'That person is not in a voice channel any more.',
@@ -85,6 +88,7 @@ export interface MemberChange {
   mute?: boolean;
   deaf?: boolean;
   channel_id?: Id | null;
+  nick?: string | null;
 }
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
@@ -131,7 +135,7 @@ export class Rest {
 
   createChannel = (guild: Id, body: { name: string; type: number; parent_id: Id | null }): Promise<Channel> =>
     this.#call('POST', `/guilds/${guild}/channels`, body);
-  renameChannel = (channel: Id, name: string): Promise<Channel> => this.#call('PATCH', `/channels/${channel}`, { name });
+  changeChannel = (channel: Id, change: ChannelChange): Promise<Channel> => this.#call('PATCH', `/channels/${channel}`, change);
   deleteChannel = (channel: Id): Promise<void> => this.#call('DELETE', `/channels/${channel}`);
 
   invite = (code: string): Promise<Invite> => this.#call('GET', `/invites/${encodeURIComponent(code)}`);
@@ -150,6 +154,11 @@ export class Rest {
 
   changeMember = (guild: Id, user: Id, change: MemberChange): Promise<unknown> =>
     this.#call('PATCH', `/guilds/${guild}/members/${user}`, change);
+  createRole = (guild: Id, body: RoleChange): Promise<Role> => this.#call('POST', `/guilds/${guild}/roles`, body);
+  changeRole = (guild: Id, role: Id, change: RoleChange): Promise<Role> => this.#call('PATCH', `/guilds/${guild}/roles/${role}`, change);
+  deleteRole = (guild: Id, role: Id): Promise<void> => this.#call('DELETE', `/guilds/${guild}/roles/${role}`);
+  giveRole = (guild: Id, user: Id, role: Id): Promise<void> => this.#call('PUT', `/guilds/${guild}/members/${user}/roles/${role}`);
+  takeRole = (guild: Id, user: Id, role: Id): Promise<void> => this.#call('DELETE', `/guilds/${guild}/members/${user}/roles/${role}`);
   renameGuild = (guild: Id, name: string): Promise<Guild> => this.#call('PATCH', `/guilds/${guild}`, { name });
   bans = (guild: Id): Promise<Ban[]> => this.#call('GET', `/guilds/${guild}/bans`);
   ban = (guild: Id, user: Id): Promise<void> => this.#call('PUT', `/guilds/${guild}/bans/${user}`, {});

@@ -6,14 +6,15 @@ import type { Channel } from '../protocol/objects';
 import { Permission } from '../protocol/permissions';
 import type { GuildState } from '../session/store';
 import type { Client } from './client';
-import { Icon } from './icons';
 import { menuProps, showMenu } from './menu';
 import { inVoice, may, nameIn } from './model';
+import { Name } from './name';
 import { Avatar, useRoving } from './parts';
-import { speaks, voiceMarks } from './person';
+import { speaks } from './person';
 import { PersonMenu } from './person-menu';
 import { isNarrow } from './shell-state';
 import { HoldButton } from './voice-controls';
+import { Marks, ModeratedLine, voiceMarks } from './voice-marks';
 
 /** With more there is not the room to show everybody large. */
 const LARGE_MAX = 6;
@@ -47,11 +48,10 @@ export function Stage({ client, guild, channel }: { client: Client; guild: Guild
               >
                 <Avatar id={state.user_id} name={name} size={isMany ? 40 : 56} isSpeaking={isSpeaking} />
                 <span class="tile-name">
-                  {marks.map(({ icon, label, isByOthers }) => (
-                    <span key={icon} class={`mark${isByOthers ? ' is-danger' : ''}`} title={label}><Icon name={icon} size={15} /></span>
-                  ))}
-                  <span class="ellipsis">{name}</span>
+                  <Marks marks={marks} />
+                  <Name guild={guild} id={state.user_id} />
                 </span>
+                <ModeratedLine marks={marks} />
               </button>
             </li>
           );

@@ -2,20 +2,27 @@
 
 import type { JSX } from 'preact';
 
+import type { VoiceState } from '../protocol/objects';
 import type { Client } from './client';
 import { Icon } from './icons';
 import { IconButton } from './parts';
 import { SHORTCUT, settings } from './settings';
 
+/** The user in voice, as the server has it. */
+function ownState(client: Client): VoiceState | undefined {
+  return client.voiceChannel.value?.guild.voice[client.store.value.me?.id ?? ''];
+}
+
 export function MuteButton({ client }: { client: Client }): JSX.Element {
   const { selfMute, selfDeaf } = settings.value;
   const isMuted = selfMute || selfDeaf;
+  const isBarred = ownState(client)?.mute === true;
   return (
     <IconButton
-      icon={isMuted ? 'microphoneOff' : 'microphone'}
-      label={`${isMuted ? 'Unmute' : 'Mute'} (${SHORTCUT}M)`}
+      icon={isBarred ? 'microphoneBarred' : isMuted ? 'microphoneOff' : 'microphone'}
+      label={`${isMuted ? 'Unmute' : 'Mute'} (${SHORTCUT}M)${isBarred ? '. A moderator muted you' : ''}`}
       isPressed={isMuted}
-      kind={isMuted ? 'is-off' : ''}
+      kind={isMuted || isBarred ? 'is-off' : ''}
       onClick={() => client.setMute(!isMuted)}
     />
   );
@@ -23,12 +30,13 @@ export function MuteButton({ client }: { client: Client }): JSX.Element {
 
 export function DeafButton({ client }: { client: Client }): JSX.Element {
   const { selfDeaf } = settings.value;
+  const isBarred = ownState(client)?.deaf === true;
   return (
     <IconButton
-      icon={selfDeaf ? 'headphonesOff' : 'headphones'}
-      label={`${selfDeaf ? 'Undeafen' : 'Deafen'} (${SHORTCUT}D)`}
+      icon={isBarred ? 'headphonesBarred' : selfDeaf ? 'headphonesOff' : 'headphones'}
+      label={`${selfDeaf ? 'Undeafen' : 'Deafen'} (${SHORTCUT}D)${isBarred ? '. A moderator deafened you' : ''}`}
       isPressed={selfDeaf}
-      kind={selfDeaf ? 'is-off' : ''}
+      kind={selfDeaf || isBarred ? 'is-off' : ''}
       onClick={() => client.setDeaf(!selfDeaf)}
     />
   );

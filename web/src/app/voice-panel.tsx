@@ -3,13 +3,14 @@
 import type { JSX } from 'preact';
 
 import type { Id } from '../protocol/objects';
+import { mayChangeNick } from '../session/roles';
 import type { Client } from './client';
 import { dialog } from './dialogs';
 import { Icon } from './icons';
 import { MenuItem, showMenu } from './menu';
-import { userName } from './model';
+import { nameIn, userName } from './model';
 import { Avatar, IconButton } from './parts';
-import { go } from './route';
+import { go, route } from './route';
 import { linkWords, phaseWords } from './sentences';
 import { settings } from './settings';
 import { drawer, isNarrow } from './shell-state';
@@ -79,14 +80,25 @@ function LinkState({ client }: { client: Client }): JSX.Element {
 function Self({ client, onSignOut }: { client: Client; onSignOut: () => void }): JSX.Element | null {
   const me = client.store.value.me;
   if (me === null) return null;
-  const name = userName(me);
+  // As the guild that is open knows them.
+  const guild = route.value.at === 'guild' ? client.store.value.guilds[route.value.guildId] : undefined;
+  const name = nameIn(guild, me.id, me);
+  const menu = () => (
+    <>
+      <div class="menu-title">{userName(me)}</div>
+      {guild !== undefined && mayChangeNick(guild, me.id, me.id, Date.now()) && (
+        <MenuItem onClick={() => (dialog.value = { is: 'nick', guildId: guild.id, userId: me.id })}>Change my nickname in {guild.name}</MenuItem>
+      )}
+      <MenuItem onClick={onSignOut}>Sign out</MenuItem>
+    </>
+  );
   return (
     <div class="self">
-      <button type="button" class="self-name" aria-haspopup="menu" title={name} onClick={(event) => showMenu(event, name, () => <MenuItem onClick={onSignOut}>Sign out</MenuItem>)}>
+      <button type="button" class="self-name" aria-haspopup="menu" title={name} onClick={(event) => showMenu(event, name, menu)}>
         <Avatar id={me.id} name={name} status="online" isSpeaking={client.speaking.value.has(me.id)} />
         <span class="self-text">
           <span class="ellipsis">{name}</span>
-          <small class="ellipsis">{selfWords(client, me.id)}</small>
+          <small>{selfWords(client, me.id)}</small>
         </span>
       </button>
       <MuteButton client={client} />
@@ -100,10 +112,10 @@ function Self({ client, onSignOut }: { client: Client; onSignOut: () => void }):
 function selfWords(client: Client, me: Id): string {
   const { selfMute, selfDeaf } = settings.value;
   const state = client.voiceChannel.value?.guild.voice[me];
-  if (state?.mute) return 'Server muted';
+  if (state?.mute) return 'Muted by a moderator';
   if (state?.suppress) return 'Listening only';
   if (client.voiceChannel.value !== null && client.isWithoutMicrophone.value) return 'No microphone';
-  if (state?.deaf) return 'Server deafened';
+  if (state?.deaf) return 'Deafened by a moderator';
   if (selfDeaf) return 'Deafened';
   if (selfMute) return 'Muted';
   return client.talkMode.value === 'voice' ? 'Voice activity' : 'Push to talk';

@@ -13,7 +13,10 @@ export interface User {
 export interface Role {
   id: Id;
   name: string;
+  /** 24 bits of red, green and blue; 0 is none. */
   color: number;
+  /** Its members stand apart in the list. */
+  hoist: boolean;
   position: number;
   permissions: string;
 }

@@ -11,7 +11,7 @@ const user = (id: string) => ({ id, username: `user${id}`, global_name: null, bo
 const member = (id: string, roles: string[] = [], until: string | null = null) => ({
   user: user(id), nick: null, roles, joined_at: '', deaf: false, mute: false, communication_disabled_until: until,
 });
-const role = (id: string, permissions: bigint) => ({ id, name: id, color: 0, position: 0, permissions: String(permissions) });
+const role = (id: string, permissions: bigint) => ({ id, name: id, color: 0, hoist: false, position: 0, permissions: String(permissions) });
 const channel = (id: string, overwrites: Channel['permission_overwrites'] = []): Channel => ({
   id, type: 2, guild_id: '10', name: id, position: 0, permission_overwrites: overwrites, parent_id: null, topic: null, last_message_id: null,
 });
