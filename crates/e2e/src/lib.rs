@@ -7,6 +7,7 @@
 mod bot;
 mod browser;
 pub mod call;
+pub mod etcd;
 pub mod impair;
 mod net;
 pub mod page;

@@ -83,6 +83,10 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
+    /// Where voice servers make themselves known: `memory` (default), or `etcd://host:port[,host:port…][/prefix]`.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
     /// Encryption modes offered to native clients, in order (default: all six).
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +138,17 @@ impl From<Registration> for guilds::Registration {
     }
 }
 
+/// Where voice servers make themselves known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Memory,
+    Etcd {
+        endpoints: Vec<String>,
+        /// Ends in a slash, so that no other prefix begins with it.
+        prefix: String,
+    },
+}
+
 /// The same, with every default resolved.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -155,6 +170,7 @@ pub struct Config {
     pub shards: u16,
     pub region: String,
     pub database: String,
+    pub registry: Place,
     pub modes: Option<Vec<String>>,
     pub registration: Registration,
     pub demo: u16,
@@ -204,6 +220,7 @@ impl Options {
                 .database
                 .unwrap_or_else(|| format!("sqlite:{}", data.join("guildhall.db").display())),
             region: self.region.unwrap_or_else(|| "local".to_owned()),
+            registry: place(self.registry.as_deref().unwrap_or("memory"))?,
             modes: self.modes,
             registration: self.registration.unwrap_or_default(),
             demo: self.demo.unwrap_or(0),
@@ -235,6 +252,30 @@ fn http_certificate(
         (Some(HttpTls::Own), None) => Ok(Some(HttpCertificate::Own)),
         (None, files) => Ok(files.map(HttpCertificate::Files)),
     }
+}
+
+fn place(text: &str) -> anyhow::Result<Place> {
+    if text == "memory" {
+        return Ok(Place::Memory);
+    }
+    let wrong = || {
+        anyhow::anyhow!(
+            "configuration: registry: {text:?} is neither `memory` nor of the form etcd://host:port[,host:port][/prefix]"
+        )
+    };
+    let rest = text.strip_prefix("etcd://").ok_or_else(wrong)?;
+    let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_host = |host: &str| {
+        host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+    };
+    if !hosts.split(',').all(is_host) {
+        return Err(wrong());
+    }
+    let prefix = Some(prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()).unwrap_or("guildhall");
+    Ok(Place::Etcd {
+        endpoints: hosts.split(',').map(|host| format!("http://{host}")).collect(),
+        prefix: format!("{prefix}/"),
+    })
 }
 
 fn networks(texts: &[String]) -> anyhow::Result<Vec<gateway::Network>> {
@@ -360,6 +401,24 @@ mod tests {
     fn the_public_url_is_a_host_that_clients_append_to() {
         let config = from_file("public_url = \"wss://voice.example.org/\"", Options::default()).unwrap();
         assert_eq!(config.public_url.as_deref(), Some("wss://voice.example.org"));
+    }
+
+    #[test]
+    fn the_registry_is_memory_or_an_etcd() {
+        let etcd = |hosts: &[&str], prefix: &str| Place::Etcd {
+            endpoints: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            prefix: prefix.to_owned(),
+        };
+        assert_eq!(place("memory").unwrap(), Place::Memory);
+        assert_eq!(place("etcd://e:2379").unwrap(), etcd(&["http://e:2379"], "guildhall/"));
+        let two = etcd(&["http://a:1", "http://[::1]:2"], "chat/eu/");
+        assert_eq!(place("etcd://a:1,[::1]:2/chat/eu/").unwrap(), two);
+        for wrong in
+            ["", "etcd", "etcd://", "etcd://a", "etcd://a:b", "etcd://a:1,", "http://a:1", "etcd:///x"]
+        {
+            let said = place(wrong).unwrap_err().to_string();
+            assert!(said.contains("registry") && said.contains("etcd://host:port"), "{said}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use voice::{Voice, VoiceConfig, VoiceHandle};
 
-use crate::config::{Config, HttpCertificate};
+use crate::config::{Config, HttpCertificate, Place};
 use crate::{demo, descriptors, files};
 
 /// Everything that runs, in the order in which it is stopped.
@@ -66,7 +66,7 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
     let store = Store::open(&config.database).await.context("database")?;
     let secret = store.meta_put_if_absent("cluster_secret", &random_hex()).await.context("database")?;
     let token_key = TokenKey::new(secret.as_bytes());
-    let registry = Registry::memory(registry::DEFAULT_TTL);
+    let registry = registry_at(&config.registry).await?;
     let guilds_config = GuildsConfig {
         operator_key: Some(operator_key.to_owned()),
         registration: config.registration.into(),
@@ -96,6 +96,15 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
         .await
         .with_context(|| format!("gateway at {}", config.http))?;
     Ok(Running { gateway, voices, guilds })
+}
+
+async fn registry_at(place: &Place) -> anyhow::Result<Registry> {
+    match place {
+        Place::Memory => Ok(Registry::memory(registry::DEFAULT_TTL)),
+        Place::Etcd { endpoints, prefix } => Registry::etcd(endpoints, prefix, registry::DEFAULT_TTL)
+            .await
+            .with_context(|| format!("registry at {}", endpoints.join(", "))),
+    }
 }
 
 async fn voice_server(

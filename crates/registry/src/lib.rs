@@ -3,18 +3,15 @@
 //! Owns: the records of voice servers under leases, the stream of their changes, fencing numbers of guilds.
 //! Deliberately does not: choose a server for a guild, judge health, move anything.
 //!
-//! The memory registry serves roles that share one process. Every call is async and can fail, because the same facts
-//! are to be kept in etcd for many machines:
-//!
-//! | key | value | lease |
-//! |---|---|---|
-//! | `servers/<region>/<id>` | a [`ServerRecord`] | the voice server's, renewed by [`Registration::update`] |
-//! | `guilds/<id>` | owner and fencing number (etcd's revision of the claim) | the owner's |
+//! The memory registry serves roles that share one process, the one in etcd those of many machines. Both behave alike; see
+//! `tests/registry.rs`, which holds both to the same.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod etcd;
 pub mod limits;
 mod memory;
+mod stored;
 
 use std::time::Duration;
 
@@ -42,54 +39,84 @@ pub enum RegistryError {
 
 /// A handle on the registry. Clones see the same records.
 #[derive(Debug, Clone)]
-pub struct Registry {
-    memory: memory::Memory,
+pub struct Registry(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Memory(memory::Memory),
+    Etcd(etcd::Etcd),
 }
 
 impl Registry {
     /// For roles that share this process. Needs no runtime until something is published.
     pub fn memory(ttl: Duration) -> Self {
-        Self { memory: memory::Memory::new(ttl) }
+        Self(Kind::Memory(memory::Memory::new(ttl)))
+    }
+
+    /// In etcd, at any of these addresses (`http://host:port`), under keys that begin with `prefix`. Leases are of whole seconds.
+    pub async fn etcd(endpoints: &[String], prefix: &str, ttl: Duration) -> Result<Self, RegistryError> {
+        etcd::Etcd::connect(endpoints, prefix, ttl).await.map(Kind::Etcd).map(Self)
     }
 
     /// Makes a server known. The record stays while the registration lives and [`Registration::update`] is called
     /// at least once a TTL: a server that hangs disappears like one that died.
     pub async fn publish(&self, record: ServerRecord) -> Result<Registration, RegistryError> {
-        Ok(Registration { memory: self.memory.publish(record)? })
+        Ok(Registration(match &self.0 {
+            Kind::Memory(memory) => RegistrationKind::Memory(memory.publish(record)?),
+            Kind::Etcd(etcd) => RegistrationKind::Etcd(etcd.publish(record).await?),
+        }))
     }
 
     /// Every record there is, then every change, in order and without a gap.
     pub async fn watch(&self) -> Result<Watch, RegistryError> {
-        Ok(Watch { memory: self.memory.watch() })
+        Ok(Watch(match &self.0 {
+            Kind::Memory(memory) => WatchKind::Memory(memory.watch()),
+            Kind::Etcd(etcd) => WatchKind::Etcd(Box::new(etcd.watch().await?)),
+        }))
     }
 
     /// Takes a guild for `node`, whoever had it, and returns a fencing number higher than all before it: orders that
     /// carry a lower one are refused from the moment somebody has seen this one.
     pub async fn claim_guild(&self, guild: GuildId, node: &str) -> Result<u64, RegistryError> {
-        Ok(self.memory.claim_guild(guild, node))
+        match &self.0 {
+            Kind::Memory(memory) => Ok(memory.claim_guild(guild, node)),
+            Kind::Etcd(etcd) => etcd.claim_guild(guild, node).await,
+        }
     }
 }
 
-/// A server's place in the registry. Dropping it removes the record at once.
+/// A server's place in the registry. Dropping it removes the record at once, or as soon as the registry can be told.
 #[derive(Debug)]
-pub struct Registration {
-    memory: memory::Registration,
+pub struct Registration(RegistrationKind);
+
+#[derive(Debug)]
+enum RegistrationKind {
+    Memory(memory::Registration),
+    Etcd(etcd::Registration),
 }
 
 impl Registration {
-    /// Renews the lease; watchers are told if the record changed.
+    /// Renews the lease; watchers are told if the record changed. After [`RegistryError::Unavailable`] the registration stands until its lease
+    /// ends: update it again.
     ///
     /// # Panics
     /// If the record is another server's.
     pub async fn update(&mut self, record: ServerRecord) -> Result<(), RegistryError> {
-        self.memory.update(record)
+        match &mut self.0 {
+            RegistrationKind::Memory(memory) => memory.update(record),
+            RegistrationKind::Etcd(etcd) => etcd.update(record).await,
+        }
     }
 }
 
 /// The voice servers as they were when the watch began, and what has changed since.
 #[derive(Debug)]
-pub struct Watch {
-    memory: memory::Watch,
+pub struct Watch(WatchKind);
+
+#[derive(Debug)]
+enum WatchKind {
+    Memory(memory::Watch),
+    Etcd(Box<etcd::Watch>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -101,11 +128,17 @@ pub enum Change {
 impl Watch {
     /// The records as they were when the watch began, by id. Empty when asked for again.
     pub fn snapshot(&mut self) -> Vec<ServerRecord> {
-        self.memory.snapshot()
+        match &mut self.0 {
+            WatchKind::Memory(memory) => memory.snapshot(),
+            WatchKind::Etcd(etcd) => etcd.snapshot(),
+        }
     }
 
     /// The next change since then. Cancel safe. After an error the watch is over: begin another.
     pub async fn next(&mut self) -> Result<Change, RegistryError> {
-        self.memory.next().await
+        match &mut self.0 {
+            WatchKind::Memory(memory) => memory.next().await,
+            WatchKind::Etcd(etcd) => etcd.next().await,
+        }
     }
 }

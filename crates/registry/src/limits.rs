@@ -6,6 +6,12 @@ use std::time::Duration;
 /// seconds, and a pause of their host for a few seconds should not move every call away from them.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(10);
 
+/// How long etcd may take to answer. Because it answers within milliseconds or is in trouble, and a join may be waiting.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// A connection to etcd on which nothing happens is tried this often. Because a watch would wait for ever on one that is dead.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+
 /// Voice servers known at once; more are refused. Because every watcher holds all records, and a fleet of this size
 /// would have been split by region long before.
 pub const MAX_SERVERS: usize = 10_000;

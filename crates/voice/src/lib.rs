@@ -382,7 +382,10 @@ async fn publish(
         };
         if let Err(error) = outcome {
             tracing::warn!(%error, "the registry was not told of this server");
-            registration = None;
+            // A registry that cannot be reached may still know us, and will be told when it can be.
+            if !matches!(error, RegistryError::Unavailable(_)) {
+                registration = None;
+            }
             // It is tried again at the next interval, not in a tight loop.
             tokio::time::sleep(PUBLISH_INTERVAL).await;
         }

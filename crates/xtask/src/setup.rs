@@ -4,13 +4,14 @@ use std::process::{Command, Stdio};
 
 use crate::stage::{Failure, run};
 
-/// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers).
-const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev"];
+/// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers), a compiler of protocol buffers (etcd's).
+const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler"];
 
-/// To test: a voice that speaks, a second database, browsers with a sound server, and what the real client libraries need.
+/// To test: a voice that speaks, a second database, a registry, browsers with a sound server, and what the real client libraries need.
 const TEST: &[&str] = &[
     "espeak-ng",
     "postgresql",
+    "etcd-server",
     "libopus0",
     "libopus-dev",
     "python3-venv",

@@ -1,0 +1,91 @@
+//! The registry in a real etcd: where voice servers are known, and what its absence means for calls.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use e2e::etcd::Etcd;
+use e2e::wire::WITHIN;
+use e2e::{Server, Talk};
+
+/// Longer than a lease lives, so that everything of it would have ended.
+const ABSENCE: Duration = Duration::from_secs(12);
+
+#[test]
+fn calls_and_joins_go_on_without_etcd_and_it_is_told_everything_when_it_is_back() {
+    let mut etcd = Etcd::start();
+    let server = Server::start_with(4, &["--voice-servers", "2", "--registry", &etcd.url()]);
+    let channel = server.voice_channel(0);
+    let mut listener = Talk::start(&server, &server.user(1), &channel, &["--seconds", "300"]);
+    listener.connected();
+    let mut speaker = Talk::start(&server, &server.user(0), &channel, &["--tone", "440", "--seconds", "300"]);
+    speaker.connected();
+
+    etcd.kill();
+    // Somebody comes while nothing can be registered, and again when every lease would have ended.
+    let mut guests = Vec::new();
+    for n in [2, 3] {
+        let mut guest = Talk::start(&server, &server.user(n), &channel, &["--seconds", "300"]);
+        guest.connected();
+        guests.push(guest);
+        std::thread::sleep(ABSENCE / 2);
+    }
+    etcd.start_again();
+    // A server that could not renew its lease is registered again and taken for a living one: it can be drained.
+    let servers = || server.ctl(&["servers"]);
+    let until = |what: &str, wanted: &dyn Fn(&str) -> bool| {
+        let start = std::time::Instant::now();
+        while !wanted(&servers()) {
+            assert!(start.elapsed() < WITHIN, "{what}: {}\n{}", servers(), server.process.lines.story());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    until("both servers are known", &|list| list.lines().count() == 2);
+    let list = servers();
+    let used =
+        list.lines().find(|line| line.contains("\"participants\":4")).unwrap_or_else(|| panic!("{list}"));
+    let used: serde_json::Value = serde_json::from_str(used).unwrap();
+    server.ctl(&["drain", used["id"].as_str().unwrap()]);
+    until("the call is on the other server", &|list| {
+        list.lines().any(|line| line.contains("\"participants\":4") && line.contains("\"draining\":false"))
+    });
+
+    speaker.process.signal("INT");
+    let said = speaker.report(WITHIN);
+    listener.process.signal("INT");
+    let heard = listener.report(WITHIN);
+    let stream = Talk::stream(&heard, &server.user(0)).unwrap();
+    assert_eq!((&said["reconnects"], &heard["reconnects"]), (&1.into(), &1.into()), "{said} {heard}");
+    assert_eq!(stream["lost"], 0, "{heard}");
+    let unheard = said["sent"].as_f64().unwrap() - stream["received"].as_f64().unwrap();
+    println!("{unheard} of {} frames were not heard, all in the move at the end", said["sent"]);
+    assert!(unheard <= 50.0, "{said} {heard}");
+    for guest in &mut guests {
+        guest.process.signal("INT");
+        let heard = guest.report(WITHIN);
+        assert_eq!(Talk::stream(&heard, &server.user(0)).unwrap()["lost"], 0, "{heard}");
+    }
+}
+
+#[test]
+fn a_server_whose_registry_is_not_there_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let out = std::process::Command::new(e2e::guildhall())
+        .args([
+            "up",
+            "--registry",
+            "etcd://127.0.0.1:1",
+            "--http",
+            "127.0.0.1:0",
+            "--voice",
+            "127.0.0.1:0",
+            "--media",
+            "127.0.0.1:0",
+            "--data",
+        ])
+        .arg(data.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success());
+    assert!(said.contains("registry at http://127.0.0.1:1") && said.contains("unavailable"), "{said}");
+}

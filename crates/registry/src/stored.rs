@@ -1,0 +1,147 @@
+//! A voice server's record as it is written down for others to read, perhaps of another version: names that are missing mean nothing
+//! special, names that are not known are skipped.
+
+use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use model::{RegionId, ServerId};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    id: String,
+    region: String,
+    pub endpoint: String,
+    #[serde(default)]
+    health: StoredHealth,
+    #[serde(default)]
+    draining: bool,
+    capacity: u32,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    guilds: u32,
+    #[serde(default)]
+    participants: u32,
+    #[serde(default)]
+    packets_in_per_s: u64,
+    #[serde(default)]
+    packets_out_per_s: u64,
+    #[serde(default)]
+    busiest_shard: f32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredHealth {
+    #[default]
+    Ok,
+    NoRelay,
+    Flooded,
+    /// Of a later version: nothing to place a guild on.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Stored {
+    /// What cannot be read is no server of ours.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let read = serde_json::from_slice(text);
+        if let Err(error) = &read {
+            tracing::warn!(%error, "a record in the registry is not understood");
+        }
+        read.ok()
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("a record has string keys and no failing serialisers")
+    }
+}
+
+impl From<&ServerRecord> for Stored {
+    fn from(record: &ServerRecord) -> Self {
+        let ServerRecord { id, region, endpoint, health, load, capacity, version, draining } = record;
+        Self {
+            id: id.0.clone(),
+            region: region.0.clone(),
+            endpoint: endpoint.clone(),
+            health: match health {
+                Health::Ok => StoredHealth::Ok,
+                Health::NoRelay => StoredHealth::NoRelay,
+                Health::Flooded => StoredHealth::Flooded,
+            },
+            draining: *draining,
+            capacity: *capacity,
+            version: version.clone(),
+            guilds: load.guilds,
+            participants: load.participants,
+            packets_in_per_s: load.packets_in_per_s,
+            packets_out_per_s: load.packets_out_per_s,
+            busiest_shard: load.busiest_shard,
+        }
+    }
+}
+
+impl From<Stored> for ServerRecord {
+    fn from(stored: Stored) -> Self {
+        Self {
+            id: ServerId(stored.id),
+            region: RegionId(stored.region),
+            endpoint: stored.endpoint,
+            health: match stored.health {
+                StoredHealth::Ok => Health::Ok,
+                StoredHealth::NoRelay | StoredHealth::Unknown => Health::NoRelay,
+                StoredHealth::Flooded => Health::Flooded,
+            },
+            load: ServerLoad {
+                guilds: stored.guilds,
+                participants: stored.participants,
+                packets_in_per_s: stored.packets_in_per_s,
+                packets_out_per_s: stored.packets_out_per_s,
+                busiest_shard: stored.busiest_shard,
+            },
+            capacity: stored.capacity,
+            version: stored.version,
+            draining: stored.draining,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        for health in [Health::Ok, Health::NoRelay, Health::Flooded] {
+            let record = ServerRecord {
+                id: ServerId("eu-0".to_owned()),
+                region: RegionId("eu".to_owned()),
+                endpoint: "voice.example:8443".to_owned(),
+                health,
+                load: ServerLoad {
+                    guilds: 1,
+                    participants: 2,
+                    packets_in_per_s: 3,
+                    packets_out_per_s: 4,
+                    busiest_shard: 0.5,
+                },
+                capacity: 100,
+                version: "1.2".to_owned(),
+                draining: true,
+            };
+            let text = Stored::from(&record).text();
+            assert_eq!(Stored::read(text.as_bytes()).map(ServerRecord::from), Some(record), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_versions_are_understood_as_far_as_can_be() {
+        let least = br#"{"id":"a","region":"eu","endpoint":"a:1","capacity":5,"mood":"good"}"#;
+        let record = ServerRecord::from(Stored::read(least).unwrap());
+        assert!(record.is_eligible());
+        let later = br#"{"id":"a","region":"eu","endpoint":"a:1","capacity":5,"health":"melting"}"#;
+        assert!(!ServerRecord::from(Stored::read(later).unwrap()).is_eligible());
+        for nonsense in ["", "{}", "[]", r#"{"id":1}"#, "\u{0}"] {
+            assert_eq!(Stored::read(nonsense.as_bytes()), None, "{nonsense:?}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The registry of one process and the one in etcd, held to the same; and what is etcd's alone: that it may be gone for a while.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use model::{GuildId, RegionId, ServerId};
+use registry::{Change, Registry, RegistryError};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The shortest that etcd knows; real time, because it is another process's.
+const TTL: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(600);
+
+/// etcd at an address of this test's own, so that its ports are nobody else's.
+struct Etcd {
+    process: Child,
+    host: String,
+    data: TempDir,
+}
+
+impl Etcd {
+    fn start(n: u8) -> Self {
+        let pid = std::process::id();
+        let host = format!("127.{}.{}.{n}", 1 + pid / 256 % 250, pid % 256);
+        let data = tempfile::tempdir().unwrap();
+        let process = Self::spawn(&host, &data);
+        Self { process, host, data }
+    }
+
+    fn spawn(host: &str, data: &TempDir) -> Child {
+        let (client, peer) = (format!("http://{host}:2379"), format!("http://{host}:2380"));
+        let mut process = Command::new("etcd")
+            .args(["--name", "one", "--logger", "zap", "--log-outputs", "stderr", "--data-dir"])
+            .arg(data.path())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("one={peer}")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("etcd is installed: run `cargo x test`");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let is_ready =
+            lines.by_ref().map_while(Result::ok).any(|line| line.contains("serving client traffic"));
+        assert!(is_ready, "etcd ended at once");
+        // It goes on logging, and must not wait for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        process
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.process = Self::spawn(&self.host, &self.data);
+    }
+
+    async fn registry(&self, prefix: &str, ttl: Duration) -> Registry {
+        let endpoints = [format!("http://{}:2379", self.host)];
+        Registry::etcd(&endpoints, prefix, ttl).await.unwrap()
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn id(name: &str) -> ServerId {
+    ServerId(name.to_owned())
+}
+
+fn server(name: &str) -> ServerRecord {
+    ServerRecord {
+        id: id(name),
+        region: RegionId("local".to_owned()),
+        endpoint: format!("{name}.example:443"),
+        health: Health::Ok,
+        load: ServerLoad::default(),
+        capacity: 100,
+        version: "1".to_owned(),
+        draining: false,
+    }
+}
+
+fn draining(name: &str) -> ServerRecord {
+    ServerRecord { draining: true, ..server(name) }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, what).await.expect("it happens in time")
+}
+
+/// What every registry does, whatever it is made of.
+async fn behaves(registry: &Registry) {
+    let mut a = registry.publish(server("a")).await.unwrap();
+    let mut watch = registry.watch().await.unwrap();
+    a.update(draining("a")).await.unwrap();
+    // Nothing changed, so nothing is told.
+    a.update(draining("a")).await.unwrap();
+    let b = registry.publish(server("b")).await.unwrap();
+    assert_eq!(watch.snapshot(), [server("a")]);
+    assert_eq!(watch.snapshot(), []);
+    assert_eq!(soon(watch.next()).await, Ok(Change::Put(draining("a"))));
+    assert_eq!(soon(watch.next()).await, Ok(Change::Put(server("b"))));
+    drop(a);
+    assert_eq!(soon(watch.next()).await, Ok(Change::Gone(id("a"))));
+    drop(b);
+    assert_eq!(soon(watch.next()).await, Ok(Change::Gone(id("b"))));
+
+    let _a = registry.publish(server("a")).await.unwrap();
+    let elsewhere = ServerRecord { endpoint: "other.example:443".to_owned(), ..server("a") };
+    assert_eq!(registry.publish(elsewhere).await.unwrap_err(), RegistryError::IdInUse(id("a")));
+    assert_eq!(registry.watch().await.unwrap().snapshot(), [server("a")]);
+
+    let mut last = 0;
+    for (guild, node) in [(1, "x"), (2, "x"), (1, "y"), (1, "y"), (2, "x")] {
+        let fencing = registry.claim_guild(GuildId(guild), node).await.unwrap();
+        assert!(fencing > last, "{fencing} follows {last}");
+        last = fencing;
+    }
+}
+
+/// A server that says nothing is gone, and cannot go on where it stopped.
+async fn lapses(registry: &Registry) {
+    let mut watch = registry.watch().await.unwrap();
+    let mut a = registry.publish(server("a")).await.unwrap();
+    assert_eq!(soon(watch.next()).await, Ok(Change::Put(server("a"))));
+    assert_eq!(soon(watch.next()).await, Ok(Change::Gone(id("a"))));
+    assert_eq!(a.update(server("a")).await, Err(RegistryError::Lapsed(id("a"))));
+    let _again = registry.publish(server("a")).await.unwrap();
+    assert_eq!(soon(watch.next()).await, Ok(Change::Put(server("a"))));
+    // What is left of the old registration cannot touch the new one.
+    assert_eq!(a.update(draining("a")).await, Err(RegistryError::Lapsed(id("a"))));
+    drop(a);
+    assert_eq!(registry.watch().await.unwrap().snapshot(), [server("a")]);
+}
+
+#[tokio::test]
+async fn both_registries_behave_alike() {
+    let etcd = Etcd::start(1);
+    behaves(&Registry::memory(LONG)).await;
+    behaves(&etcd.registry("behaves/", LONG).await).await;
+    lapses(&Registry::memory(TTL)).await;
+    lapses(&etcd.registry("lapses/", TTL).await).await;
+}
+
+#[tokio::test]
+async fn registries_under_other_prefixes_do_not_see_each_other() {
+    let etcd = Etcd::start(2);
+    let (one, other) = (etcd.registry("one/", LONG).await, etcd.registry("other/", LONG).await);
+    let mut watch = other.watch().await.unwrap();
+    let _a = one.publish(server("a")).await.unwrap();
+    let _b = other.publish(server("b")).await.unwrap();
+    assert_eq!(soon(watch.next()).await, Ok(Change::Put(server("b"))));
+    assert_eq!(one.watch().await.unwrap().snapshot(), [server("a")]);
+}
+
+/// It holds the address that the record names, so the one before it is dead.
+#[tokio::test]
+async fn a_server_that_crashed_takes_its_place_again_at_once() {
+    let etcd = Etcd::start(3);
+    let registry = etcd.registry("crash/", LONG).await;
+    let mut before = registry.publish(server("a")).await.unwrap();
+    let mut after = registry.publish(draining("a")).await.unwrap();
+    assert_eq!(registry.watch().await.unwrap().snapshot(), [draining("a")]);
+    let changed = ServerRecord { capacity: 7, ..server("a") };
+    assert_eq!(before.update(changed).await, Err(RegistryError::Lapsed(id("a"))));
+    drop(before);
+    after.update(server("a")).await.unwrap();
+    assert_eq!(registry.watch().await.unwrap().snapshot(), [server("a")]);
+}
+
+#[tokio::test]
+async fn an_etcd_that_was_gone_for_a_while_has_lost_nothing() {
+    let mut etcd = Etcd::start(4);
+    let registry = etcd.registry("gone/", LONG).await;
+    let mut a = registry.publish(server("a")).await.unwrap();
+    let fencing = registry.claim_guild(GuildId(1), "x").await.unwrap();
+    let mut watch = registry.watch().await.unwrap();
+    etcd.kill();
+    assert!(matches!(soon(watch.next()).await, Err(RegistryError::Unavailable(_))));
+    assert!(matches!(soon(a.update(draining("a"))).await, Err(RegistryError::Unavailable(_))));
+    assert!(matches!(soon(registry.watch()).await, Err(RegistryError::Unavailable(_))));
+    assert!(matches!(soon(registry.claim_guild(GuildId(1), "x")).await, Err(RegistryError::Unavailable(_))));
+    assert!(matches!(soon(registry.publish(server("b"))).await, Err(RegistryError::Unavailable(_))));
+
+    etcd.start_again();
+    // The client's connections come back in their own time.
+    let back = async {
+        loop {
+            if let Ok(watch) = registry.watch().await {
+                return watch;
+            }
+        }
+    };
+    assert_eq!(soon(back).await.snapshot(), [server("a")]);
+    // The same registration goes on, with what could not be said.
+    a.update(draining("a")).await.unwrap();
+    assert_eq!(registry.watch().await.unwrap().snapshot(), [draining("a")]);
+    assert!(registry.claim_guild(GuildId(1), "x").await.unwrap() > fencing);
+}
+
+#[tokio::test]
+async fn an_address_where_no_etcd_is_is_noticed_at_once() {
+    let endpoints = ["http://127.0.0.1:1".to_owned()];
+    let refused = soon(Registry::etcd(&endpoints, "x/", TTL)).await;
+    assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
+    let nonsense = Registry::etcd(&["nonsense of an address".to_owned()], "x/", TTL).await;
+    assert!(matches!(nonsense, Err(RegistryError::Unavailable(_))), "{nonsense:?}");
+}
