@@ -5,10 +5,15 @@
 //! own clients is read leniently: a field that only libraries want may be absent.
 
 mod message;
+mod voice_channel;
 
 pub use message::{
     Invite, InviteChannel, InviteCreate, InviteDelete, InviteGuild, Message, MessageDelete,
     MessageDeleteBulk, TypingStart,
+};
+pub use voice_channel::{
+    Asked, ChannelInfo, ChannelInfoEntry, StageInstance, VoiceChannelStartTime, VoiceChannelStatus,
+    unix_seconds,
 };
 
 use serde::{Deserialize, Serialize};
@@ -518,7 +523,7 @@ pub struct GuildCreate {
     pub threads: Nothing,
     pub presences: Vec<Presence>,
     #[serde(default)]
-    pub stage_instances: Nothing,
+    pub stage_instances: Vec<StageInstance>,
     #[serde(default)]
     pub guild_scheduled_events: Nothing,
     #[serde(default)]

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use client_wire::error::ApiError;
+use client_wire::gateway::ChannelFields;
 use client_wire::rest;
 use model::{ChannelId, GuildId, MessageId, PresenceStatus, RoleId, SessionId, UserId, VoiceFlags};
 use serde_json::value::RawValue;
@@ -63,6 +64,8 @@ pub enum Call {
     UpdatePresence { guild: GuildId, user: UserId, status: PresenceStatus },
     /// Gateway op 8; GUILD_MEMBERS_CHUNKs come through the stream, addressed to the session.
     RequestMembers { guild: GuildId, user: UserId, session: SessionId, query: MembersQuery },
+    /// Gateway op 43; CHANNEL_INFO comes through the stream, addressed to the session.
+    RequestChannelInfo { guild: GuildId, user: UserId, session: SessionId, fields: ChannelFields },
     /// A REST request.
     Rest { actor: Option<UserId>, operator: bool, reason: Option<String>, op: Op },
 }
@@ -116,6 +119,7 @@ pub enum Op {
     DeleteGuild(GuildId),
     ListChannels(GuildId),
     CreateChannel(GuildId, rest::ChannelBody),
+    ReorderChannels(GuildId, Vec<rest::ChannelPosition>),
     /// Channel operations name no guild: guilds knows where a channel belongs.
     GetChannel(ChannelId),
     ModifyChannel(ChannelId, rest::ChannelBody),
@@ -132,6 +136,7 @@ pub enum Op {
     },
     ListRoles(GuildId),
     CreateRole(GuildId, rest::RoleBody),
+    ReorderRoles(GuildId, Vec<rest::RolePosition>),
     ModifyRole(GuildId, RoleId, rest::RoleBody),
     DeleteRole(GuildId, RoleId),
     AddMemberRole(GuildId, UserId, RoleId),
@@ -155,6 +160,12 @@ pub enum Op {
     Unban(GuildId, UserId),
     GetVoiceState(GuildId, UserId),
     ModifyVoiceState(GuildId, UserId, rest::ModifyVoiceState),
+    /// The channel is the body's own.
+    CreateStageInstance(ChannelId, rest::StageInstanceBody),
+    GetStageInstance(ChannelId),
+    ModifyStageInstance(ChannelId, rest::StageInstanceBody),
+    DeleteStageInstance(ChannelId),
+    SetVoiceStatus(ChannelId, rest::VoiceStatusBody),
     ListRegions,
     ListMessages {
         channel: ChannelId,

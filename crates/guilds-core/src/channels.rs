@@ -94,6 +94,8 @@ impl GuildCore {
         for user in inside {
             self.leave_voice(turn, user);
         }
+        self.end_stage(turn, id);
+        self.gatherings.remove(&id);
         turn.write(Write::DeleteChannel(id));
         self.tell_channel(turn, "CHANNEL_DELETE", id);
         self.guild.channels.retain(|other| other.id != id);
@@ -121,7 +123,7 @@ impl GuildCore {
     }
 
     /// Applies a form to a channel after checking all of it.
-    fn fill_channel(
+    pub(crate) fn fill_channel(
         &self,
         turn: &Turn<'_>,
         who: Who,
@@ -158,7 +160,7 @@ impl GuildCore {
             channel.user_limit = forms::number("user_limit", limit, 0..=max)?;
         }
         if let Patch::Set(region) = &body.rtc_region {
-            require_region(turn, region)?;
+            require_region(turn, "rtc_region", region)?;
         }
         let region = channel.region.take().map(|region| region.0);
         channel.region = body.rtc_region.apply(region).map(RegionId);

@@ -306,6 +306,7 @@ fn call_kind(call: &Call) -> &'static str {
         Call::VoiceServerPing { .. } => "voice_server_ping",
         Call::UpdatePresence { .. } => "update_presence",
         Call::RequestMembers { .. } => "request_members",
+        Call::RequestChannelInfo { .. } => "request_channel_info",
         Call::Rest { .. } => "rest",
     }
 }

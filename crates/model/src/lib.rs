@@ -15,7 +15,10 @@ pub use guild::{
     Ban, Channel, ChannelKind, Guild, Invite, Member, Message, Overwrite, OverwriteTarget, Presence,
     PresenceStatus, Role, User,
 };
-pub use id::{ChannelId, EPOCH_MS, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, UserId};
+pub use id::{
+    ChannelId, EPOCH_MS, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, StageInstanceId,
+    UserId,
+};
 pub use permissions::{Permissions, VOICE_PERMISSIONS, channel_permissions, guild_permissions};
 pub use voice::{RegionId, ServerId, SessionId, VoiceFlags, VoiceState};
 pub use write::Write;
