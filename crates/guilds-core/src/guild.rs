@@ -119,6 +119,20 @@ impl GuildCore {
         })
     }
 
+    /// Of this ownership.
+    pub fn fencing(&self) -> u64 {
+        self.fencing
+    }
+
+    /// Whether another machine that begins with what the database holds would be the same as this one: nobody follows the guild, nobody
+    /// is in voice, nothing is said of its voice channels.
+    pub fn is_at_rest(&self) -> bool {
+        self.sessions.is_empty()
+            && self.voice.is_empty()
+            && self.gatherings.is_empty()
+            && self.stages.is_empty()
+    }
+
     pub fn voice_states_len(&self) -> usize {
         self.voice.len()
     }

@@ -20,6 +20,8 @@ use crate::shared::now;
 use crate::tokens::new_token;
 use crate::{Guilds, GuildsConfig, GuildsHandle, PasswordCost, Registration};
 
+mod resting;
+
 const OPERATOR_KEY: &str = "the operator's key";
 /// Far beyond what anything here takes; reaching it means that what was awaited never happens.
 const PATIENCE: Duration = Duration::from_secs(30);
