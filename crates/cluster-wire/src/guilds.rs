@@ -135,6 +135,7 @@ pub enum Op {
         id: u64,
     },
     ListRoles(GuildId),
+    GetRole(GuildId, RoleId),
     CreateRole(GuildId, rest::RoleBody),
     ReorderRoles(GuildId, Vec<rest::RolePosition>),
     ModifyRole(GuildId, RoleId, rest::RoleBody),
@@ -156,6 +157,7 @@ pub enum Op {
     /// Kick from the guild; of oneself: leave it.
     RemoveMember(GuildId, UserId),
     ListBans(GuildId),
+    GetBan(GuildId, UserId),
     Ban(GuildId, UserId, rest::BanBody),
     Unban(GuildId, UserId),
     GetVoiceState(GuildId, UserId),

@@ -145,6 +145,7 @@ pub static ROUTES: &[Route] = &[
     get("/guilds/{guild}/roles", |r| ask(Op::ListRoles(r.id("guild")?))),
     post("/guilds/{guild}/roles", |r| ask(Op::CreateRole(r.id("guild")?, r.body_or_default()?))),
     patch("/guilds/{guild}/roles", |r| ask(Op::ReorderRoles(r.id("guild")?, r.body()?))),
+    get("/guilds/{guild}/roles/{role}", |r| ask(Op::GetRole(r.id("guild")?, r.id("role")?))),
     patch("/guilds/{guild}/roles/{role}", |r| ask(Op::ModifyRole(r.id("guild")?, r.id("role")?, r.body()?))),
     delete("/guilds/{guild}/roles/{role}", |r| ask(Op::DeleteRole(r.id("guild")?, r.id("role")?))),
     // Members.
@@ -172,6 +173,7 @@ pub static ROUTES: &[Route] = &[
         ask(Op::RemoveMemberRole(r.id("guild")?, r.user()?, r.id("role")?))
     }),
     get("/guilds/{guild}/bans", |r| ask(Op::ListBans(r.id("guild")?))),
+    get("/guilds/{guild}/bans/{user}", |r| ask(Op::GetBan(r.id("guild")?, r.user()?))),
     put("/guilds/{guild}/bans/{user}", |r| ask(Op::Ban(r.id("guild")?, r.user()?, r.body_or_default()?))),
     delete("/guilds/{guild}/bans/{user}", |r| ask(Op::Unban(r.id("guild")?, r.user()?))),
     // Voice.

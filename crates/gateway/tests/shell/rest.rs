@@ -49,6 +49,7 @@ async fn every_route_asks_for_its_operation() {
     check("GET", "/guilds/3/roles", "", "ListRoles(GuildId(3))").await;
     check("POST", "/guilds/3/roles", "", "CreateRole(GuildId(3)").await;
     check("PATCH", "/guilds/3/roles", r#"[{"id":"6","position":1}]"#, "ReorderRoles(GuildId(3)").await;
+    check("GET", "/guilds/3/roles/6", "", "GetRole(GuildId(3), RoleId(6))").await;
     check("PATCH", "/guilds/3/roles/6", r#"{"name":"x"}"#, "ModifyRole(GuildId(3), RoleId(6)").await;
     check("DELETE", "/guilds/3/roles/6", "", "DeleteRole(GuildId(3), RoleId(6))").await;
     let members = "ListMembers { guild: GuildId(3), limit: 1000, after: UserId(7) }";
@@ -66,6 +67,7 @@ async fn every_route_asks_for_its_operation() {
     check("DELETE", "/guilds/3/members/5/roles/6", "", "RemoveMemberRole(GuildId(3), UserId(5), RoleId(6))")
         .await;
     check("GET", "/guilds/3/bans", "", "ListBans(GuildId(3))").await;
+    check("GET", "/guilds/3/bans/5", "", "GetBan(GuildId(3), UserId(5))").await;
     check("PUT", "/guilds/3/bans/5", "", "Ban(GuildId(3), UserId(5)").await;
     check("DELETE", "/guilds/3/bans/5", "", "Unban(GuildId(3), UserId(5))").await;
     check("GET", "/guilds/3/voice-states/@me", "", "GetVoiceState(GuildId(3), UserId(1))").await;

@@ -61,6 +61,9 @@ fn each_role_that_changed_is_written_and_told_and_the_answer_has_all() {
         .map(|role| (role["id"].as_str().unwrap(), role["position"].as_u64().unwrap()))
         .collect();
     assert_eq!(positions, BTreeMap::from([("100", 0), ("303", 1), ("301", 2), ("302", 3)]));
+    assert_eq!(body(&world.rest(ANN, Op::GetRole(GUILD, MIDDLE)))["position"], 1);
+    assert_eq!(error(&world.rest(ANN, Op::GetRole(GUILD, RoleId(9)))), (404, 10011));
+    assert_eq!(error(&world.rest(UserId(50), Op::GetRole(GUILD, MIDDLE))), (403, 50001));
     let swapped = world.rest(OWNER, Op::ReorderRoles(GUILD, vec![to(MIDDLE, 2)]));
     expect(&swapped, &["GUILD_ROLE_UPDATE", "GUILD_ROLE_UPDATE"]);
     expect(&world.rest(OWNER, Op::ReorderRoles(GUILD, vec![to(MIDDLE, 2)])), &[]);

@@ -48,6 +48,20 @@ fn forms_of_channels_are_checked() {
 }
 
 #[test]
+fn a_region_where_no_voice_server_is_is_named_by_its_field() {
+    let mut world = World::attached();
+    let moon = || Patch::Set("moon".to_owned());
+    let channel = ChannelBody { rtc_region: moon(), ..ChannelBody::default() };
+    let guild = ModifyGuild { region: moon(), ..ModifyGuild::default() };
+    for (op, field) in
+        [(Op::ModifyChannel(LOBBY, channel), "rtc_region"), (Op::ModifyGuild(GUILD, guild), "region")]
+    {
+        let refused = world.rest(OWNER, op).reply.unwrap_err();
+        assert_eq!(refused.errors.keys().collect::<Vec<_>>(), [field]);
+    }
+}
+
+#[test]
 fn a_guild_has_a_most_of_channels() {
     let mut world = World::attached();
     while world.core.guild.channels.len() < CHANNELS_MAX {
