@@ -259,6 +259,24 @@ async fn one_user_is_stopped_by_route_and_by_channel_and_the_operator_never() {
 }
 
 #[tokio::test]
+async fn what_is_read_uses_up_nothing_of_what_may_be_written() {
+    let server = Server::start().await;
+    let ask = async |method: &str, body: &str| {
+        let headers = [("Authorization", "alice")];
+        request(server.addr, method, "/api/v10/channels/4/messages", &headers, body).await
+    };
+    let mut read = ask("GET", "").await;
+    for _ in 0..60 {
+        read = ask("GET", "").await;
+    }
+    assert_eq!(read.header("x-ratelimit-remaining"), Some("139"));
+    let written = ask("POST", r#"{"content":"hi"}"#).await;
+    assert_eq!((written.status, written.header("x-ratelimit-remaining")), (200, Some("59")));
+    assert_ne!(written.header("x-ratelimit-bucket"), read.header("x-ratelimit-bucket"));
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
 async fn guessing_tokens_ends_in_a_limit() {
     let server = Server::start().await;
     let mut last = 0;
