@@ -207,7 +207,7 @@ pub struct ChannelVoice {
     pub user_limit: u16,
     #[serde(default)]
     pub rtc_region: Option<String>,
-    /// 1 lets the client choose.
+    /// 1 lets the client choose, 2 is 720p.
     #[serde(default)]
     pub video_quality_mode: u8,
 }
@@ -231,7 +231,7 @@ impl Channel {
                 bitrate: channel.bitrate,
                 user_limit: channel.user_limit,
                 rtc_region: channel.region.as_ref().map(|region| region.0.clone()),
-                video_quality_mode: 1,
+                video_quality_mode: channel.video_quality as u8,
             }),
         }
     }

@@ -111,6 +111,9 @@ pub struct ChannelBody {
     pub user_limit: Option<u16>,
     #[serde(skip_serializing_if = "Patch::is_keep")]
     pub rtc_region: Patch<String>,
+    /// 1 auto, 2 720p; null is auto.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub video_quality_mode: Patch<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission_overwrites: Option<Vec<OverwriteEntry>>,
 }

@@ -5,7 +5,7 @@ use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::{ChannelBody, Patch};
 use cluster_wire::guilds::{CallResult, Dispatch};
-use model::{Channel, ChannelId, ChannelKind, Permissions, RegionId, UnixMs, Write};
+use model::{Channel, ChannelId, ChannelKind, Permissions, RegionId, UnixMs, VideoQuality, Write};
 
 use crate::access::Who;
 use crate::guild::require_region;
@@ -164,6 +164,13 @@ impl GuildCore {
         }
         let region = channel.region.take().map(|region| region.0);
         channel.region = body.rtc_region.apply(region).map(RegionId);
+        channel.video_quality = match body.video_quality_mode {
+            Patch::Keep => channel.video_quality,
+            Patch::Clear => VideoQuality::Auto,
+            Patch::Set(mode) => VideoQuality::from_number(mode).ok_or_else(|| {
+                ApiError::field("video_quality_mode", "BASE_TYPE_CHOICES", "1 is auto, 2 is 720p.")
+            })?,
+        };
         if let Some(entries) = body.permission_overwrites {
             channel.overwrites = self.checked_overwrites(turn, who, channel, &entries)?;
         }

@@ -13,7 +13,7 @@ mod write;
 
 pub use guild::{
     Ban, Channel, ChannelKind, Guild, Invite, Member, Message, Overwrite, OverwriteTarget, Presence,
-    PresenceStatus, Role, User,
+    PresenceStatus, Role, User, VideoQuality,
 };
 pub use id::{
     ChannelId, EPOCH_MS, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, StageInstanceId,

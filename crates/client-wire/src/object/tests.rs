@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json, to_value};
 
-use model::{ChannelKind, Overwrite as ModelOverwrite, RegionId, SessionId, StageInstanceId, VoiceFlags};
+use model::{
+    ChannelKind, Overwrite as ModelOverwrite, RegionId, SessionId, StageInstanceId, VideoQuality, VoiceFlags,
+};
 
 use super::*;
 
@@ -39,6 +41,7 @@ fn member_json() -> Value {
 fn voice_channel() -> model::Channel {
     let mut channel = model::Channel::new(ChannelId(12), ChannelKind::Voice, "Talk");
     channel.region = Some(RegionId("local".to_owned()));
+    channel.video_quality = VideoQuality::Full;
     channel.overwrites = vec![ModelOverwrite {
         target: OverwriteTarget::Member(ANN),
         allow: Permissions::SPEAK,
@@ -52,7 +55,7 @@ fn voice_channel_json() -> Value {
         "id": "12", "type": 2, "guild_id": "10", "name": "Talk", "position": 0,
         "permission_overwrites": [{"id": "1", "type": 1, "allow": "2097152", "deny": "0"}],
         "parent_id": null, "topic": null, "nsfw": false, "flags": 0, "last_message_id": null, "rate_limit_per_user": 0,
-        "bitrate": 64_000, "user_limit": 0, "rtc_region": "local", "video_quality_mode": 1,
+        "bitrate": 64_000, "user_limit": 0, "rtc_region": "local", "video_quality_mode": 2,
     })
 }
 

@@ -37,6 +37,7 @@ fn forms_of_channels_are_checked() {
     check(ChannelBody { parent_id: Patch::Set(TEXT), ..voice() }, form);
     check(ChannelBody { rtc_region: Patch::Set("local".to_owned()), ..voice() }, Ok(()));
     check(ChannelBody { rtc_region: Patch::Set("moon".to_owned()), ..voice() }, form);
+    check(ChannelBody { video_quality_mode: Patch::Set(3), ..voice() }, form);
     check(ChannelBody { topic: Patch::Set("t".repeat(1_025)), ..voice() }, form);
     let entry = |id| OverwriteEntry { id, kind: 0, allow: Permissions::empty(), deny: Permissions::SPEAK };
     check(ChannelBody { permission_overwrites: Some(vec![entry(EVERYONE)]), ..voice() }, Ok(()));
@@ -45,6 +46,16 @@ fn forms_of_channels_are_checked() {
         form,
     );
     check(ChannelBody { permission_overwrites: Some(vec![entry(RoleId(9))]), ..voice() }, Err((404, 10011)));
+}
+
+#[test]
+fn the_quality_of_video_is_a_channels_own() {
+    let mut world = World::attached();
+    let mut set = |mode| {
+        let form = ChannelBody { video_quality_mode: mode, ..ChannelBody::default() };
+        body(&world.rest(OWNER, Op::ModifyChannel(LOBBY, form)))["video_quality_mode"].clone()
+    };
+    assert_eq!([set(Patch::Set(2)), set(Patch::Keep), set(Patch::Clear)], [2, 2, 1]);
 }
 
 #[test]
