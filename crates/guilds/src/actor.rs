@@ -52,13 +52,9 @@ pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::R
 async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::Receiver<Input>) -> ApiError {
     let mut first = None;
     loop {
-        let loaded = match Actor::load(shared, guild).await {
-            Ok(Some(actor)) => Ok(Box::new(actor)),
-            Ok(None) => Err(unknown_guild()),
-            Err(error) => Err(error),
-        };
-        let mut actor = match loaded {
-            Ok(actor) => actor,
+        let loaded = Actor::load(shared, guild).await;
+        let mut actor = match loaded.and_then(|found| found.ok_or_else(unknown_guild)) {
+            Ok(actor) => Box::new(actor),
             Err(refusal) => {
                 first.into_iter().for_each(|input| refuse(input, &refusal));
                 return refusal;
