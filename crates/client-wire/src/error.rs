@@ -34,6 +34,7 @@ pub mod code {
     pub const INVALID_ROLE: u32 = 50028;
     pub const INVALID_FORM: u32 = 50035;
     pub const INVALID_GUILD: u32 = 50055;
+    pub const STAGE_ALREADY_OPEN: u32 = 150_006;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,10 @@ impl ApiError {
 
     pub fn missing_permissions() -> Self {
         Self::new(403, code::MISSING_PERMISSIONS, "Missing Permissions")
+    }
+
+    pub fn wrong_channel_type() -> Self {
+        Self::new(400, code::WRONG_CHANNEL_TYPE, "Cannot execute action on this channel type")
     }
 
     pub fn not_found(code: u32, what: &str) -> Self {

@@ -7,7 +7,10 @@ mod from_client;
 mod from_server;
 mod numbers;
 
-pub use from_client::{FromClient, Identify, PresenceUpdate, RequestGuildMembers, Resume, VoiceStateUpdate};
+pub use from_client::{
+    ChannelFields, FromClient, Identify, PresenceUpdate, RequestChannelInfo, RequestGuildMembers, Resume,
+    VoiceStateUpdate,
+};
 pub use from_server::{Application, FromServer, Ready, UnavailableGuild, encode_dispatch};
 pub use numbers::{CloseCode, Intents, Opcode};
 

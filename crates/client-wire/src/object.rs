@@ -5,10 +5,15 @@
 //! own clients is read leniently: a field that only libraries want may be absent.
 
 mod message;
+mod voice_channel;
 
 pub use message::{
     Invite, InviteChannel, InviteCreate, InviteDelete, InviteGuild, Message, MessageDelete,
     MessageDeleteBulk, TypingStart,
+};
+pub use voice_channel::{
+    Asked, ChannelInfo, ChannelInfoEntry, StageInstance, VoiceChannelStartTime, VoiceChannelStatus,
+    unix_seconds,
 };
 
 use serde::{Deserialize, Serialize};
@@ -202,7 +207,7 @@ pub struct ChannelVoice {
     pub user_limit: u16,
     #[serde(default)]
     pub rtc_region: Option<String>,
-    /// 1 lets the client choose.
+    /// 1 lets the client choose, 2 is 720p.
     #[serde(default)]
     pub video_quality_mode: u8,
 }
@@ -226,7 +231,7 @@ impl Channel {
                 bitrate: channel.bitrate,
                 user_limit: channel.user_limit,
                 rtc_region: channel.region.as_ref().map(|region| region.0.clone()),
-                video_quality_mode: 1,
+                video_quality_mode: channel.video_quality as u8,
             }),
         }
     }
@@ -518,7 +523,7 @@ pub struct GuildCreate {
     pub threads: Nothing,
     pub presences: Vec<Presence>,
     #[serde(default)]
-    pub stage_instances: Nothing,
+    pub stage_instances: Vec<StageInstance>,
     #[serde(default)]
     pub guild_scheduled_events: Nothing,
     #[serde(default)]

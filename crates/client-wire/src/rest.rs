@@ -119,6 +119,9 @@ pub struct ChannelBody {
     pub user_limit: Option<u16>,
     #[serde(skip_serializing_if = "Patch::is_keep")]
     pub rtc_region: Patch<String>,
+    /// 1 auto, 2 720p; null is auto.
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub video_quality_mode: Patch<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission_overwrites: Option<Vec<OverwriteEntry>>,
 }
@@ -177,6 +180,47 @@ pub struct ModifyVoiceState {
     pub suppress: Option<bool>,
     #[serde(skip_serializing_if = "Patch::is_keep")]
     pub request_to_speak_timestamp: Patch<String>,
+}
+
+/// POST of a stage instance and PATCH of one. On creation `channel_id` and `topic` must be there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StageInstanceBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_id: Option<ChannelId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy_level: Option<u64>,
+}
+
+/// PUT of a voice channel's status. Null and an empty text clear it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VoiceStatusBody {
+    #[serde(skip_serializing_if = "Patch::is_keep")]
+    pub status: Patch<String>,
+}
+
+/// Where a role goes, in PATCH of a guild's roles.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RolePosition {
+    pub id: RoleId,
+    #[serde(default)]
+    pub position: Option<u16>,
+}
+
+/// Where a channel goes, in PATCH of a guild's channels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChannelPosition {
+    pub id: ChannelId,
+    #[serde(default)]
+    pub position: Option<u16>,
+    #[serde(default, skip_serializing_if = "Patch::is_keep")]
+    pub parent_id: Patch<ChannelId>,
+    /// Gives the channel its category's overwrites.
+    #[serde(default)]
+    pub lock_permissions: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

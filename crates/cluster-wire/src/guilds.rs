@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use client_wire::error::ApiError;
+use client_wire::gateway::ChannelFields;
 use client_wire::rest;
 use model::{ChannelId, GuildId, MessageId, PresenceStatus, RoleId, ServerId, SessionId, UserId, VoiceFlags};
 use serde_json::value::RawValue;
@@ -63,6 +64,8 @@ pub enum Call {
     UpdatePresence { guild: GuildId, user: UserId, status: PresenceStatus },
     /// Gateway op 8; GUILD_MEMBERS_CHUNKs come through the stream, addressed to the session.
     RequestMembers { guild: GuildId, user: UserId, session: SessionId, query: MembersQuery },
+    /// Gateway op 43; CHANNEL_INFO comes through the stream, addressed to the session.
+    RequestChannelInfo { guild: GuildId, user: UserId, session: SessionId, fields: ChannelFields },
     /// A REST request.
     Rest { actor: Option<UserId>, operator: bool, reason: Option<String>, op: Op },
 }
@@ -116,6 +119,7 @@ pub enum Op {
     DeleteGuild(GuildId),
     ListChannels(GuildId),
     CreateChannel(GuildId, rest::ChannelBody),
+    ReorderChannels(GuildId, Vec<rest::ChannelPosition>),
     /// Channel operations name no guild: guilds knows where a channel belongs.
     GetChannel(ChannelId),
     ModifyChannel(ChannelId, rest::ChannelBody),
@@ -131,7 +135,9 @@ pub enum Op {
         id: u64,
     },
     ListRoles(GuildId),
+    GetRole(GuildId, RoleId),
     CreateRole(GuildId, rest::RoleBody),
+    ReorderRoles(GuildId, Vec<rest::RolePosition>),
     ModifyRole(GuildId, RoleId, rest::RoleBody),
     DeleteRole(GuildId, RoleId),
     AddMemberRole(GuildId, UserId, RoleId),
@@ -151,10 +157,17 @@ pub enum Op {
     /// Kick from the guild; of oneself: leave it.
     RemoveMember(GuildId, UserId),
     ListBans(GuildId),
+    GetBan(GuildId, UserId),
     Ban(GuildId, UserId, rest::BanBody),
     Unban(GuildId, UserId),
     GetVoiceState(GuildId, UserId),
     ModifyVoiceState(GuildId, UserId, rest::ModifyVoiceState),
+    /// The channel is the body's own.
+    CreateStageInstance(ChannelId, rest::StageInstanceBody),
+    GetStageInstance(ChannelId),
+    ModifyStageInstance(ChannelId, rest::StageInstanceBody),
+    DeleteStageInstance(ChannelId),
+    SetVoiceStatus(ChannelId, rest::VoiceStatusBody),
     ListRegions,
     ListMessages {
         channel: ChannelId,

@@ -1,8 +1,10 @@
-//! What a live client asks for: presence, voice state, members.
+//! What a live client asks for: presence, voice state, members, voice channels.
 
 use std::time::Instant;
 
-use client_wire::gateway::{CloseCode, FromClient, RequestGuildMembers, VoiceStateUpdate};
+use client_wire::gateway::{
+    CloseCode, FromClient, RequestChannelInfo, RequestGuildMembers, VoiceStateUpdate,
+};
 use cluster_wire::guilds::{Call, MembersQuery};
 use model::{GuildId, PresenceStatus, SessionId, VoiceFlags};
 
@@ -24,6 +26,7 @@ impl Node {
             FromClient::VoiceStateUpdate(update) => self.admit_voice_update(now, conn, key, update),
             FromClient::VoiceServerPing(guild) => self.ping_voice_server(key, guild),
             FromClient::RequestGuildMembers(request) => self.request_members(key, request),
+            FromClient::RequestChannelInfo(request) => self.request_channel_info(key, &request),
             FromClient::NotOffered(_) => {}
             FromClient::Heartbeat(_) | FromClient::Identify(_) | FromClient::Resume(_) => {
                 unreachable!("these are acted upon in every phase")
@@ -138,6 +141,16 @@ impl Node {
         };
         let call =
             Call::RequestMembers { guild: request.guild_id, user: session.user, session: session.id, query };
+        self.call(call, Waiting::Told);
+    }
+
+    fn request_channel_info(&mut self, key: Key, request: &RequestChannelInfo) {
+        let &RequestChannelInfo { guild_id: guild, fields } = request;
+        if !self.reach(key, guild) {
+            return;
+        }
+        let session = &self.sessions[key];
+        let call = Call::RequestChannelInfo { guild, user: session.user, session: session.id, fields };
         self.call(call, Waiting::Told);
     }
 }

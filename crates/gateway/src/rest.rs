@@ -20,7 +20,7 @@ use cluster_wire::guilds::{Account, Call, Origin, Reply};
 use model::UserId;
 
 pub use self::quota::Quotas;
-use self::quota::{Count, Subject};
+use self::quota::{Count, Subject, What};
 use self::request::{Request, reason};
 use self::routes::{Answer, Auth, ROUTES, Route};
 use crate::limits::{ALL_ROUTES, BODY_BYTES_MAX, Quota, WRONG_TOKENS};
@@ -94,7 +94,7 @@ impl Exchange<'_> {
         if self.route.auth != Auth::Token {
             return Ok(None);
         }
-        let wrong = (Subject::Address(self.client), "wrong token", 0);
+        let wrong = (Subject::Address(self.client), What::WrongTokens, 0);
         let is_suspect = self.app.quotas.look(Instant::now(), wrong, WRONG_TOKENS).is_err();
         let _turn = match is_suspect {
             true => self.app.suspects.acquire().await.ok(),
@@ -132,12 +132,13 @@ impl Exchange<'_> {
             Some(account) => Subject::User(account.user),
             None => Subject::Address(self.client),
         };
-        let everything = (subject, "all routes", 0);
+        let everything = (subject, What::Everything, 0);
         self.app
             .quotas
             .take(now, everything, ALL_ROUTES)
             .map_err(|count| Box::new(too_many(&count, "global", true)))?;
-        let bucket = (subject, self.route.path, request::major(params));
+        let what = What::Route(self.route.method_name(), self.route.path);
+        let bucket = (subject, what, request::major(params));
         let quota = self.quota();
         let count = self.app.quotas.take(now, bucket, quota).map_err(|count| {
             let mut response = too_many(&count, "user", false);

@@ -5,7 +5,7 @@ use client_wire::gateway::Intents;
 use client_wire::object;
 use client_wire::rest::{ChannelBody, Patch};
 use cluster_wire::guilds::{CallResult, Dispatch};
-use model::{Channel, ChannelId, ChannelKind, Permissions, RegionId, UnixMs, Write};
+use model::{Channel, ChannelId, ChannelKind, Permissions, RegionId, UnixMs, VideoQuality, Write};
 
 use crate::access::Who;
 use crate::guild::require_region;
@@ -94,6 +94,8 @@ impl GuildCore {
         for user in inside {
             self.leave_voice(turn, user);
         }
+        self.end_stage(turn, id);
+        self.gatherings.remove(&id);
         turn.write(Write::DeleteChannel(id));
         self.tell_channel(turn, "CHANNEL_DELETE", id);
         self.guild.channels.retain(|other| other.id != id);
@@ -121,7 +123,7 @@ impl GuildCore {
     }
 
     /// Applies a form to a channel after checking all of it.
-    fn fill_channel(
+    pub(crate) fn fill_channel(
         &self,
         turn: &Turn<'_>,
         who: Who,
@@ -158,10 +160,17 @@ impl GuildCore {
             channel.user_limit = forms::number("user_limit", limit, 0..=max)?;
         }
         if let Patch::Set(region) = &body.rtc_region {
-            require_region(turn, region)?;
+            require_region(turn, "rtc_region", region)?;
         }
         let region = channel.region.take().map(|region| region.0);
         channel.region = body.rtc_region.apply(region).map(RegionId);
+        channel.video_quality = match body.video_quality_mode {
+            Patch::Keep => channel.video_quality,
+            Patch::Clear => VideoQuality::Auto,
+            Patch::Set(mode) => VideoQuality::from_number(mode).ok_or_else(|| {
+                ApiError::field("video_quality_mode", "BASE_TYPE_CHOICES", "1 is auto, 2 is 720p.")
+            })?,
+        };
         if let Some(entries) = body.permission_overwrites {
             channel.overwrites = self.checked_overwrites(turn, who, channel, &entries)?;
         }

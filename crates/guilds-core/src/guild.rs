@@ -15,8 +15,10 @@ use model::{
 };
 
 use crate::access::Who;
+use crate::gatherings::Gathering;
 use crate::limits::{ABSENCE_MS, GUILD_NAME_CHARS_MIN, MEMBERS_MAX, NAME_CHARS_MAX, VIDEO_USERS_MAX};
 use crate::placement::Placement;
+use crate::stage_instances::Stage;
 use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
 use crate::voice::VoiceEntry;
@@ -34,6 +36,8 @@ pub(crate) struct Session {
 pub enum Reason {
     /// A participant may have been away from its voice server for too long.
     Absence,
+    /// A stage may have had no speaker for too long.
+    SpeakerlessStage,
 }
 
 pub struct GuildCore {
@@ -51,6 +55,10 @@ pub struct GuildCore {
     /// Of attached users.
     pub(crate) presences: BTreeMap<UserId, PresenceStatus>,
     pub(crate) voice: BTreeMap<UserId, VoiceEntry>,
+    /// Of each voice channel that has people in it, or a status.
+    pub(crate) gatherings: BTreeMap<ChannelId, Gathering>,
+    /// What is on on the guild's stages.
+    pub(crate) stages: BTreeMap<ChannelId, Stage>,
     pub(crate) placement: Placement,
     /// How long a client may be away from its voice server before it has left.
     pub(crate) absence_ms: u64,
@@ -75,6 +83,8 @@ impl GuildCore {
             attached: BTreeMap::new(),
             presences: BTreeMap::new(),
             voice: BTreeMap::new(),
+            gatherings: BTreeMap::new(),
+            stages: BTreeMap::new(),
             placement: Placement::Idle,
             absence_ms: ABSENCE_MS,
             absence_due: None,
@@ -109,6 +119,20 @@ impl GuildCore {
         })
     }
 
+    /// Of this ownership.
+    pub fn fencing(&self) -> u64 {
+        self.fencing
+    }
+
+    /// Whether another machine that begins with what the database holds would be the same as this one: nobody follows the guild, nobody
+    /// is in voice, nothing is said of its voice channels.
+    pub fn is_at_rest(&self) -> bool {
+        self.sessions.is_empty()
+            && self.voice.is_empty()
+            && self.gatherings.is_empty()
+            && self.stages.is_empty()
+    }
+
     pub fn voice_states_len(&self) -> usize {
         self.voice.len()
     }
@@ -130,12 +154,15 @@ impl GuildCore {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<(UnixMs, Reason)> {
-        self.absence_due.map(|at| (at, Reason::Absence))
+        let absence = self.absence_due.map(|at| (at, Reason::Absence));
+        let speakerless = self.speakerless_stage_due().map(|at| (at, Reason::SpeakerlessStage));
+        absence.into_iter().chain(speakerless).min_by_key(|(at, _)| *at)
     }
 
     pub fn handle_timeout(&mut self, moment: Moment<'_>) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         self.end_absences(&mut turn);
+        self.end_speakerless_stages(&mut turn);
         turn.finish(Ok(Reply::Done))
     }
 
@@ -184,6 +211,7 @@ impl GuildCore {
             self.drop_stranger(&mut turn, user);
         }
         self.reconcile_voice(&mut turn, Scope::Everything);
+        self.forget_lost_channels(&mut turn);
         for user in parted.iter().filter(|user| self.guild.members.contains_key(user)) {
             turn.effect(Effect::Joined(*user));
         }
@@ -202,6 +230,9 @@ impl GuildCore {
             Call::RequestMembers { user, session, query, .. } => {
                 self.request_members(turn, user, session, query)
             }
+            Call::RequestChannelInfo { user, session, fields, .. } => {
+                self.request_channel_info(turn, user, session, fields)
+            }
             Call::Rest { actor, operator, reason, op } => {
                 self.rest(turn, Who { user: actor, operator }, reason, op)
             }
@@ -216,13 +247,16 @@ impl GuildCore {
             Op::DeleteGuild(_) => self.delete_guild(turn, who),
             Op::ListChannels(_) => self.list_channels(who, turn.now),
             Op::CreateChannel(_, body) => self.create_channel(turn, who, body),
+            Op::ReorderChannels(_, wanted) => self.reorder_channels(turn, who, wanted),
             Op::GetChannel(channel) => self.get_channel(who, channel, turn.now),
             Op::ModifyChannel(channel, body) => self.modify_channel(turn, who, channel, body),
             Op::DeleteChannel(channel) => self.delete_channel(turn, who, channel),
             Op::PutOverwrite { channel, id, body } => self.put_overwrite(turn, who, channel, id, &body),
             Op::DeleteOverwrite { channel, id } => self.delete_overwrite(turn, who, channel, id),
             Op::ListRoles(_) => self.list_roles(who, turn.now),
+            Op::GetRole(_, role) => self.get_role(who, role, turn.now),
             Op::CreateRole(_, body) => self.create_role(turn, who, body),
+            Op::ReorderRoles(_, wanted) => self.reorder_roles(turn, who, &wanted),
             Op::ModifyRole(_, role, body) => self.modify_role(turn, who, role, body),
             Op::DeleteRole(_, role) => self.delete_role(turn, who, role),
             Op::AddMemberRole(_, user, role) => self.set_member_role(turn, who, user, role, true),
@@ -234,10 +268,16 @@ impl GuildCore {
             Op::RemoveMember(_, user) => self.remove_member(turn, who, user),
             Op::AdminAddMember(_, user) => self.add_member(turn, who, user),
             Op::ListBans(_) => self.list_bans(turn, who),
+            Op::GetBan(_, user) => self.get_ban(turn, who, user),
             Op::Ban(_, user, body) => self.ban(turn, who, user, body.reason.or(reason)),
             Op::Unban(_, user) => self.unban(turn, who, user),
             Op::GetVoiceState(_, user) => self.get_voice_state(who, user, turn.now),
             Op::ModifyVoiceState(_, user, body) => self.modify_voice_state(turn, who, user, body),
+            Op::CreateStageInstance(channel, body) => self.create_stage_instance(turn, who, channel, body),
+            Op::GetStageInstance(channel) => self.get_stage_instance(who, channel, turn.now),
+            Op::ModifyStageInstance(channel, body) => self.modify_stage_instance(turn, who, channel, body),
+            Op::DeleteStageInstance(channel) => self.delete_stage_instance(turn, who, channel),
+            Op::SetVoiceStatus(channel, body) => self.set_voice_status(turn, who, channel, body),
             Op::ListMessages { channel, .. } => self.list_messages(turn, who, channel),
             Op::GetMessage(channel, id) => self.get_message(turn, who, channel, id),
             Op::CreateMessage(channel, body) => self.create_message(turn, who, channel, body),
@@ -273,7 +313,7 @@ impl GuildCore {
             None => self.guild.name.clone(),
         };
         if let rest::Patch::Set(region) = &body.region {
-            require_region(turn, region)?;
+            require_region(turn, "region", region)?;
         }
         let region =
             body.region.apply(self.guild.region.as_ref().map(|region| region.0.clone())).map(RegionId);
@@ -309,6 +349,8 @@ impl GuildCore {
         }
         self.order(turn, OrderKind::Drop);
         self.placement = Placement::Idle;
+        self.gatherings.clear();
+        self.stages.clear();
         self.sessions.clear();
         for user in std::mem::take(&mut self.attached).into_keys() {
             turn.effect(Effect::Left(user));
@@ -347,10 +389,10 @@ pub fn found_guild(
 }
 
 /// A region that some voice server has said it is in.
-pub(crate) fn require_region(turn: &Turn<'_>, region: &str) -> Result<(), ApiError> {
+pub(crate) fn require_region(turn: &Turn<'_>, field: &str, region: &str) -> Result<(), ApiError> {
     match turn.servers.values().any(|server| server.region.0 == region) {
         true => Ok(()),
-        false => Err(ApiError::field("region", "REGION_UNKNOWN", "No voice server is in this region.")),
+        false => Err(ApiError::field(field, "REGION_UNKNOWN", "No voice server is in this region.")),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! # Owns
 //! Everything true of one guild while it is active: what the database holds of it (name, roles, channels, members), and
-//! what no database holds: attached sessions, presences, voice states, the voice server it is placed on.
+//! what no database holds: attached sessions, presences, voice states, what is on in voice channels, the voice server it is placed
+//! on.
 //!
 //! # Inputs
 //! [`GuildCore::handle_call`] (a gateway's call), [`GuildCore::handle_report`] (a voice server's), [`GuildCore::handle_servers`]
@@ -19,6 +20,8 @@
 //! - A user has at most one voice state, in an existing voice channel, while a member, and while its client is at the voice server
 //!   or has reason to be on its way there.
 //! - All voice states of the guild are on one voice server, or the guild is awaiting one.
+//! - What is said of a voice channel's people (since when, their status) is forgotten when the last of them has left, and what is on
+//!   on a stage when it has had no speaker for a while.
 //! - Nobody enters a full channel without MOVE_MEMBERS, its own or its mover's.
 //! - Orders, applied in order, leave the voice server with exactly this guild's participants and rights.
 //! - A refused call changes nothing: it has neither writes nor effects.
@@ -32,6 +35,7 @@
 mod access;
 mod channels;
 mod forms;
+mod gatherings;
 mod guild;
 mod invites;
 pub mod limits;
@@ -39,11 +43,13 @@ mod members;
 mod messages;
 mod moderation;
 mod needs;
+mod order;
 mod overwrites;
 mod placement;
 mod roles;
 mod sessions;
 mod stage;
+mod stage_instances;
 mod timestamp;
 mod turn;
 mod view;

@@ -53,6 +53,14 @@ pub const BITRATE_MAX: u32 = 384_000;
 pub const USER_LIMIT_VOICE_MAX: u16 = 99;
 pub const USER_LIMIT_STAGE_MAX: u16 = 10_000;
 
+/// Of a voice channel's status, by the protocol.
+pub const STATUS_CHARS_MAX: usize = 500;
+/// Of what a stage is about, by the protocol.
+pub const STAGE_TOPIC_CHARS_MAX: usize = 120;
+/// A stage that has had no speaker for this long is over. Because: a speaker whose client begins anew comes back as one of the audience
+/// and has to be invited again, and one who opens a stage from outside has to get there.
+pub const STAGE_SPEAKERLESS_MS: u64 = 120_000;
+
 pub const INVITE_AGE_MAX_S: u32 = 604_800;
 pub const INVITE_AGE_DEFAULT_S: u32 = 86_400;
 pub const INVITE_USES_MAX: u32 = 100;
@@ -69,6 +77,7 @@ pub const PENDING_GRACE_MS: u64 = 10_000;
 pub const ABSENCE_MS: u64 = 90_000;
 
 const _: () = assert!(PENDING_GRACE_MS < ABSENCE_MS);
+const _: () = assert!(ABSENCE_MS < STAGE_SPEAKERLESS_MS);
 const _: () = assert!(LARGE_GUILD_MEMBERS <= ONLINE_LISTED_MAX && ONLINE_LISTED_MAX <= CHUNK_MEMBERS);
 const _: () = assert!(MEMBERS_MAX.is_multiple_of(CHUNK_MEMBERS));
 const _: () = assert!(MESSAGES_PAGE_DEFAULT <= MESSAGES_PAGE_MAX);

@@ -245,11 +245,7 @@ impl GuildCore {
         let target = self.require_in(who, to, Permissions::CONNECT | Permissions::MOVE_MEMBERS, turn.now)?;
         match target.kind.is_voice() {
             true => Ok(()),
-            false => Err(ApiError::new(
-                400,
-                code::WRONG_CHANNEL_TYPE,
-                "Cannot execute action on this channel type",
-            )),
+            false => Err(ApiError::wrong_channel_type()),
         }
     }
 

@@ -53,11 +53,7 @@ impl GuildCore {
         // An operator may do everything, but the author of a message is a member.
         self.known_member(author)?;
         if found.kind == ChannelKind::Category {
-            return Err(ApiError::new(
-                400,
-                code::WRONG_CHANNEL_TYPE,
-                "Cannot execute action on this channel type",
-            ));
+            return Err(ApiError::wrong_channel_type());
         }
         let content = checked_content(body.content)?;
         let nonce = body.nonce.filter(|nonce| nonce.to_string().len() <= MESSAGE_NONCE_BYTES_MAX);

@@ -31,9 +31,17 @@ impl GuildCore {
 
     pub(crate) fn list_bans(&self, turn: &Turn<'_>, who: Who) -> CallResult {
         self.require(who, Permissions::BAN_MEMBERS, turn.now)?;
-        let object =
-            |ban: &Ban| object::Ban { reason: ban.reason.clone(), user: self.user_object(turn, ban.user) };
-        ok(&turn.facts.bans.iter().map(object).collect::<Vec<_>>())
+        ok(&turn.facts.bans.iter().map(|ban| self.ban_object(turn, ban)).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn get_ban(&self, turn: &Turn<'_>, who: Who, user: UserId) -> CallResult {
+        self.require(who, Permissions::BAN_MEMBERS, turn.now)?;
+        let ban = turn.facts.bans.iter().find(|ban| ban.user == user);
+        ok(&self.ban_object(turn, ban.ok_or_else(unknown_ban)?))
+    }
+
+    fn ban_object(&self, turn: &Turn<'_>, ban: &Ban) -> object::Ban {
+        object::Ban { reason: ban.reason.clone(), user: self.user_object(turn, ban.user) }
     }
 
     /// Also of somebody who is no member (any more).
@@ -63,7 +71,7 @@ impl GuildCore {
     pub(crate) fn unban(&mut self, turn: &mut Turn<'_>, who: Who, user: UserId) -> CallResult {
         self.require(who, Permissions::BAN_MEMBERS, turn.now)?;
         if !turn.facts.bans.iter().any(|ban| ban.user == user) {
-            return Err(ApiError::not_found(code::UNKNOWN_BAN, "Ban"));
+            return Err(unknown_ban());
         }
         turn.write(Write::DeleteBan(self.guild.id, user));
         let object = self.user_object(turn, user);
@@ -84,4 +92,8 @@ impl GuildCore {
             attached.filter(|member| guild_permissions(&self.guild, member, turn.now).contains(wanted));
         able.map(|member| member.user).collect()
     }
+}
+
+fn unknown_ban() -> ApiError {
+    ApiError::not_found(code::UNKNOWN_BAN, "Ban")
 }

@@ -47,7 +47,7 @@ pub fn needs(call: &Call) -> Vec<Need> {
             vec![Need::MessagesById(ids.iter().copied().take(BULK_DELETE_MAX).collect())]
         }
         Op::ListBans(_) => vec![Need::Bans],
-        Op::Unban(_, user) => vec![Need::Ban(*user), Need::User(*user)],
+        Op::GetBan(_, user) | Op::Unban(_, user) => vec![Need::Ban(*user), Need::User(*user)],
         Op::Ban(_, user, _) | Op::AdminAddMember(_, user) => vec![Need::User(*user)],
         Op::ListInvites(_) | Op::CreateInvite(..) => vec![Need::Invites],
         Op::GetInvite(code) | Op::DeleteInvite(code) => vec![Need::Invite(code.clone())],

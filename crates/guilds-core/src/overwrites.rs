@@ -129,6 +129,16 @@ impl GuildCore {
     }
 }
 
+/// An overwrite as a form would name it.
+pub(crate) fn entry_of(overwrite: &Overwrite) -> OverwriteEntry {
+    let kind = match overwrite.target {
+        OverwriteTarget::Role(_) => 0,
+        OverwriteTarget::Member(_) => 1,
+    };
+    let Overwrite { target, allow, deny } = *overwrite;
+    OverwriteEntry { id: RoleId(raw_id(target)), kind, allow, deny }
+}
+
 fn raw_id(target: OverwriteTarget) -> u64 {
     match target {
         OverwriteTarget::Role(id) => id.0,

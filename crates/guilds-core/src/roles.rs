@@ -21,6 +21,11 @@ impl GuildCore {
         ok(&self.guild.roles.iter().map(object::Role::from).collect::<Vec<_>>())
     }
 
+    pub(crate) fn get_role(&self, who: Who, id: RoleId, now: UnixMs) -> CallResult {
+        self.permissions(who, now)?;
+        ok(&object::Role::from(self.known_role(id)?))
+    }
+
     /// A new role is the lowest: above everyone's, and below the older ones of its position.
     pub(crate) fn create_role(&mut self, turn: &mut Turn<'_>, who: Who, body: RoleBody) -> CallResult {
         self.require(who, Permissions::MANAGE_ROLES, turn.now)?;

@@ -34,11 +34,7 @@ impl GuildCore {
             return Err(unknown_voice_state());
         }
         if channel.kind != ChannelKind::Stage {
-            return Err(ApiError::new(
-                400,
-                code::WRONG_CHANNEL_TYPE,
-                "Cannot execute action on this channel type",
-            ));
+            return Err(ApiError::wrong_channel_type());
         }
         let permissions = self.permissions_in(who, channel, turn.now)?;
         let is_own = who.user == Some(user);

@@ -51,11 +51,18 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Voice states and attachments live in memory alone, so what happened to them stays true when the database refuses the
+    /// Voice states, what is said of voice channels, and attachments live in memory alone, so what happened to them stays true when the database refuses the
     /// rest.
     fn is_of_memory(&self) -> bool {
         match self {
-            Self::Dispatch(dispatch) => matches!(dispatch.t, "VOICE_STATE_UPDATE" | "VOICE_SERVER_UPDATE"),
+            Self::Dispatch(dispatch) => match dispatch.t {
+                "VOICE_STATE_UPDATE" | "VOICE_SERVER_UPDATE" => true,
+                // Those that name their users show a channel to whom the database has just refused it.
+                "VOICE_CHANNEL_STATUS_UPDATE"
+                | "VOICE_CHANNEL_START_TIME_UPDATE"
+                | "STAGE_INSTANCE_DELETE" => !matches!(dispatch.audience, Audience::Users(_)),
+                _ => false,
+            },
             Self::Order { .. } | Self::Placed(_) | Self::EnteredVoice { .. } | Self::LeftVoice(_) => true,
             // Whoever was put out has lost its attachment here, and the gateways must know it; the reload lets it in again.
             Self::Left(_) => true,

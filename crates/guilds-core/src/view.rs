@@ -62,6 +62,7 @@ impl GuildCore {
             .filter(|entry| channels.iter().any(|channel| channel.id == entry.state.channel))
             .map(|entry| &entry.state)
             .collect();
+        let stage_instances = channels.iter().filter_map(|channel| self.stage_object(channel.id)).collect();
         let large = self.guild.members.len() >= LARGE_GUILD_MEMBERS;
         let online: Vec<UserId> = match session.intents.contains(Intents::GUILD_PRESENCES) {
             false => Vec::new(),
@@ -90,7 +91,7 @@ impl GuildCore {
             channels: channels.iter().map(|channel| object::Channel::new(self.guild.id, channel)).collect(),
             threads: Vec::new(),
             presences: online.iter().map(|user| self.presence_object(*user)).collect(),
-            stage_instances: Vec::new(),
+            stage_instances,
             guild_scheduled_events: Vec::new(),
             soundboard_sounds: Vec::new(),
         }

@@ -112,6 +112,10 @@ impl GuildCore {
             let event = self.voice_state_event(&entry.state);
             turn.tell_users("VOICE_STATE_UPDATE", Intents::GUILD_VOICE_STATES, gained.clone(), &event);
         }
+        self.show_gathering(turn, channel, &gained);
+        if let Some(stage) = self.stage_object(channel) {
+            turn.tell_users("STAGE_INSTANCE_CREATE", Intents::GUILDS, gained, &stage);
+        }
     }
 }
 

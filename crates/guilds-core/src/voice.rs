@@ -161,12 +161,18 @@ impl GuildCore {
             self.tell_server_to_all(turn);
         } else {
             self.tell_server(turn, user);
-            if let Some(old) = old {
+            if let Some(old) = &old {
                 if old.state.session != session {
                     self.order(turn, OrderKind::Remove { user, session: old.state.session });
                 }
                 self.order(turn, put);
             }
+        }
+        if old.as_ref().is_none_or(|old| old.state.channel != channel) {
+            if let Some(old) = &old {
+                self.note_departure(turn, &old.state);
+            }
+            self.note_arrival(turn, channel);
         }
     }
 
@@ -238,7 +244,11 @@ impl GuildCore {
         let (state_changed, rights_changed) = (entry.state != old.state, entry.rights != old.rights);
         let VoiceState { session, channel, .. } = entry.state;
         let rights = entry.rights;
+        let speaker_changed = entry.state.suppress != old.state.suppress;
         self.voice.insert(user, entry);
+        if speaker_changed {
+            self.note_speakers(channel, turn.now);
+        }
         // The relay obeys before anybody hears of it.
         if rights_changed {
             self.order(turn, OrderKind::Put(Participant { user, session, channel, rights }));
@@ -261,6 +271,7 @@ impl GuildCore {
             self.order(turn, OrderKind::Drop);
             self.placement = Placement::Idle;
         }
+        self.note_departure(turn, &state);
     }
 
     /// Permissions in this scope may have changed: whoever may not stay leaves, whoever stays gets its rights.

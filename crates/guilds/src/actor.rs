@@ -1,4 +1,8 @@
-//! One active guild: a task that feeds its inputs to the machine, makes its writes durable and carries out its effects.
+//! One guild: a task that feeds its inputs to the machine, makes its writes durable and carries out its effects.
+//!
+//! A guild of which nobody has made use for a while is at rest: the machine is dropped, and the task and its queue stay, so that an input
+//! can neither be lost nor overtake another while the guild leaves memory or is read back. What the machine knew is in the database, or
+//! was of sessions and voice states that are no more.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,11 +11,12 @@ use std::time::Duration;
 use client_wire::error::{ApiError, code};
 use client_wire::object;
 use cluster_wire::guilds::{Call, CallResult, Event};
-use cluster_wire::voice::Report;
+use cluster_wire::voice::{Order, OrderKind, Report};
 use guilds_core::{Effect, Facts, GuildCore, Moment, Need, Outcome, Servers, needs};
 use model::{Guild, GuildId, Permissions, UnixMs, User, UserId};
 use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::fleet::Review;
 use crate::shared::{Reply, Shared, now, storage};
@@ -35,24 +40,84 @@ pub(crate) enum Question {
 }
 
 pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::Receiver<Input>) {
-    let refusal = match Actor::load(&shared, guild).await {
-        Ok(Some(mut actor)) => {
-            metrics::gauge!("guildhall_guilds_active").increment(1);
-            actor.live(&mut inputs).await;
-            metrics::gauge!("guildhall_guilds_active").decrement(1);
-            actor.count();
-            unknown_guild()
-        }
-        Ok(None) => unknown_guild(),
-        Err(error) => error,
-    };
+    let refusal = live_and_rest(&shared, guild, &mut inputs).await;
     inputs.close();
     shared.forget_actor(guild);
     while let Some(input) = inputs.recv().await {
-        if let Input::Call(_, reply) = input {
-            let _ = reply.send(Err(refusal.clone()));
+        refuse(input, &refusal);
+    }
+}
+
+/// Until the guild or the service is over; the error is for whoever comes after that.
+async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::Receiver<Input>) -> ApiError {
+    let mut first = None;
+    loop {
+        let loaded = Actor::load(shared, guild).await;
+        let mut actor = match loaded.and_then(|found| found.ok_or_else(unknown_guild)) {
+            Ok(actor) => Box::new(actor),
+            Err(refusal) => {
+                first.into_iter().for_each(|input| refuse(input, &refusal));
+                return refusal;
+            }
+        };
+        let in_memory = shared.guild_in_memory();
+        let end = actor.live(first.take(), inputs).await;
+        actor.count();
+        let fencing = actor.core.fencing();
+        drop((actor, in_memory));
+        if end == End::Over {
+            return unknown_guild();
+        }
+        tracing::debug!(%guild, "at rest");
+        first = rest(shared, guild, fencing, inputs).await;
+        if first.is_none() {
+            return unknown_guild();
         }
     }
+}
+
+/// Waits for an input that needs the guild; None when the service ends. Nobody follows a guild at rest and nobody is in voice there,
+/// which answers all others.
+async fn rest(
+    shared: &Arc<Shared>,
+    guild: GuildId,
+    fencing: u64,
+    inputs: &mut mpsc::Receiver<Input>,
+) -> Option<Input> {
+    loop {
+        match shared.stopping.run_until_cancelled(inputs.recv()).await?? {
+            Input::Call(call @ Call::Detach { .. }, reply) => {
+                answer(call_kind(&call), Ok(cluster_wire::guilds::Reply::Done), reply);
+            }
+            Input::Fleet(Review::Missed(server)) => {
+                shared.order(&server, Order { guild, fencing, kind: OrderKind::Drop });
+            }
+            Input::Report(_) | Input::Fleet(Review::Look | Review::Lost(_)) | Input::LeaveVoice(_) => {}
+            input @ (Input::Call(..) | Input::Ask(_)) => return Some(input),
+        }
+    }
+}
+
+fn refuse(input: Input, refusal: &ApiError) {
+    if let Input::Call(_, reply) = input {
+        let _ = reply.send(Err(refusal.clone()));
+    }
+}
+
+fn answer(kind: &'static str, result: CallResult, reply: Reply) {
+    metrics::counter!("guildhall_guilds_calls_total", "kind" => kind, "outcome" => outcome(&result))
+        .increment(1);
+    // A caller that has gone away needs no answer.
+    let _ = reply.send(result);
+}
+
+/// Why an actor lives no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nobody has made use of the guild for a while.
+    Rest,
+    /// The guild is deleted, or the service ends.
+    Over,
 }
 
 async fn sleep_until(at: Option<UnixMs>) {
@@ -70,6 +135,8 @@ struct Actor {
     /// Whose membership ended by writes that failed, until the database has been read again.
     parted: BTreeSet<UserId>,
     is_deleted: bool,
+    /// When somebody last called, or followed the guild, or was in voice.
+    used_at: Instant,
     /// As the gauges were told.
     counted: Counted,
 }
@@ -97,39 +164,57 @@ impl Actor {
             is_stale: false,
             parted: BTreeSet::new(),
             is_deleted: false,
+            used_at: Instant::now(),
             counted: Counted::default(),
         }))
     }
 
-    async fn live(&mut self, inputs: &mut mpsc::Receiver<Input>) {
+    /// `first` is an input that came before those that wait.
+    async fn live(&mut self, first: Option<Input>, inputs: &mut mpsc::Receiver<Input>) -> End {
         let shared = Arc::clone(&self.shared);
+        if let Some(first) = first {
+            self.take(first).await;
+        }
         while !self.is_deleted {
+            let rest_at = self.used_at + shared.config.guild_rest;
             let input = tokio::select! {
                 biased;
-                () = shared.stopping.cancelled() => return,
-                input = inputs.recv() => Some(input),
-                () = sleep_until(self.core.poll_timeout().map(|(at, _)| at)) => None,
-            };
-            match input {
-                Some(Some(input)) => self.handle(input).await,
-                Some(None) => return,
-                None => {
+                () = shared.stopping.cancelled() => return End::Over,
+                input = inputs.recv() => input,
+                () = sleep_until(self.core.poll_timeout().map(|(at, _)| at)) => {
                     let outcome = self.decide(GuildCore::handle_timeout);
                     self.carry_out(outcome.effects);
+                    self.count();
+                    continue;
                 }
-            }
-            self.count();
+                () = tokio::time::sleep_until(rest_at), if self.may_rest() => return End::Rest,
+            };
+            let Some(input) = input else { return End::Over };
+            self.take(input).await;
         }
+        End::Over
+    }
+
+    async fn take(&mut self, input: Input) {
+        let is_use = matches!(input, Input::Call(..) | Input::Ask(_));
+        let was_needed = !self.may_rest();
+        self.handle(input).await;
+        if is_use || was_needed || !self.may_rest() {
+            self.used_at = Instant::now();
+        }
+        self.count();
+    }
+
+    /// All that there is of the guild is in the database as well.
+    fn may_rest(&self) -> bool {
+        self.core.is_at_rest() && !self.is_stale
     }
 
     async fn handle(&mut self, input: Input) {
         match input {
             Input::Call(call, reply) => {
                 let kind = call_kind(&call);
-                let result = self.call(call).await;
-                metrics::counter!("guildhall_guilds_calls_total", "kind" => kind, "outcome" => outcome(&result)).increment(1);
-                // A caller that has gone away needs no answer.
-                let _ = reply.send(result);
+                answer(kind, self.call(call).await, reply);
             }
             Input::Report(report) => self.core.handle_report(now(), &report),
             Input::Fleet(review) => {
@@ -306,6 +391,7 @@ fn call_kind(call: &Call) -> &'static str {
         Call::VoiceServerPing { .. } => "voice_server_ping",
         Call::UpdatePresence { .. } => "update_presence",
         Call::RequestMembers { .. } => "request_members",
+        Call::RequestChannelInfo { .. } => "request_channel_info",
         Call::Rest { .. } => "rest",
     }
 }

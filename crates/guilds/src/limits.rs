@@ -9,6 +9,9 @@ pub const ACTOR_INPUTS_MAX: usize = 4_096;
 pub const GLOBAL_CALLS_MAX: usize = 1_024;
 /// Channels whose guild is remembered. Full: all are forgotten; each costs one query to learn again.
 pub const CHANNELS_KNOWN_MAX: usize = 100_000;
+/// A guild that nobody has followed, called or been in voice in for this long leaves memory until it is asked for. Because: whoever lost its
+/// connection is back by then, and reading a guild of thousands is a few queries.
+pub const GUILD_REST: Duration = Duration::from_secs(600);
 /// Guilds one user may be in, by the protocol.
 pub const GUILDS_PER_USER_MAX: usize = 200;
 

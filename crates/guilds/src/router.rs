@@ -106,7 +106,8 @@ fn target(call: &Call) -> Target {
         | Call::UpdateVoice { guild, .. }
         | Call::VoiceServerPing { guild, .. }
         | Call::UpdatePresence { guild, .. }
-        | Call::RequestMembers { guild, .. } => Target::Guild(*guild),
+        | Call::RequestMembers { guild, .. }
+        | Call::RequestChannelInfo { guild, .. } => Target::Guild(*guild),
         Call::Rest { op, .. } => op_target(op),
     }
 }
@@ -132,8 +133,11 @@ fn op_target(op: &Op) -> Target {
         | Op::DeleteGuild(guild)
         | Op::ListChannels(guild)
         | Op::CreateChannel(guild, _)
+        | Op::ReorderChannels(guild, _)
         | Op::ListRoles(guild)
+        | Op::GetRole(guild, _)
         | Op::CreateRole(guild, _)
+        | Op::ReorderRoles(guild, _)
         | Op::ModifyRole(guild, ..)
         | Op::DeleteRole(guild, _)
         | Op::AddMemberRole(guild, ..)
@@ -144,6 +148,7 @@ fn op_target(op: &Op) -> Target {
         | Op::ModifyMember(guild, ..)
         | Op::RemoveMember(guild, _)
         | Op::ListBans(guild)
+        | Op::GetBan(guild, _)
         | Op::Ban(guild, ..)
         | Op::Unban(guild, _)
         | Op::GetVoiceState(guild, _)
@@ -154,6 +159,11 @@ fn op_target(op: &Op) -> Target {
         | Op::DeleteChannel(channel)
         | Op::PutOverwrite { channel, .. }
         | Op::DeleteOverwrite { channel, .. }
+        | Op::CreateStageInstance(channel, _)
+        | Op::GetStageInstance(channel)
+        | Op::ModifyStageInstance(channel, _)
+        | Op::DeleteStageInstance(channel)
+        | Op::SetVoiceStatus(channel, _)
         | Op::ListMessages { channel, .. }
         | Op::GetMessage(channel, _)
         | Op::CreateMessage(channel, _)

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::actor::Input;
 use crate::fleet::Review;
-use crate::limits::{REGISTRY_RETRY, REPORTS_MAX};
+use crate::limits::{GUILD_REST, REGISTRY_RETRY, REPORTS_MAX};
 use crate::passwords::PasswordCost;
 use crate::router;
 use crate::shared::Shared;
@@ -44,6 +44,8 @@ pub struct GuildsConfig {
     pub passwords_parallel: usize,
     /// A participant whose client is not at its voice server for this long has left.
     pub voice_absence: Duration,
+    /// A guild that nobody has made use of for this long leaves memory.
+    pub guild_rest: Duration,
 }
 
 impl Default for GuildsConfig {
@@ -58,6 +60,7 @@ impl Default for GuildsConfig {
             // Half the machine, so that a rush of logins does not stall the guilds.
             passwords_parallel: cores.div_ceil(2),
             voice_absence: Duration::from_millis(guilds_core::limits::ABSENCE_MS),
+            guild_rest: GUILD_REST,
         }
     }
 }
@@ -73,6 +76,7 @@ impl std::fmt::Debug for GuildsConfig {
             .field("password_cost", &self.password_cost)
             .field("passwords_parallel", &self.passwords_parallel)
             .field("voice_absence", &self.voice_absence)
+            .field("guild_rest", &self.guild_rest)
             .finish()
     }
 }
@@ -130,6 +134,11 @@ impl GuildsHandle {
     /// The voice server is gone: its guilds are placed anew.
     pub fn remove_voice(&self, server: &ServerId) {
         self.shared.spawn_review(self.shared.fleet.unlink(server));
+    }
+
+    /// How many guilds are in memory; the others are read when somebody asks for them.
+    pub fn guilds_in_memory(&self) -> usize {
+        self.shared.guilds_in_memory()
     }
 
     /// Ends every task after the input it is at. Calls still waiting are answered with an error.

@@ -1,6 +1,7 @@
 //! What every task of the service shares.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,7 +40,9 @@ pub(crate) struct Shared {
     pub tasks: TaskTracker,
     pub stopping: CancellationToken,
     ids: Mutex<SnowflakeGenerator>,
-    /// The guilds that are active, by their actors' queues.
+    /// Guilds that are in memory, which those at rest are not.
+    in_memory: AtomicUsize,
+    /// The guilds that are active or at rest, by their actors' queues.
     actors: Mutex<HashMap<GuildId, mpsc::Sender<Input>>>,
     /// Where a person (not a bot) is in voice.
     voice_index: Mutex<HashMap<UserId, GuildId>>,
@@ -61,6 +64,7 @@ impl Shared {
             global_calls: Arc::new(Semaphore::new(GLOBAL_CALLS_MAX)),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
+            in_memory: AtomicUsize::new(0),
             actors: Mutex::default(),
             voice_index: Mutex::default(),
             channels: Mutex::default(),
@@ -69,6 +73,17 @@ impl Shared {
 
     pub fn next_id(&self) -> u64 {
         lock(&self.ids).next(now())
+    }
+
+    /// Counts a guild as being in memory for as long as what is returned lives.
+    pub fn guild_in_memory(self: &Arc<Self>) -> InMemory {
+        self.in_memory.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!("guildhall_guilds_active").increment(1);
+        InMemory(Arc::clone(self))
+    }
+
+    pub fn guilds_in_memory(&self) -> usize {
+        self.in_memory.load(Ordering::Relaxed)
     }
 
     /// The queue of a guild's actor, which begins with its first use.
@@ -226,6 +241,15 @@ impl Shared {
             channels.insert(channel, guild);
         }
         Ok(guild)
+    }
+}
+
+pub(crate) struct InMemory(Arc<Shared>);
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        self.0.in_memory.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("guildhall_guilds_active").decrement(1);
     }
 }
 

@@ -20,6 +20,8 @@ use crate::shared::now;
 use crate::tokens::new_token;
 use crate::{Guilds, GuildsConfig, GuildsHandle, PasswordCost, Registration};
 
+mod resting;
+
 const OPERATOR_KEY: &str = "the operator's key";
 /// Far beyond what anything here takes; reaching it means that what was awaited never happens.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -587,7 +589,7 @@ async fn a_person_is_in_one_channel_overall_and_a_bot_in_one_a_guild() {
 async fn channels_and_invites_find_their_guild() {
     let world = World::new().await;
     let (ann, bob) = (world.register("ann").await, world.register("bob").await);
-    let (guild, text, _) = world.guild_of(&ann).await;
+    let (guild, text, voice) = world.guild_of(&ann).await;
     let say = |content: &str| {
         Op::CreateMessage(text, rest::MessageBody { content: Some(content.to_owned()), nonce: None })
     };
@@ -598,6 +600,14 @@ async fn channels_and_invites_find_their_guild() {
     assert_eq!(listed[0]["id"], sent["id"]);
     assert_eq!(listed[0]["author"]["username"], "ann");
     assert_eq!(refused(world.rest(Some(ann.id), Op::GetChannel(ChannelId(1))).await), (404, 10003));
+    let tea = rest::VoiceStatusBody { status: rest::Patch::Set("tea".to_owned()) };
+    let told = world.rest(Some(ann.id), Op::SetVoiceStatus(voice, tea)).await;
+    assert!(matches!(told, Ok(Reply::Empty)), "{told:?}");
+    let bees = rest::StageInstanceBody { topic: Some("bees".to_owned()), ..Default::default() };
+    let nowhere = Op::CreateStageInstance(ChannelId(1), bees.clone());
+    assert_eq!(refused(world.rest(Some(ann.id), nowhere).await), (404, 10003));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::CreateStageInstance(voice, bees)).await), (400, 50024));
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetStageInstance(voice)).await), (404, 10067));
     assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(GuildId(1))).await), (404, 10004));
 
     let invite = body(world.rest(Some(ann.id), Op::CreateInvite(text, rest::InviteBody::default())).await);

@@ -72,6 +72,23 @@ impl ChannelKind {
     }
 }
 
+/// How clients are to send their cameras, with the protocol's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum VideoQuality {
+    /// As each of them sees fit.
+    #[default]
+    Auto = 1,
+    /// 1280 by 720.
+    Full = 2,
+}
+
+impl VideoQuality {
+    pub fn from_number(n: u8) -> Option<Self> {
+        [Self::Auto, Self::Full].into_iter().find(|quality| *quality as u8 == n)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
     pub id: ChannelId,
@@ -87,6 +104,8 @@ pub struct Channel {
     pub user_limit: u16,
     /// None lets the guild's region decide.
     pub region: Option<RegionId>,
+    /// Voice and stage only.
+    pub video_quality: VideoQuality,
     pub last_message: Option<MessageId>,
 }
 
@@ -105,6 +124,7 @@ impl Channel {
             bitrate: Self::DEFAULT_BITRATE,
             user_limit: 0,
             region: None,
+            video_quality: VideoQuality::default(),
             last_message: None,
         }
     }

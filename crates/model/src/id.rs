@@ -104,6 +104,10 @@ id!(
     RoleId
 );
 id!(MessageId);
+id!(
+    /// What is on on a stage, from its beginning to its end.
+    StageInstanceId
+);
 
 impl GuildId {
     /// The role every member has.

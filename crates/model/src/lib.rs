@@ -13,9 +13,12 @@ mod write;
 
 pub use guild::{
     Ban, Channel, ChannelKind, Guild, Invite, Member, Message, Overwrite, OverwriteTarget, Presence,
-    PresenceStatus, Role, User,
+    PresenceStatus, Role, User, VideoQuality,
 };
-pub use id::{ChannelId, EPOCH_MS, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, UserId};
+pub use id::{
+    ChannelId, EPOCH_MS, GuildId, MessageId, ParseIdError, RoleId, SnowflakeGenerator, StageInstanceId,
+    UserId,
+};
 pub use permissions::{Permissions, VOICE_PERMISSIONS, channel_permissions, guild_permissions};
 pub use voice::{RegionId, ServerId, SessionId, VoiceFlags, VoiceState};
 pub use write::Write;

@@ -65,7 +65,8 @@ impl Permissions {
         .union(Permissions::CHANGE_NICKNAME)
         .union(Permissions::REQUEST_TO_SPEAK)
         .union(Permissions::USE_SOUNDBOARD)
-        .union(Permissions::USE_EXTERNAL_SOUNDS);
+        .union(Permissions::USE_EXTERNAL_SOUNDS)
+        .union(Permissions::SET_VOICE_CHANNEL_STATUS);
 }
 
 /// What a member who may not CONNECT to a voice channel loses there.

@@ -14,7 +14,8 @@ use crate::{Result, Store};
 const GUILD: &str = "SELECT name, owner_id, region FROM guilds WHERE id = $1";
 const ROLES: &str = "SELECT id, name, permissions, position, color, hoist, mentionable FROM roles \
     WHERE guild_id = $1 ORDER BY id";
-const CHANNELS: &str = "SELECT id, kind, name, topic, position, parent_id, bitrate, user_limit, region, last_message_id \
+const CHANNELS: &str = "SELECT id, kind, name, topic, position, parent_id, bitrate, user_limit, region, video_quality, \
+    last_message_id \
     FROM channels WHERE guild_id = $1 ORDER BY id";
 const OVERWRITES: &str = "SELECT o.channel_id, o.target_kind, o.target_id, o.allow_bits, o.deny_bits \
     FROM overwrites o JOIN channels c ON c.id = o.channel_id WHERE c.guild_id = $1 ORDER BY o.channel_id, o.ordinal";

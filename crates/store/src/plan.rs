@@ -10,7 +10,7 @@ use model::{Channel, GuildId, Member, OverwriteTarget, Write};
 use crate::rows::{bits, clean};
 
 /// The widest table's number of columns, for the bound on a statement's values.
-pub const MAX_COLUMNS: usize = 11;
+pub const MAX_COLUMNS: usize = 12;
 
 /// What is bound to a statement. Nulls carry a type because PostgreSQL asks for one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,6 +61,7 @@ static CHANNELS: Table = Table {
         "bitrate",
         "user_limit",
         "region",
+        "video_quality",
         "last_message_id",
     ],
 };
@@ -191,6 +192,7 @@ impl Batch {
             int(channel.bitrate.into()),
             int(channel.user_limit.into()),
             opt_text(channel.region.as_ref().map(|r| r.0.as_str())),
+            int(channel.video_quality as u64),
             opt_int(channel.last_message.map(|id| id.0)),
         ];
         self.upsert(&CHANNELS, key.clone(), row);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use model::{
     Ban, Channel, ChannelId, ChannelKind, GuildId, Invite, Member, Message, MessageId, Overwrite,
-    OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId,
+    OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId, VideoQuality,
 };
 use sqlx::FromRow;
 
@@ -146,6 +146,7 @@ pub struct ChannelRow {
     bitrate: i64,
     user_limit: i64,
     region: Option<String>,
+    video_quality: i64,
     last_message_id: Option<i64>,
 }
 
@@ -153,6 +154,7 @@ impl ChannelRow {
     /// Without its overwrites, which have rows of their own.
     pub fn channel(self) -> Result<Channel> {
         let kind = u8::try_from(self.kind).ok().and_then(ChannelKind::from_number);
+        let quality = u8::try_from(self.video_quality).ok().and_then(VideoQuality::from_number);
         Ok(Channel {
             id: ChannelId(unbits(self.id)),
             kind: kind.ok_or_else(|| StoreError::Unreadable(format!("a channel's kind is {}", self.kind)))?,
@@ -164,6 +166,9 @@ impl ChannelRow {
             bitrate: narrow("a channel's bitrate", self.bitrate)?,
             user_limit: narrow("a channel's user limit", self.user_limit)?,
             region: self.region.map(RegionId),
+            video_quality: quality.ok_or_else(|| {
+                StoreError::Unreadable(format!("a channel's video quality is {}", self.video_quality))
+            })?,
             last_message: self.last_message_id.map(|id| MessageId(unbits(id))),
         })
     }

@@ -1,7 +1,7 @@
 //! What clients send. Reading is lenient: keys in any order, unknown keys, nulls for absent values, ids as
 //! integers.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use model::{ChannelId, GuildId, PresenceStatus, UserId};
@@ -20,6 +20,7 @@ pub enum FromClient {
     VoiceServerPing(Option<GuildId>),
     Resume(Resume),
     RequestGuildMembers(RequestGuildMembers),
+    RequestChannelInfo(RequestChannelInfo),
     /// An opcode of the protocol whose service this server does not offer. Tolerated without an answer.
     NotOffered(Opcode),
 }
@@ -142,6 +143,35 @@ pub struct RequestGuildMembers {
     pub nonce: Option<String>,
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestChannelInfo {
+    pub guild_id: GuildId,
+    #[serde(default)]
+    pub fields: ChannelFields,
+}
+
+/// What a client asks to know of voice channels. A list of names on the wire, of which unknown ones are passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChannelFields {
+    pub status: bool,
+    pub voice_start_time: bool,
+}
+
+impl Serialize for ChannelFields {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let names = [(self.status, "status"), (self.voice_start_time, "voice_start_time")];
+        s.collect_seq(names.into_iter().filter(|(asked, _)| *asked).map(|(_, name)| name))
+    }
+}
+
+impl<'de> Deserialize<'de> for ChannelFields {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let names = serde_json::Value::deserialize(d)?;
+        let asks = |name| names.as_array().is_some_and(|names| names.iter().any(|asked| asked == name));
+        Ok(Self { status: asks("status"), voice_start_time: asks("voice_start_time") })
+    }
+}
+
 /// Null reads as the type's default.
 fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
@@ -216,6 +246,7 @@ impl FromClient {
             }
             Opcode::Resume => Self::Resume(required(d)?),
             Opcode::RequestGuildMembers => Self::RequestGuildMembers(required(d)?),
+            Opcode::RequestChannelInfo => Self::RequestChannelInfo(required(d)?),
             op if op.is_from_client() => Self::NotOffered(op),
             _ => return Err(FrameError::UnknownOpcode),
         })
@@ -230,6 +261,7 @@ impl FromClient {
             Self::VoiceServerPing(_) => Opcode::VoiceServerPing,
             Self::Resume(_) => Opcode::Resume,
             Self::RequestGuildMembers(_) => Opcode::RequestGuildMembers,
+            Self::RequestChannelInfo(_) => Opcode::RequestChannelInfo,
             Self::NotOffered(op) => *op,
         }
     }
@@ -243,6 +275,7 @@ impl FromClient {
             Self::VoiceStateUpdate(update) => serde_json::to_string(update),
             Self::Resume(resume) => serde_json::to_string(resume),
             Self::RequestGuildMembers(request) => serde_json::to_string(request),
+            Self::RequestChannelInfo(request) => serde_json::to_string(request),
             Self::VoiceServerPing(Some(guild)) => Ok(format!(r#"{{"guild_id":"{guild}"}}"#)),
             Self::VoiceServerPing(None) | Self::NotOffered(_) => Ok("null".to_owned()),
         };
@@ -364,6 +397,21 @@ mod tests {
         check(r#"{"op":8,"d":{"guild_id":["5"],"user_ids":[6,"7"],"limit":null}}"#, Ok(request(5, &[6, 7])));
         check(r#"{"op":8,"d":{"guild_id":[]}}"#, Err(FrameError::Decode));
         check(r#"{"op":8,"d":{"guild_id":"5","limit":-1}}"#, Err(FrameError::Decode));
+    }
+
+    #[test]
+    fn of_the_fields_asked_for_only_known_ones_are_read() {
+        let request = |status, voice_start_time| {
+            let fields = ChannelFields { status, voice_start_time };
+            FromClient::RequestChannelInfo(RequestChannelInfo { guild_id: GuildId(5), fields })
+        };
+        let both = r#"{"op":43,"d":{"guild_id":"5","fields":["status","voice_start_time"]}}"#;
+        check(both, Ok(request(true, true)));
+        check(&request(false, true).encode(), Ok(request(false, true)));
+        check(r#"{"op":43,"d":{"guild_id":5,"fields":["age",7,null,"status"]}}"#, Ok(request(true, false)));
+        check(r#"{"op":43,"d":{"guild_id":"5","fields":"status"}}"#, Ok(request(false, false)));
+        check(r#"{"op":43,"d":{"guild_id":"5"}}"#, Ok(request(false, false)));
+        check(r#"{"op":43,"d":{"fields":["status"]}}"#, Err(FrameError::Decode));
     }
 
     #[test]

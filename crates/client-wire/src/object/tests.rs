@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json, to_value};
 
-use model::{ChannelKind, Overwrite as ModelOverwrite, RegionId, SessionId, VoiceFlags};
+use model::{
+    ChannelKind, Overwrite as ModelOverwrite, RegionId, SessionId, StageInstanceId, VideoQuality, VoiceFlags,
+};
 
 use super::*;
 
@@ -39,6 +41,7 @@ fn member_json() -> Value {
 fn voice_channel() -> model::Channel {
     let mut channel = model::Channel::new(ChannelId(12), ChannelKind::Voice, "Talk");
     channel.region = Some(RegionId("local".to_owned()));
+    channel.video_quality = VideoQuality::Full;
     channel.overwrites = vec![ModelOverwrite {
         target: OverwriteTarget::Member(ANN),
         allow: Permissions::SPEAK,
@@ -52,7 +55,7 @@ fn voice_channel_json() -> Value {
         "id": "12", "type": 2, "guild_id": "10", "name": "Talk", "position": 0,
         "permission_overwrites": [{"id": "1", "type": 1, "allow": "2097152", "deny": "0"}],
         "parent_id": null, "topic": null, "nsfw": false, "flags": 0, "last_message_id": null, "rate_limit_per_user": 0,
-        "bitrate": 64_000, "user_limit": 0, "rtc_region": "local", "video_quality_mode": 1,
+        "bitrate": 64_000, "user_limit": 0, "rtc_region": "local", "video_quality_mode": 2,
     })
 }
 
@@ -75,6 +78,17 @@ fn voice_state_json() -> Value {
         "channel_id": "12", "user_id": "1", "session_id": "00000000000000000000000000000abc", "deaf": true,
         "mute": false, "self_deaf": false, "self_mute": true, "self_video": false, "self_stream": false,
         "suppress": false, "request_to_speak_timestamp": null,
+    })
+}
+
+fn stage_instance() -> StageInstance {
+    StageInstance::new(StageInstanceId(20), GUILD, ChannelId(14), "Bees")
+}
+
+fn stage_instance_json() -> Value {
+    json!({
+        "id": "20", "guild_id": "10", "channel_id": "14", "topic": "Bees", "privacy_level": 2,
+        "discoverable_disabled": true, "guild_scheduled_event_id": null,
     })
 }
 
@@ -196,17 +210,42 @@ fn guilds() {
         channels: vec![Channel::new(GUILD, &voice_channel())],
         threads: Vec::new(),
         presences: vec![presence],
-        stage_instances: Vec::new(),
+        stage_instances: vec![stage_instance()],
         guild_scheduled_events: Vec::new(),
         soundboard_sounds: Vec::new(),
     };
     let extras = json!({
         "unavailable": false, "joined_at": AT_TEXT, "large": false, "member_count": 1,
         "voice_states": [voice_state_json()], "members": [member_json()], "channels": [voice_channel_json()],
-        "threads": [], "presences": [presence_json], "stage_instances": [], "guild_scheduled_events": [],
+        "threads": [], "presences": [presence_json], "stage_instances": [stage_instance_json()], "guild_scheduled_events": [],
         "soundboard_sounds": [],
     });
     check(&create, with(guild_json(), extras));
+}
+
+#[test]
+fn what_is_true_of_a_voice_channel_for_now() {
+    check(&stage_instance(), stage_instance_json());
+    let id = ChannelId(12);
+    check(
+        &VoiceChannelStatus { id, guild_id: GUILD, status: None },
+        json!({"id": "12", "guild_id": "10", "status": null}),
+    );
+    check(
+        &VoiceChannelStartTime::new(GUILD, id, Some(AT)),
+        json!({"id": "12", "guild_id": "10", "voice_start_time": 1_795_381_607}),
+    );
+    let entry = |status, start| ChannelInfoEntry {
+        id,
+        status: Asked::when(status, Some("Tea".to_owned())),
+        voice_start_time: Asked::when(start, None),
+    };
+    check(&entry(true, true), json!({"id": "12", "status": "Tea", "voice_start_time": null}));
+    check(&entry(true, false), json!({"id": "12", "status": "Tea"}));
+    check(
+        &ChannelInfo { guild_id: GUILD, channels: vec![entry(false, true)] },
+        json!({"guild_id": "10", "channels": [{"id": "12", "voice_start_time": null}]}),
+    );
 }
 
 #[test]

@@ -170,6 +170,25 @@ fn member_requests_are_cut_to_size() {
 }
 
 #[test]
+fn requests_for_channel_info_go_to_guilds_of_ones_own() {
+    let mut world = World::new();
+    let (alice, session) = world.live("alice", 1);
+    world.take_calls();
+    for guild in [10, 99] {
+        let d = format!(r#"{{"guild_id":"{guild}","fields":["voice_start_time"]}}"#);
+        world.frame_text(alice, &format!(r#"{{"op":43,"d":{d}}}"#));
+    }
+    let calls = world.take_calls();
+    let [Call::RequestChannelInfo { guild: GuildId(10), user: UserId(1), session: whose, fields }] =
+        &calls[..]
+    else {
+        panic!("{calls:?}")
+    };
+    assert_eq!((*whose, fields.status, fields.voice_start_time), (session, false, true));
+    world.expect(alice, &[]);
+}
+
+#[test]
 fn replaced_tokens_end_every_session_of_the_user() {
     let mut world = World::new();
     let (one, _) = world.live("alice", 1);

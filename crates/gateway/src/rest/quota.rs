@@ -19,8 +19,17 @@ pub enum Subject {
     Address(IpAddr),
 }
 
-/// Who, on which route, with which channel, guild or webhook.
-pub type Bucket = (Subject, &'static str, u64);
+/// Who, what, with which channel, guild or webhook.
+pub type Bucket = (Subject, What, u64);
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Requests to one path by one method: what is read uses up nothing of what may be written.
+    Route(&'static str, &'static str),
+    Everything,
+    WrongTokens,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Window {
@@ -54,11 +63,11 @@ impl Quotas {
     fn with(
         &self,
         now: Instant,
-        (subject, name, major): Bucket,
+        (subject, what, major): Bucket,
         quota: Quota,
         cost: u32,
     ) -> Result<Count, Count> {
-        let bucket = (subject.masked(), name, major);
+        let bucket = (subject.masked(), what, major);
         // A counter is right whatever the panic of another request left behind.
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if windows.len() >= QUOTAS_MAX && !windows.contains_key(&bucket) {
@@ -79,7 +88,7 @@ impl Quotas {
             limit: quota.requests,
             remaining: quota.requests.saturating_sub(window.used),
             ends_at: window.ends_at,
-            name: fnv(name, major),
+            name: what.name(major),
         };
         if is_refused { Err(count) } else { Ok(count) }
     }
@@ -120,10 +129,18 @@ impl Count {
     }
 }
 
-/// A name for a bucket that says nothing and is the same on every node: FNV-1a.
-fn fnv(name: &str, major: u64) -> u64 {
-    let bytes = name.bytes().chain(major.to_be_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+impl What {
+    /// A name for a bucket that says nothing and is the same on every node: FNV-1a.
+    fn name(self, major: u64) -> u64 {
+        let (method, path) = match self {
+            Self::Route(method, path) => (method, path),
+            Self::Everything => ("", "all routes"),
+            Self::WrongTokens => ("", "wrong token"),
+        };
+        let bytes = method.bytes().chain(path.bytes()).chain(major.to_be_bytes());
+        bytes
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +150,7 @@ mod tests {
     const QUOTA: Quota = Quota { requests: 2, window: Duration::from_secs(10) };
 
     fn bucket(user: u64) -> Bucket {
-        (Subject::User(UserId(user)), "/x", 1)
+        (Subject::User(UserId(user)), What::Route("GET", "/x"), 1)
     }
 
     #[test]
@@ -152,7 +169,7 @@ mod tests {
     #[test]
     fn an_ipv6_network_is_one_subject() {
         let (quotas, t0) = (Quotas::default(), Instant::now());
-        let bucket = |address: &str| (Subject::Address(address.parse().unwrap()), "/x", 0);
+        let bucket = |address: &str| (Subject::Address(address.parse().unwrap()), What::Everything, 0);
         quotas.take(t0, bucket("2001:db8::1"), QUOTA).unwrap();
         quotas.take(t0, bucket("2001:db8::2"), QUOTA).unwrap();
         assert!(quotas.take(t0, bucket("2001:db8::3"), QUOTA).is_err());

@@ -1,7 +1,8 @@
 //! The table of routes.
 
 use axum::http::Method;
-use client_wire::error::{ApiError, code};
+use client_wire::error::ApiError;
+use client_wire::rest::StageInstanceBody;
 use cluster_wire::guilds::{Account, Op};
 use model::{MessageId, ServerId, UserId};
 use serde::Deserialize;
@@ -130,6 +131,7 @@ pub static ROUTES: &[Route] = &[
     // Channels.
     get("/guilds/{guild}/channels", |r| ask(Op::ListChannels(r.id("guild")?))),
     post("/guilds/{guild}/channels", |r| ask(Op::CreateChannel(r.id("guild")?, r.body()?))),
+    patch("/guilds/{guild}/channels", |r| ask(Op::ReorderChannels(r.id("guild")?, r.body()?))),
     get("/channels/{channel}", |r| ask(Op::GetChannel(r.id("channel")?))),
     patch("/channels/{channel}", |r| ask(Op::ModifyChannel(r.id("channel")?, r.body()?))),
     delete("/channels/{channel}", |r| ask(Op::DeleteChannel(r.id("channel")?))),
@@ -142,6 +144,8 @@ pub static ROUTES: &[Route] = &[
     // Roles.
     get("/guilds/{guild}/roles", |r| ask(Op::ListRoles(r.id("guild")?))),
     post("/guilds/{guild}/roles", |r| ask(Op::CreateRole(r.id("guild")?, r.body_or_default()?))),
+    patch("/guilds/{guild}/roles", |r| ask(Op::ReorderRoles(r.id("guild")?, r.body()?))),
+    get("/guilds/{guild}/roles/{role}", |r| ask(Op::GetRole(r.id("guild")?, r.id("role")?))),
     patch("/guilds/{guild}/roles/{role}", |r| ask(Op::ModifyRole(r.id("guild")?, r.id("role")?, r.body()?))),
     delete("/guilds/{guild}/roles/{role}", |r| ask(Op::DeleteRole(r.id("guild")?, r.id("role")?))),
     // Members.
@@ -169,6 +173,7 @@ pub static ROUTES: &[Route] = &[
         ask(Op::RemoveMemberRole(r.id("guild")?, r.user()?, r.id("role")?))
     }),
     get("/guilds/{guild}/bans", |r| ask(Op::ListBans(r.id("guild")?))),
+    get("/guilds/{guild}/bans/{user}", |r| ask(Op::GetBan(r.id("guild")?, r.user()?))),
     put("/guilds/{guild}/bans/{user}", |r| ask(Op::Ban(r.id("guild")?, r.user()?, r.body_or_default()?))),
     delete("/guilds/{guild}/bans/{user}", |r| ask(Op::Unban(r.id("guild")?, r.user()?))),
     // Voice.
@@ -176,9 +181,11 @@ pub static ROUTES: &[Route] = &[
     patch("/guilds/{guild}/voice-states/{user}", |r| {
         ask(Op::ModifyVoiceState(r.id("guild")?, r.user()?, r.body_or_default()?))
     }),
-    get("/stage-instances/{channel}", |_| Err(no_stage())),
-    patch("/stage-instances/{channel}", |_| Err(no_stage())),
-    delete("/stage-instances/{channel}", |_| Err(no_stage())),
+    put("/channels/{channel}/voice-status", |r| ask(Op::SetVoiceStatus(r.id("channel")?, r.body()?))),
+    post("/stage-instances", create_stage_instance),
+    get("/stage-instances/{channel}", |r| ask(Op::GetStageInstance(r.id("channel")?))),
+    patch("/stage-instances/{channel}", |r| ask(Op::ModifyStageInstance(r.id("channel")?, r.body()?))),
+    delete("/stage-instances/{channel}", |r| ask(Op::DeleteStageInstance(r.id("channel")?))),
     // Messages.
     get("/channels/{channel}/messages", |r| {
         let limit = r.query("limit")?.unwrap_or(MESSAGES_DEFAULT).clamp(1, MESSAGES_MAX);
@@ -276,7 +283,11 @@ fn bulk_delete(request: &Request<'_>) -> Result<Answer, ApiError> {
     ask(Op::BulkDeleteMessages(request.id("channel")?, messages))
 }
 
-/// Stages have no instances here: a stage channel is open by being there.
-fn no_stage() -> ApiError {
-    ApiError::not_found(code::UNKNOWN_STAGE_INSTANCE, "Stage Instance")
+/// Guilds knows by its channel whose it is, so the channel is needed to ask at all.
+fn create_stage_instance(request: &Request<'_>) -> Result<Answer, ApiError> {
+    let body: StageInstanceBody = request.body()?;
+    let channel = body.channel_id;
+    let channel = channel
+        .ok_or_else(|| ApiError::field("channel_id", "BASE_TYPE_REQUIRED", "This field is required."))?;
+    ask(Op::CreateStageInstance(channel, body))
 }

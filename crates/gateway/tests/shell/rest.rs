@@ -35,6 +35,7 @@ async fn every_route_asks_for_its_operation() {
     check("GET", "/guilds/3/channels", "", "ListChannels(GuildId(3))").await;
     check("POST", "/guilds/3/channels", r#"{"name":"a","type":2,"unknown":1}"#, "CreateChannel(GuildId(3)")
         .await;
+    check("PATCH", "/guilds/3/channels", r#"[{"id":"4"}]"#, "ReorderChannels(GuildId(3)").await;
     check("GET", "/channels/4", "", "GetChannel(ChannelId(4))").await;
     check("PATCH", "/channels/4", r#"{"user_limit":5}"#, "ModifyChannel(ChannelId(4)").await;
     check(
@@ -47,6 +48,8 @@ async fn every_route_asks_for_its_operation() {
     check("DELETE", "/channels/4/permissions/9", "", "DeleteOverwrite { channel: ChannelId(4), id: 9").await;
     check("GET", "/guilds/3/roles", "", "ListRoles(GuildId(3))").await;
     check("POST", "/guilds/3/roles", "", "CreateRole(GuildId(3)").await;
+    check("PATCH", "/guilds/3/roles", r#"[{"id":"6","position":1}]"#, "ReorderRoles(GuildId(3)").await;
+    check("GET", "/guilds/3/roles/6", "", "GetRole(GuildId(3), RoleId(6))").await;
     check("PATCH", "/guilds/3/roles/6", r#"{"name":"x"}"#, "ModifyRole(GuildId(3), RoleId(6)").await;
     check("DELETE", "/guilds/3/roles/6", "", "DeleteRole(GuildId(3), RoleId(6))").await;
     let members = "ListMembers { guild: GuildId(3), limit: 1000, after: UserId(7) }";
@@ -64,6 +67,7 @@ async fn every_route_asks_for_its_operation() {
     check("DELETE", "/guilds/3/members/5/roles/6", "", "RemoveMemberRole(GuildId(3), UserId(5), RoleId(6))")
         .await;
     check("GET", "/guilds/3/bans", "", "ListBans(GuildId(3))").await;
+    check("GET", "/guilds/3/bans/5", "", "GetBan(GuildId(3), UserId(5))").await;
     check("PUT", "/guilds/3/bans/5", "", "Ban(GuildId(3), UserId(5)").await;
     check("DELETE", "/guilds/3/bans/5", "", "Unban(GuildId(3), UserId(5))").await;
     check("GET", "/guilds/3/voice-states/@me", "", "GetVoiceState(GuildId(3), UserId(1))").await;
@@ -74,6 +78,12 @@ async fn every_route_asks_for_its_operation() {
         "ModifyVoiceState(GuildId(3), UserId(5)",
     )
     .await;
+    check("PUT", "/channels/4/voice-status", r#"{"status":null}"#, "SetVoiceStatus(ChannelId(4)").await;
+    let stage = r#"{"channel_id":"4","topic":"Bees","send_start_notification":true}"#;
+    check("POST", "/stage-instances", stage, "CreateStageInstance(ChannelId(4)").await;
+    check("GET", "/stage-instances/4", "", "GetStageInstance(ChannelId(4))").await;
+    check("PATCH", "/stage-instances/4", r#"{"topic":"x"}"#, "ModifyStageInstance(ChannelId(4)").await;
+    check("DELETE", "/stage-instances/4", "", "DeleteStageInstance(ChannelId(4))").await;
     let messages =
         "ListMessages { channel: ChannelId(4), limit: 50, before: Some(MessageId(9)), after: None }";
     check("GET", "/channels/4/messages?before=9", "", messages).await;
@@ -144,7 +154,7 @@ async fn errors_are_json_with_the_protocols_numbers() {
     check("POST", "/api/v10/guilds", "alice", r#"{"name":5}"#, 400, 50035).await;
     check("POST", "/api/v10/channels/4/messages/bulk-delete", "alice", r#"{"messages":["1"]}"#, 400, 50035)
         .await;
-    check("GET", "/api/v10/stage-instances/4", "alice", "", 404, 10067).await;
+    check("POST", "/api/v10/stage-instances", "alice", r#"{"topic":"Bees"}"#, 400, 50035).await;
     check("GET", "/metrics", "", "", 404, 0).await;
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(129 * 1024));
     check("POST", "/api/v10/guilds", "alice", &large, 413, 40005).await;
@@ -247,6 +257,24 @@ async fn one_user_is_stopped_by_route_and_by_channel_and_the_operator_never() {
         let response = typing(4, "operator").await;
         assert_eq!((response.status, response.header("x-ratelimit-limit")), (204, None));
     }
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_read_uses_up_nothing_of_what_may_be_written() {
+    let server = Server::start().await;
+    let ask = async |method: &str, body: &str| {
+        let headers = [("Authorization", "alice")];
+        request(server.addr, method, "/api/v10/channels/4/messages", &headers, body).await
+    };
+    let mut read = ask("GET", "").await;
+    for _ in 0..60 {
+        read = ask("GET", "").await;
+    }
+    assert_eq!(read.header("x-ratelimit-remaining"), Some("139"));
+    let written = ask("POST", r#"{"content":"hi"}"#).await;
+    assert_eq!((written.status, written.header("x-ratelimit-remaining")), (200, Some("59")));
+    assert_ne!(written.header("x-ratelimit-bucket"), read.header("x-ratelimit-bucket"));
     server.handle.shutdown().await;
 }
 

@@ -167,6 +167,10 @@ fn bans_keep_people_out_and_can_be_lifted() {
     let unban = rest_call(ANN, Op::Unban(GUILD, CARL));
     assert_eq!(error(&world.call_knowing(knowing(vec![]), unban.clone())), (404, 10026));
     expect(&world.call_knowing(knowing(held.clone()), unban), &["GUILD_BAN_REMOVE to {1, 2}"]);
+    let get = |actor, user| rest_call(actor, Op::GetBan(GUILD, user));
+    assert_eq!(body(&world.call_knowing(knowing(held.clone()), get(ANN, CARL)))["user"]["id"], "4");
+    assert_eq!(error(&world.call_knowing(knowing(vec![]), get(ANN, CARL))), (404, 10026));
+    assert_eq!(error(&world.call_knowing(knowing(held.clone()), get(BOB, CARL))), (403, 50013));
     let list = world.call_knowing(knowing(held), rest_call(ANN, Op::ListBans(GUILD)));
     assert_eq!(body(&list)[0]["user"]["username"], "user4");
     assert_eq!(error(&world.rest(BOB, Op::ListBans(GUILD))), (403, 50013));

@@ -3,12 +3,15 @@
 //! Outcomes are read as traces, one short line an effect, so that order and receivers are compared as a whole.
 
 mod absence;
+mod gatherings;
 mod members;
 mod messages;
+mod order;
 mod placement;
 mod property;
 mod rules;
 mod sessions;
+mod stage_instances;
 mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -288,6 +291,7 @@ impl World {
                 .collect();
             assert_eq!(self.obeyed[server], truth, "orders add up to the guild's own voice states");
         }
+        self.check_gatherings();
         for (user, sessions) in &core.attached {
             assert!(!sessions.is_empty() && core.guild.member(*user).is_some());
             assert!(sessions.iter().all(|session| core.sessions[session].user == *user));
@@ -306,12 +310,38 @@ impl World {
     }
 }
 
+impl World {
+    fn check_gatherings(&self) {
+        let core = &self.core;
+        let people = |id| core.voice.values().filter(|entry| entry.state.channel == id).count();
+        for channel in &core.guild.channels {
+            let gathering = core.gatherings.get(&channel.id);
+            assert_eq!(gathering.map_or(0, |gathering| gathering.people), people(channel.id));
+        }
+        for (id, gathering) in &core.gatherings {
+            assert!(core.guild.channel(*id).is_some_and(|channel| channel.kind.is_voice()));
+            assert_eq!(gathering.since.is_some(), gathering.people > 0);
+            assert!(gathering.people > 0 || gathering.status.is_some(), "nothing is kept for nothing");
+        }
+        for (id, stage) in &core.stages {
+            assert!(core.guild.channel(*id).is_some_and(|channel| channel.kind == ChannelKind::Stage));
+            let mut inside = core.voice.values().filter(|entry| entry.state.channel == *id);
+            let speaks = inside.any(|entry| !entry.state.suppress);
+            assert_eq!(stage.speakerless_since.is_none(), speaks, "a stage without speakers ends in time");
+        }
+    }
+}
+
 pub fn rest_call(actor: UserId, op: Op) -> Call {
     Call::Rest { actor: Some(actor), operator: false, reason: None, op }
 }
 
-/// One line an effect.
+/// One line an effect. When channels begin and cease to have people in them is told so often that it is left out; see `gatherings`.
 pub fn trace(outcome: &Outcome) -> Vec<String> {
+    whole_trace(outcome).into_iter().filter(|line| !line.starts_with("START")).collect()
+}
+
+pub fn whole_trace(outcome: &Outcome) -> Vec<String> {
     outcome.effects.iter().map(line).collect()
 }
 
@@ -354,6 +384,10 @@ fn dispatch_line(dispatch: &Dispatch) -> String {
     let what = match dispatch.t {
         "VOICE_STATE_UPDATE" => format!("STATE {} in {}", text(&d["user_id"]), text(&d["channel_id"])),
         "VOICE_SERVER_UPDATE" => format!("SERVER {}", text(&d["endpoint"])),
+        "VOICE_CHANNEL_STATUS_UPDATE" => format!("STATUS {} of {}", text(&d["status"]), text(&d["id"])),
+        "VOICE_CHANNEL_START_TIME_UPDATE" => {
+            format!("START {} of {}", text(&d["voice_start_time"]), text(&d["id"]))
+        }
         other => other.to_owned(),
     };
     let to = match &dispatch.audience {

@@ -1,6 +1,9 @@
 //! Random lives of a guild: whatever comes in whatever order, the invariants hold.
 
-use client_wire::rest::{ModifyMember, OverwriteBody, Patch, RoleBody};
+use client_wire::rest::{
+    ModifyMember, ModifyVoiceState, OverwriteBody, Patch, RoleBody, RolePosition, StageInstanceBody,
+    VoiceStatusBody,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -26,6 +29,11 @@ enum Step {
     Add(UserId),
     DeleteChannel(ChannelId),
     Say(UserId, ChannelId),
+    Status(UserId, ChannelId, bool),
+    Open(UserId, ChannelId),
+    Close(UserId, ChannelId),
+    Speak(UserId, UserId, bool),
+    Reorder(UserId, Vec<(RoleId, u16)>),
     Wait(u64),
 }
 
@@ -45,6 +53,7 @@ fn permissions() -> impl Strategy<Value = Permissions> {
         Permissions::STREAM,
         Permissions::MOVE_MEMBERS,
         Permissions::MUTE_MEMBERS,
+        Permissions::MANAGE_ROLES,
         Permissions::ADMINISTRATOR,
     ];
     proptest::sample::subsequence(some.to_vec(), 0..=3)
@@ -98,6 +107,11 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => users().prop_map(Step::Add),
         1 => channels().prop_map(Step::DeleteChannel),
         1 => (users(), channels()).prop_map(|(user, channel)| Step::Say(user, channel)),
+        1 => (users(), channels(), any::<bool>()).prop_map(|(user, channel, set)| Step::Status(user, channel, set)),
+        1 => (users(), Just(STAGE)).prop_map(|(user, channel)| Step::Open(user, channel)),
+        1 => (users(), Just(STAGE)).prop_map(|(user, channel)| Step::Close(user, channel)),
+        2 => (users(), users(), any::<bool>()).prop_map(|(by, of, may)| Step::Speak(by, of, may)),
+        1 => (users(), proptest::collection::vec((role(), 0_u16..4), 0..3)).prop_map(|(by, to)| Step::Reorder(by, to)),
         1 => (0_u64..400_000).prop_map(Step::Wait),
     ]
 }
@@ -164,6 +178,24 @@ fn take(world: &mut World, step: Step) -> Option<Outcome> {
         Step::Say(user, channel) => {
             let body = rest::MessageBody { content: Some("x".to_owned()), nonce: None };
             world.rest(user, Op::CreateMessage(channel, body))
+        }
+        Step::Status(user, channel, set) => {
+            let status = if set { Patch::Set("tea".to_owned()) } else { Patch::Clear };
+            world.rest(user, Op::SetVoiceStatus(channel, VoiceStatusBody { status }))
+        }
+        Step::Open(user, channel) => {
+            let topic = Some("bees".to_owned());
+            let body = StageInstanceBody { topic, ..StageInstanceBody::default() };
+            world.rest(user, Op::CreateStageInstance(channel, body))
+        }
+        Step::Close(user, channel) => world.rest(user, Op::DeleteStageInstance(channel)),
+        Step::Speak(by, of, may) => {
+            let body = ModifyVoiceState { suppress: Some(!may), ..ModifyVoiceState::default() };
+            world.rest(by, Op::ModifyVoiceState(GUILD, of, body))
+        }
+        Step::Reorder(by, to) => {
+            let to = to.into_iter().map(|(id, at)| RolePosition { id, position: Some(at) });
+            world.rest(by, Op::ReorderRoles(GUILD, to.collect()))
         }
         Step::Wait(ms) => {
             world.now.0 += ms;

@@ -37,6 +37,7 @@ fn forms_of_channels_are_checked() {
     check(ChannelBody { parent_id: Patch::Set(TEXT), ..voice() }, form);
     check(ChannelBody { rtc_region: Patch::Set("local".to_owned()), ..voice() }, Ok(()));
     check(ChannelBody { rtc_region: Patch::Set("moon".to_owned()), ..voice() }, form);
+    check(ChannelBody { video_quality_mode: Patch::Set(3), ..voice() }, form);
     check(ChannelBody { topic: Patch::Set("t".repeat(1_025)), ..voice() }, form);
     let entry = |id| OverwriteEntry { id, kind: 0, allow: Permissions::empty(), deny: Permissions::SPEAK };
     check(ChannelBody { permission_overwrites: Some(vec![entry(EVERYONE)]), ..voice() }, Ok(()));
@@ -45,6 +46,30 @@ fn forms_of_channels_are_checked() {
         form,
     );
     check(ChannelBody { permission_overwrites: Some(vec![entry(RoleId(9))]), ..voice() }, Err((404, 10011)));
+}
+
+#[test]
+fn the_quality_of_video_is_a_channels_own() {
+    let mut world = World::attached();
+    let mut set = |mode| {
+        let form = ChannelBody { video_quality_mode: mode, ..ChannelBody::default() };
+        body(&world.rest(OWNER, Op::ModifyChannel(LOBBY, form)))["video_quality_mode"].clone()
+    };
+    assert_eq!([set(Patch::Set(2)), set(Patch::Keep), set(Patch::Clear)], [2, 2, 1]);
+}
+
+#[test]
+fn a_region_where_no_voice_server_is_is_named_by_its_field() {
+    let mut world = World::attached();
+    let moon = || Patch::Set("moon".to_owned());
+    let channel = ChannelBody { rtc_region: moon(), ..ChannelBody::default() };
+    let guild = ModifyGuild { region: moon(), ..ModifyGuild::default() };
+    for (op, field) in
+        [(Op::ModifyChannel(LOBBY, channel), "rtc_region"), (Op::ModifyGuild(GUILD, guild), "region")]
+    {
+        let refused = world.rest(OWNER, op).reply.unwrap_err();
+        assert_eq!(refused.errors.keys().collect::<Vec<_>>(), [field]);
+    }
 }
 
 #[test]

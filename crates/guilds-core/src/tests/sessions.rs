@@ -144,3 +144,23 @@ fn after_a_failed_write_voice_goes_on_with_the_databases_truth() {
     assert!(world.core.guild.member(ANN).is_some());
     world.check_invariants();
 }
+
+#[test]
+fn a_guild_is_at_rest_when_memory_holds_nothing_of_its_own() {
+    let mut world = World::new(guild());
+    assert!(world.core.is_at_rest());
+    world.attach(ANN, session(ANN), ALL_INTENTS);
+    assert!(!world.core.is_at_rest(), "a session follows it");
+    world.join(ANN, LOBBY);
+    world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN) });
+    assert!(world.core.is_at_rest(), "with the session its voice state went");
+    let status = |status| Op::SetVoiceStatus(LOBBY, rest::VoiceStatusBody { status });
+    world.rest(OWNER, status(rest::Patch::Set("soon".to_owned())));
+    assert!(!world.core.is_at_rest(), "a channel has a status");
+    world.rest(OWNER, status(rest::Patch::Clear));
+    let about = rest::StageInstanceBody { topic: Some("bees".to_owned()), ..Default::default() };
+    world.rest(OWNER, Op::CreateStageInstance(STAGE, about));
+    assert!(!world.core.is_at_rest(), "something is on");
+    world.rest(OWNER, Op::DeleteStageInstance(STAGE));
+    assert!(world.core.is_at_rest());
+}

@@ -5,6 +5,7 @@ mod postgres;
 mod property;
 mod reopen;
 mod suite;
+mod tls;
 
 use store::Store;
 

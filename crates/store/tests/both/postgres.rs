@@ -1,4 +1,4 @@
-//! A private PostgreSQL server for the tests: made from nothing, reached by a Unix socket only, gone afterwards.
+//! A private PostgreSQL server for the tests: made from nothing, reached by a Unix socket unless a test asks for more, gone afterwards.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -18,6 +18,11 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_with(|_| vec!["listen_addresses=".to_owned()])
+    }
+
+    /// `prepare` is given the folder of the data before the server begins, and says with which settings.
+    pub fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let bin = find_binaries();
         let dir = tempfile::tempdir().unwrap();
         if is_root() {
@@ -27,16 +32,16 @@ impl Server {
         let locale = ["--encoding=UTF8", "--locale=C", "--username=postgres", "--auth=trust", "--no-sync"];
         run(as_server_user(bin.join("initdb")).args(locale).arg("-D").arg(&data));
 
+        let asked = prepare(&data);
         let mut command = as_server_user(bin.join("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(dir.path());
-        for setting in [
-            "listen_addresses=",
+        for setting in asked.iter().map(String::as_str).chain([
             "fsync=off",
             "synchronous_commit=off",
             "full_page_writes=off",
             "autovacuum=off",
             "shared_buffers=32MB",
-        ] {
+        ]) {
             command.arg("-c").arg(setting);
         }
         let mut process =
@@ -103,6 +108,16 @@ fn as_server_user(program: impl AsRef<Path>) -> Command {
     }
     command.arg("--pdeathsig=QUIT").arg("--").arg(program.as_ref()).current_dir("/");
     command
+}
+
+/// A file that only the server's user reads, as it demands of its key.
+pub fn write_for_server(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    if is_root() {
+        run(Command::new("chown").arg("postgres").arg(path));
+    }
 }
 
 fn is_root() -> bool {

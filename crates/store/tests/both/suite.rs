@@ -2,7 +2,7 @@
 
 use model::{
     Ban, Channel, ChannelId, ChannelKind, Guild, GuildId, Invite, Member, Message, MessageId, Overwrite,
-    OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId, Write,
+    OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId, VideoQuality, Write,
 };
 use store::{CreateUserError, Store, StoreError};
 
@@ -40,6 +40,7 @@ fn guild() -> Guild {
     let mut voice = Channel::new(VOICE, ChannelKind::Voice, "lounge");
     (voice.position, voice.bitrate, voice.user_limit) = (3, 96_000, 5);
     voice.region = Some(RegionId("local".to_owned()));
+    voice.video_quality = VideoQuality::Full;
     let overwrite = |target, allow, deny| Overwrite { target, allow, deny };
     let none = Permissions::empty();
     voice.overwrites = vec![
