@@ -46,7 +46,7 @@ async fn a_guild_that_nobody_uses_leaves_memory_and_comes_back_as_it_was() {
         let message = rest::MessageBody { content: Some("here".to_owned()), nonce: None };
         body(world.rest(Some(ann.id), Op::CreateMessage(text, message)).await);
         world.join(guild, Some(voice), &ann).await.unwrap();
-        let placed = patient(orders.recv()).await.unwrap();
+        let placed = next_order(&mut orders).await;
         assert!(matches!(&placed.kind, OrderKind::Push(p) if p.len() == 1), "{placed:?}");
         assert!(placed.fencing > fencing, "it was read anew, and orders of its former life are refused");
         fencing = placed.fencing;
@@ -54,7 +54,7 @@ async fn a_guild_that_nobody_uses_leaves_memory_and_comes_back_as_it_was() {
         world.detach(guild, &ann).await;
         assert_eq!(world.event("VOICE_STATE_UPDATE").await.1["channel_id"], Value::Null, "before it rests");
         for _ in 0..2 {
-            let left = patient(orders.recv()).await.unwrap();
+            let left = next_order(&mut orders).await;
             assert!(matches!(left.kind, OrderKind::Remove { .. } | OrderKind::Drop), "{left:?}");
             assert_eq!(left.fencing, fencing);
         }
@@ -135,9 +135,9 @@ async fn a_voice_server_that_missed_the_end_of_a_guild_at_rest_is_told_it() {
     // There was room for the first order, and none for her leaving.
     world.detach(guild, &ann).await;
     world.until_at_rest().await;
-    let placed = patient(orders.recv()).await.unwrap();
+    let placed = next_order(&mut orders).await;
     assert!(matches!(placed.kind, OrderKind::Push(_)), "{placed:?}");
-    let dropped = patient(orders.recv()).await.unwrap();
+    let dropped = next_order(&mut orders).await;
     assert_eq!((dropped.guild, dropped.fencing, &dropped.kind), (guild, placed.fencing, &OrderKind::Drop));
     world.handle.shutdown().await;
 }
