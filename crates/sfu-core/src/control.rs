@@ -73,6 +73,9 @@ impl Shard {
         for index in gone {
             self.remove_leg(now, index);
         }
+        if let Some(predecessor) = &self.predecessor {
+            self.retired.restore(now, &predecessor.retired);
+        }
         let mut result = Ok(());
         for leg in &snapshot.legs {
             result = result.and(self.put_leg(now, leg));
@@ -111,7 +114,7 @@ impl Shard {
         if self.legs.len() >= LEGS_MAX {
             return Err(Refused::TooManyLegs(wanted.id));
         }
-        let mut rewriter = self.retired.take(now, ssrc).unwrap_or_default();
+        let mut rewriter = self.retired.take(now, ssrc, &mut self.page).unwrap_or_default();
         rewriter.restart();
         let index = self.legs.reserve();
         let (room, member_at) = self.rooms.join(wanted.room, index);
@@ -158,7 +161,7 @@ impl Shard {
         if let Some(browser) = leg.browser() {
             self.by_ufrag.remove(browser.ufrag());
         }
-        self.retired.put(now, leg.ssrc, room, leg.rewriter);
+        self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
     }
 
     fn put_room(&mut self, now: Instant, index: LegIndex, room: u64) {

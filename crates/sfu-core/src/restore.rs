@@ -8,7 +8,7 @@ use transport::ReplayWindow;
 use crate::absence::Absence;
 use crate::browser::Browser;
 use crate::leg::{Leg, LegIndex};
-use crate::page::{Found, Predecessor};
+use crate::page::{Found, Predecessor, RecordAt};
 use crate::rewrite::Rewriter;
 use crate::security::Security;
 use crate::shard::Shard;
@@ -19,8 +19,9 @@ impl Shard {
     /// before any datagram, because a leg that has been sent to has used its counters. All at once, because what one was away for is counted
     /// in others' numbers.
     pub(crate) fn take_over(&mut self, now: Instant, predecessor: Predecessor) {
-        let Predecessor { legs: found, knew_more } = predecessor;
-        let (mut slots, mut records, mut gone_on) = (Vec::new(), Vec::new(), Vec::new());
+        let Predecessor { legs: found, knew_more, .. } = predecessor;
+        let (mut slots, mut gone_on) = (Vec::new(), Vec::new());
+        let mut records: Vec<RecordAt> = self.retired.records().collect();
         for Found { slot, state, is_incomplete, .. } in &found {
             let Some(index) = self.restore(now, state) else { continue };
             let leg = self.legs.get_mut(index);

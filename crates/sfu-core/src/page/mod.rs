@@ -152,6 +152,9 @@ impl Page {
     }
 
     fn take_record(&mut self) -> Option<RecordAt> {
+        if self.records.end == 0 {
+            return None;
+        }
         let Some(at) = self.records.take() else {
             self.unwritten += 1;
             return None;

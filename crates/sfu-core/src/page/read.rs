@@ -12,6 +12,7 @@ use super::{FULL_AT, Page, RECORDS_AT, RecordAt, SLOTS_AT, SlotAt};
 use crate::absence::Missed;
 use crate::limits::{ABSENCES_MAX, BROWSER_STREAMS_MAX, OUTGOING_STREAMS_MAX, TORN_JUMP};
 use crate::outgoing::OutgoingState;
+use crate::retired::RetiredState;
 use crate::rewrite::{Input, RewriterState};
 use crate::state::{BrowserState, LegState, SecurityState};
 
@@ -22,6 +23,8 @@ const NUMBER_END: u64 = 1 << 62;
 #[derive(Debug, Default)]
 pub(crate) struct Predecessor {
     pub legs: Vec<Found>,
+    /// Streams whose legs were gone.
+    pub retired: Vec<RetiredState>,
     /// There were legs that it says nothing of, because it is of another version or had no place for all of them.
     pub knew_more: bool,
 }
@@ -42,15 +45,15 @@ pub fn predecessor(page: &Page) -> Predecessor {
     }
     match page.cells.get(HEAD_AT) {
         0 => Predecessor::default(),
-        HEAD => Predecessor { legs: legs(page), knew_more: page.cells.get(FULL_AT) != 0 },
-        _ => Predecessor { legs: Vec::new(), knew_more: true },
+        HEAD => read(page),
+        _ => Predecessor { knew_more: true, ..Predecessor::default() },
     }
 }
 
-fn legs(page: &Page) -> Vec<Found> {
+fn read(page: &Page) -> Predecessor {
     let used = |at, end: u32| (page.cells.get(at) as u32).min(end);
     let slots = used(SLOTS_AT, page.slots.end);
-    let mut legs = Vec::new();
+    let (mut legs, mut retired) = (Vec::new(), Vec::new());
     // Of which leg each slot is.
     let mut of_slot = vec![None; slots as usize];
     for slot in 0..slots {
@@ -61,10 +64,11 @@ fn legs(page: &Page) -> Vec<Found> {
     }
     for record in 0..used(RECORDS_AT, page.records.end) {
         let at = page.record(RecordAt(record));
-        let (slot, ssrc) = (page.cells.get(at + OWNER_AT) >> 32, page.cells.get(at + OWNER_AT) as u32);
-        let owner = slot.checked_sub(1).and_then(|slot| *of_slot.get(slot as usize)?);
-        if let Some(owner) = owner {
-            take_record(page.cells, at, RecordAt(record), Ssrc(ssrc), &mut legs[owner]);
+        let ((owner, ssrc), record) = (halves(page.cells.get(at + OWNER_AT)), RecordAt(record));
+        if owner == NOBODY {
+            retired.extend(gone(page.cells, at, record, Ssrc(ssrc)));
+        } else if let Some(leg) = owner.checked_sub(1).and_then(|slot| *of_slot.get(slot as usize)?) {
+            take_record(page.cells, at, record, Ssrc(ssrc), &mut legs[leg]);
         }
     }
     for Found { state, is_torn, .. } in &mut legs {
@@ -76,7 +80,15 @@ fn legs(page: &Page) -> Vec<Found> {
             state.move_on(TORN_JUMP);
         }
     }
-    legs
+    Predecessor { legs, retired, knew_more: page.cells.get(FULL_AT) != 0 }
+}
+
+/// A record of nobody's.
+fn gone(cells: Cells, at: usize, record: RecordAt, ssrc: Ssrc) -> Option<RetiredState> {
+    let (room, highest_out) = (cells.get(at + OFFSET_AT), seq(cells.get(at + HIGHEST_AT))?);
+    let last_time = RtpTime(cells.get(at + SUMS_AT) as u32);
+    let is_retired = cells.get(at + KIND_AT) == RETIRED;
+    is_retired.then_some(RetiredState { ssrc, room, highest_out, last_time, record })
 }
 
 /// Nothing of a slot that is free, or says what cannot be.

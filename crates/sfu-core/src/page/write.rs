@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use rtp_wire::Ssrc;
+use rtp_wire::{RtpTime, SeqNo, Ssrc};
 use transport::{NonceState, RTCP_SOURCES_MAX, WindowState};
 
 use super::{Page, RecordAt, SlotAt};
@@ -65,6 +65,9 @@ pub const OUTGOING: u64 = 1;
 pub const MISSED: u64 = 2;
 /// Missed, and still away.
 pub const AWAY: u64 = 3;
+/// Of a leg that is gone: nobody's, whose owner is this.
+pub const RETIRED: u64 = 4;
+pub const NOBODY: u32 = u32::MAX;
 
 impl Page {
     /// Writes a leg into a place of which nothing is to be kept.
@@ -159,6 +162,18 @@ impl Page {
         self.cells.set(at + HIGHEST_AT, stream.highest.0);
         self.cells.set(at + OFFSET_AT, stream.offset);
         self.cells.set(at + SUMS_AT, pair(stream.packets, stream.octets));
+    }
+
+    /// A stream whose leg is gone.
+    pub fn retired(&mut self, ssrc: Ssrc, room: u64, highest: SeqNo, last_time: RtpTime) -> Option<RecordAt> {
+        let record = self.is_open.then(|| self.take_record()).flatten()?;
+        let at = self.record(record);
+        self.cells.set(at + KIND_AT, RETIRED);
+        self.cells.set(at + HIGHEST_AT, highest.0);
+        self.cells.set(at + OFFSET_AT, room);
+        self.cells.set(at + SUMS_AT, last_time.0.into());
+        self.cells.set(at + OWNER_AT, pair(NOBODY, ssrc.0));
+        Some(record)
     }
 
     /// What a leg was away for, in its old place or in one that is looked for.
