@@ -151,7 +151,7 @@ impl Client {
 fn start(udp: &UdpSocket, grace: Duration) -> (Signalling, JoinHandle<Result<(), Failure>>) {
     let (signalling, control) = Signalling::pair();
     let udp = udp.try_clone().unwrap();
-    (signalling, std::thread::spawn(move || serve(udp, control, grace)))
+    (signalling, std::thread::spawn(move || serve(udp, control, None, grace)))
 }
 
 fn relay() -> (UdpSocket, SocketAddr) {
