@@ -19,6 +19,8 @@ pub const HEAD: u64 = u64::from_be_bytes(*b"GHPAGE\0\0") | VERSION as u64;
 /// The leg that the shard is busy with, 0 for none that is known, and with what: a [`Work`], 0 for nothing.
 pub const LEG_AT: usize = 8;
 pub const WORK_AT: usize = 9;
+/// Not zero when it was this shard that ended the process, and not another one beside it.
+pub const FAILED_AT: usize = 10;
 /// So many words are the head.
 pub const HEAD_WORDS: usize = 16;
 
@@ -77,6 +79,12 @@ impl fmt::Display for Work {
             Self::Timer => "timer",
         })
     }
+}
+
+/// Whether the words are of a shard that says of itself that it ended the process.
+#[must_use]
+pub fn has_failed(head: &[u64; HEAD_WORDS]) -> bool {
+    head[HEAD_AT] == HEAD && head[FAILED_AT] != 0
 }
 
 /// What a shard was busy with, from the words of its head; nothing when it was idle, or the words are of another version.

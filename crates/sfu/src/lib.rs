@@ -21,9 +21,14 @@ pub mod limits;
 mod log;
 mod serve;
 
+use std::cell::Cell;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+
+use sfu_core::Memory;
+use sfu_wire::page::FAILED_AT;
 
 pub use args::WrongArgument;
 pub use serve::{Failure, serve};
@@ -62,11 +67,17 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
     }
 }
 
+thread_local! {
+    /// That of the thread's shard.
+    static MEMORY: Cell<Option<Memory>> = const { Cell::new(None) };
+}
+
 fn serve_fds(fds: args::ShardFds) -> Result<(), Failure> {
     let udp = udp_io::adopt_udp(fds.udp).map_err(Failure::Socket)?;
     let control = UnixStream::from(udp_io::adopt_fd(fds.control).map_err(Failure::Control)?);
     let map = |fd| udp_io::map_memory(&udp_io::adopt_fd(fd)?);
     let memory = fds.memory.map(map).transpose().map_err(Failure::Memory)?;
+    MEMORY.set(memory);
     serve(udp, control, memory, limits::ORPHAN_GRACE)
 }
 
@@ -75,6 +86,9 @@ fn serve_fds(fds: args::ShardFds) -> Result<(), Failure> {
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        if let Some(failed) = MEMORY.get().and_then(|memory| memory.get(FAILED_AT)) {
+            failed.store(1, Ordering::Release);
+        }
         report(info);
         std::process::abort();
     }));

@@ -13,7 +13,7 @@ mod write;
 
 use std::sync::atomic::AtomicU64;
 
-use sfu_wire::page::{HEAD, HEAD_AT, HEAD_WORDS, LEG_AT, WORDS, WORK_AT, Work};
+use sfu_wire::page::{FAILED_AT, HEAD, HEAD_AT, HEAD_WORDS, LEG_AT, WORDS, WORK_AT, Work};
 
 use crate::limits::{LEGS_MAX, STREAMS_PER_LEG};
 use cells::Cells;
@@ -62,7 +62,10 @@ impl Page {
     #[must_use]
     pub fn open(memory: Memory) -> (Self, Predecessor) {
         let page = Self::with(memory);
-        page.idle();
+        if page.slots.end > 0 {
+            page.cells.set(FAILED_AT, 0);
+            page.idle();
+        }
         let predecessor = page.read();
         (page, predecessor)
     }
