@@ -231,6 +231,7 @@ impl Shard {
             resent: self.counters.resent,
             not_resent: self.counters.not_resent,
             unwritten: self.page.unwritten,
+            restored: self.counters.restored,
             legs: u32::try_from(self.legs.len()).unwrap_or(u32::MAX),
             rooms: u32::try_from(self.rooms.len()).unwrap_or(u32::MAX),
             ..Report::default()

@@ -262,6 +262,9 @@ pub struct Report {
     /// Legs and streams that the page had no place for, so that a successor cannot go on with them.
     #[prost(uint64, tag = "16")]
     pub unwritten: u64,
+    /// Legs that another process began, gone on with by this one.
+    #[prost(uint64, tag = "17")]
+    pub restored: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
