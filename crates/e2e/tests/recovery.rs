@@ -117,7 +117,7 @@ fn nobody_in_a_call_notices_that_the_relay_died() {
     assert_eq!(closed_sockets(&mut page), before, "the page's sockets stay");
     let states = peer_states(&mut page);
     assert_eq!(states.len(), states_before, "the peer connection stays connected: {states:?}");
-    let told = bot.process.lines.all().split_off(told_before);
+    let told = bot.process.lines.all()[told_before..].to_vec();
     let again = told.iter().find(|v| {
         matches!(v["event"].as_str(), Some("disconnected" | "voice_reconnected" | "voice_resumed" | "error"))
     });
