@@ -48,10 +48,12 @@ fn parse_shard(value: &str) -> Option<ShardFds> {
 mod tests {
     use super::*;
 
+    type Fds = (RawFd, RawFd, Option<RawFd>);
+
     #[track_caller]
-    fn check(line: &str, expect: Result<&[(RawFd, RawFd, Option<RawFd>)], WrongArgument>) {
+    fn check(line: &str, expect: Result<&[Fds], WrongArgument>) {
         let got = parse(line.split_whitespace().map(str::to_owned));
-        let shard = |&(udp, control, memory): &_| ShardFds { udp, control, memory };
+        let shard = |&(udp, control, memory): &Fds| ShardFds { udp, control, memory };
         assert_eq!(got, expect.map(|shards| shards.iter().map(shard).collect()));
     }
 
