@@ -13,7 +13,7 @@ use browser::{Browser, OPUS, RED};
 use net::{VOICE, Wire, World, assert_continuous};
 use rtp_wire::rtcp;
 use rtp_wire::{SeqNo, Ssrc};
-use sfu_core::limits::RED_REPORTS;
+use sfu_core::limits::{RED_REPORTS, STREAMS_PER_LEG};
 use sfu_core::{DropReason, Memory, Shard, Sink};
 use sfu_wire::page::{HEAD_AT, HEAD_WORDS, Work, busy_with};
 use sfu_wire::{FromSfu, KeySpent, LegConnected, RemoveLeg, Snapshot, Start, ToSfu};
@@ -330,6 +330,31 @@ fn a_leg_that_found_no_place_is_counted_and_a_browser_gets_new_keys() {
     world.clients.pop();
     let shard = relay(&world, &[&browser], small);
     assert_eq!(shard.counters().restored, 2);
+}
+
+#[test]
+fn a_browser_that_was_sent_more_streams_than_there_are_places_gets_new_keys() {
+    let mut world = World::default();
+    let small = net::memory(2);
+    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    world.shard = Shard::with_memory(world.now, &start, small);
+    world.tell(ToSfu::Snapshot(Snapshot::default()));
+    let mut browser = Browser::join(&mut world, 71, 1);
+    let places = 2 * STREAMS_PER_LEG;
+    for count in [places, places + 1] {
+        while world.clients.len() < count {
+            let n = world.join(1);
+            world.talk(n);
+        }
+        assert_eq!(browser.heard(&mut world).len(), if count == places { places } else { 1 });
+        let mut shard = relay(&world, &[&browser], small);
+        let is_spent = count > places;
+        // The browser and the first native client have found a place.
+        assert_eq!(shard.counters().restored, if is_spent { 1 } else { 2 });
+        let spent = FromSfu::KeySpent(KeySpent { id: 71 });
+        assert_eq!(std::iter::from_fn(|| shard.poll_event()).any(|event| event == spent), is_spent);
+        world.shard = shard;
+    }
 }
 
 /// A sink that looks at what the memory says whenever something is sent.

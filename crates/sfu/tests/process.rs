@@ -13,7 +13,7 @@ use std::time::Duration;
 use sfu::{Failure, serve};
 use sfu_core::Memory;
 use sfu_wire::page::BYTES;
-use sfu_wire::{FromSfu, Snapshot, ToSfu};
+use sfu_wire::{FromSfu, PROTOCOL, Snapshot, Start, ToSfu};
 use support::{Client, Signalling, VOICE, relay};
 
 /// From signalling of before there was memory.
@@ -55,6 +55,26 @@ fn two_clients_talk_and_the_numbers_add_up() {
     assert!(report.cpu_ns > 0 && report.uptime_ns > report.cpu_ns);
     drop(signalling);
     thread.join().unwrap().unwrap();
+}
+
+/// Versions differ by what was added, and what was added is passed over.
+#[test]
+fn signalling_of_the_version_before_or_after_is_obeyed() {
+    for protocol in [PROTOCOL - 1, PROTOCOL + 1] {
+        let (udp, address) = relay();
+        let (mut signalling, thread) = start(&udp, Duration::ZERO);
+        let seed = vec![9; 32];
+        signalling.tell(ToSfu::Start(Start { protocol, shard: 2, seed, sender_packets_per_s_max: 0 }));
+        assert!(matches!(signalling.hear(), FromSfu::Started(started) if started.protocol == PROTOCOL));
+        // Field 15, which no version knows yet.
+        signalling.stream.write_all(&[4, 0, 0, 0, 0x7a, 2, 8, 1]).unwrap();
+        let a = Client::new(1, address);
+        signalling.tell(ToSfu::Snapshot(Snapshot { legs: vec![a.leg()] }));
+        a.discover();
+        signalling.await_connected(1);
+        drop(signalling);
+        thread.join().unwrap().unwrap();
+    }
 }
 
 /// Some clients ask once, at once, and the relay may be in the middle of other datagrams then.
