@@ -24,9 +24,20 @@ const BROWSERS: u8 = 2;
 
 /// One instruction a byte, its operands behind it; the programme ends where they do.
 pub fn fuzz_shard(data: &[u8]) {
+    fuzz_dying_shard(data, usize::MAX);
+}
+
+/// The same, with a relay that ends after every so many instructions, and another that goes on.
+pub fn fuzz_dying_shard(data: &[u8], every: usize) {
     let mut machine = Machine::new();
     let mut program = Program { rest: data };
-    while machine.step(&mut program).is_some() {
+    for step in 1.. {
+        if machine.step(&mut program).is_none() {
+            return;
+        }
+        if step % every == 0 {
+            machine.die();
+        }
         assert!(machine.shard.counters.conserved());
         machine.shard.assert_consistent();
         while machine.shard.poll_event().is_some() {}
