@@ -6,12 +6,15 @@
 use rtp_wire::{SeqNo, Ssrc};
 
 use crate::limits::ABSENCES_MAX;
+use crate::page::{Page, RecordAt, SlotAt};
 
 #[derive(Debug, Clone, Default)]
 pub struct Absence {
     /// In order of SSRC. At most one for each stream that its room had at some time of leaving; streams that
     /// are gone are forgotten at every return.
     streams: Vec<Missed>,
+    /// Places in the page that are of no use any more.
+    unused: Vec<RecordAt>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(crate) struct Missed {
     pub count: u64,
     /// The highest number at the last return. What comes late from before it would repeat a number.
     pub floor: SeqNo,
+    /// Where it is written down.
+    pub record: Option<RecordAt>,
 }
 
 impl Absence {
@@ -34,11 +39,25 @@ impl Absence {
 
     #[must_use]
     pub fn from_state(streams: &[Missed]) -> Self {
-        Self { streams: streams.to_vec() }
+        Self { streams: streams.to_vec(), unused: Vec::new() }
     }
 
     pub fn clear(&mut self) {
-        self.streams.clear();
+        self.unused.extend(self.streams.drain(..).filter_map(|missed| missed.record));
+    }
+
+    /// Writes all of it into the page, and what is gone out of it.
+    pub fn write(&mut self, page: &mut Page, slot: SlotAt) {
+        self.unused.drain(..).for_each(|record| page.free_record(record));
+        for missed in self.streams.iter_mut().take(ABSENCES_MAX) {
+            missed.record = page.missed(slot, missed);
+        }
+    }
+
+    /// The leg's place in the page goes, and everything of it.
+    pub fn unwrite(&mut self, page: &mut Page) {
+        let records = self.streams.iter_mut().filter_map(|missed| missed.record.take());
+        self.unused.drain(..).chain(records).for_each(|record| page.free_record(record));
     }
 
     /// Leaves the streams `at`, each with the highest number it has sent.
@@ -47,7 +66,8 @@ impl Absence {
             match self.streams.binary_search_by_key(&ssrc, |missed| missed.ssrc) {
                 Ok(index) => self.streams[index].left_at = Some(highest),
                 Err(index) => {
-                    let missed = Missed { ssrc, left_at: Some(highest), count: 0, floor: SeqNo(0) };
+                    let missed =
+                        Missed { ssrc, left_at: Some(highest), count: 0, floor: SeqNo(0), record: None };
                     self.streams.insert(index, missed);
                 }
             }
@@ -57,12 +77,16 @@ impl Absence {
     /// Comes back. `highest` says where a stream is now, and nothing of one that is gone.
     pub fn end(&mut self, highest: impl Fn(Ssrc) -> Option<SeqNo>) {
         self.streams.retain_mut(|missed| {
-            let Some(now_at) = highest(missed.ssrc) else { return false };
-            if let Some(left_at) = missed.left_at.take() {
+            let now_at = highest(missed.ssrc);
+            if let (Some(now_at), Some(left_at)) = (now_at, missed.left_at.take()) {
                 missed.count = missed.count.saturating_add(now_at.0.saturating_sub(left_at.0));
                 missed.floor = now_at;
             }
-            missed.count > 0
+            let is_kept = now_at.is_some() && missed.count > 0;
+            if !is_kept {
+                self.unused.extend(missed.record);
+            }
+            is_kept
         });
     }
 

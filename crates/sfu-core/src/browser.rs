@@ -15,6 +15,7 @@ use crate::limits::{BROWSER_STREAMS_MAX, DTLS_BURST_S, DTLS_PER_S, ROUND_TRIP_GU
 use crate::missing::{Asks, Missing};
 use crate::outgoing::{Outbound, Outgoing, Placed, Source};
 use crate::pace::Pace;
+use crate::page::Page;
 use crate::recent::{Earlier, Kept, Recent};
 use crate::reception::Reception;
 use crate::resend::Resends;
@@ -183,7 +184,7 @@ impl Browser {
         now: Instant,
         frame: &Frame<'_>,
         seq: SeqNo,
-        recent: &Recent,
+        (recent, page): (&Recent, &mut Page),
         slot: &mut [u8],
     ) -> Option<Result<usize, SealError>> {
         let packet = Outbound {
@@ -193,7 +194,7 @@ impl Browser {
             octets: frame.payload.len(),
             pair_octets: frame.pair_octets.filter(|_| self.red.is_some()),
         };
-        let placed = self.outgoing.place(now, frame.ssrc, &packet)?;
+        let placed = self.outgoing.place(now, frame.ssrc, &packet, page)?;
         let kept = Kept { time: frame.time, payload: frame.payload };
         let earlier = if placed.redundant { recent.earlier(frame.source.seq) } else { None };
         Some(self.seal(frame.ssrc, placed, kept, earlier, slot))

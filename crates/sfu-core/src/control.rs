@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rtp_wire::Ssrc;
+use sfu_wire::page::Work;
 use sfu_wire::{Snapshot, ToSfu};
 use transport::{NonceCounter, ReplayWindow, Srtp};
 
@@ -43,12 +44,20 @@ impl Shard {
         message: ToSfu,
         sink: &mut impl Sink,
     ) -> Result<(), Refused> {
+        self.page.busy(0, Work::Message);
+        let result = self.obey(now, message, sink);
+        self.page.idle();
+        result
+    }
+
+    fn obey(&mut self, now: Instant, message: ToSfu, sink: &mut impl Sink) -> Result<(), Refused> {
         match message {
             ToSfu::Start(start) => self.handle_start(&start),
             ToSfu::Snapshot(snapshot) => self.handle_snapshot(now, snapshot)?,
             ToSfu::PutLeg(leg) => self.put_leg(now, &leg)?,
             ToSfu::RemoveLeg(leg) => {
                 if let Some(index) = self.by_id.get(&leg.id).copied() {
+                    self.busy_with(index);
                     self.remove_leg(now, index);
                 }
             }
@@ -64,14 +73,21 @@ impl Shard {
         for index in gone {
             self.remove_leg(now, index);
         }
+        if let Some(predecessor) = &self.predecessor {
+            self.retired.restore(now, &predecessor.retired);
+        }
         let mut result = Ok(());
         for leg in &snapshot.legs {
             result = result.and(self.put_leg(now, leg));
+        }
+        if let Some(predecessor) = self.predecessor.take() {
+            self.take_over(now, predecessor);
         }
         result
     }
 
     fn put_leg(&mut self, now: Instant, wanted: &sfu_wire::Leg) -> Result<(), Refused> {
+        self.page.busy_with(wanted.id);
         let security = Wanted::parse(wanted)?;
         let index = match self.by_id.get(&wanted.id).copied() {
             Some(index) if self.legs.get(index).ssrc == Ssrc(wanted.ssrc) => index,
@@ -98,7 +114,7 @@ impl Shard {
         if self.legs.len() >= LEGS_MAX {
             return Err(Refused::TooManyLegs(wanted.id));
         }
-        let mut rewriter = self.retired.take(now, ssrc).unwrap_or_default();
+        let mut rewriter = self.retired.take(now, ssrc, &mut self.page).unwrap_or_default();
         rewriter.restart();
         let index = self.legs.reserve();
         let (room, member_at) = self.rooms.join(wanted.room, index);
@@ -124,6 +140,7 @@ impl Shard {
             told: Told::default(),
             speech_end_armed: false,
             path_keep_at: None,
+            slot: None,
         });
         self.by_id.insert(wanted.id, index);
         self.by_ssrc.insert(ssrc, index);
@@ -134,6 +151,7 @@ impl Shard {
         let room = self.rooms.get(self.legs.get(index).room).id();
         self.end_route(index);
         self.leave_room(index);
+        self.end_written(index);
         let leg = self.legs.remove(index);
         self.by_id.remove(&leg.id);
         self.by_ssrc.remove(&leg.ssrc);
@@ -143,7 +161,7 @@ impl Shard {
         if let Some(browser) = leg.browser() {
             self.by_ufrag.remove(browser.ufrag());
         }
-        self.retired.put(now, leg.ssrc, room, leg.rewriter);
+        self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
     }
 
     fn put_room(&mut self, now: Instant, index: LegIndex, room: u64) {
@@ -161,6 +179,7 @@ impl Shard {
         leg.absence.clear();
         leg.silence = None;
         leg.speech.cut_off(now);
+        self.write_absence(index);
         self.tell(index);
         self.update_route(index);
     }
@@ -175,12 +194,15 @@ impl Shard {
 
     /// The same key goes on; another one is a new session with a path still to be proven.
     fn put_security(&mut self, now: Instant, index: LegIndex, wanted: Wanted<'_>) {
-        let present = self.legs.get_mut(index).security.as_mut();
+        let leg = self.legs.get_mut(index);
+        let is_spent = leg.key_spent;
+        let present = leg.security.as_mut();
         match (&wanted, present) {
             (Wanted::Nothing, None) => return,
             (Wanted::Native(mode, key), Some(Security::Native(native))) if native.is(*mode, key) => return,
             (Wanted::Browser(webrtc, _), Some(Security::Browser(browser))) if browser.is(webrtc) => {
                 if browser.srtp.is_none()
+                    && !is_spent
                     && let Wanted::Browser(_, Some(srtp)) = wanted
                 {
                     self.take_keys(now, index, srtp);
@@ -193,6 +215,7 @@ impl Shard {
         if let Some(browser) = self.legs.get(index).browser() {
             self.by_ufrag.remove(browser.ufrag());
         }
+        self.end_written(index);
         let security = match wanted {
             Wanted::Nothing => None,
             Wanted::Native(mode, key) => {
@@ -213,6 +236,7 @@ impl Shard {
         leg.rewriter.restart();
         leg.connected = false;
         leg.key_spent = false;
+        self.begin_written(index);
         self.tell(index);
     }
 
@@ -274,7 +298,8 @@ impl Shard {
         self.by_address.insert(address, index);
         let leg = self.legs.get_mut(index);
         leg.path.set(now, address);
-        if leg.is_ready() {
+        self.write_leg(index);
+        if self.legs.get(index).is_ready() {
             self.connect(now, index);
         }
     }
@@ -295,6 +320,7 @@ impl Shard {
         if let Some(address) = path.address() {
             path.lose();
             self.by_address.remove(&address);
+            self.write_leg(index);
         }
         self.update_route(index);
     }
@@ -325,6 +351,7 @@ impl Shard {
         let leg = self.legs.get_mut(index);
         leg.absence = absence;
         leg.route_at = Some(route_at);
+        self.write_absence(index);
     }
 
     fn end_route(&mut self, index: LegIndex) {
@@ -345,5 +372,6 @@ impl Shard {
         let streams = here.chain(self.retired.of_room(room.id()));
         absence.begin(streams.filter_map(|(ssrc, rewriter)| Some((ssrc, rewriter.highest_out()?))));
         self.legs.get_mut(index).absence = absence;
+        self.write_absence(index);
     }
 }

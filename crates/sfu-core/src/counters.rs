@@ -87,6 +87,8 @@ pub struct Counters {
     pub sent: u64,
     /// Copies that could not be sealed: the key's nonces are used up.
     pub unsealed: u64,
+    /// Legs that another process began, gone on with by this one.
+    pub restored: u64,
     /// Frames that were lost on their way to us and found in a later packet: forwarded without having been received.
     pub recovered: u64,
     /// Packets that browsers were asked to send once more.

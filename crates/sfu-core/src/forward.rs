@@ -38,7 +38,7 @@ impl Shard {
         // Taken out for the while, because listeners are changed beside it.
         let mut recent = self.legs.get_mut(sender).recent.take();
         let mut kept = false;
-        let Self { legs, rooms, counters, .. } = self;
+        let Self { legs, rooms, counters, page, .. } = self;
         let from = legs.get(sender);
         let (ssrc, room) = (from.ssrc, from.room);
         let mut header = [0; FIXED_HEADER_LEN];
@@ -63,14 +63,18 @@ impl Shard {
                     header[2..4].copy_from_slice(&seq.wire().to_be_bytes());
                     slot[..FIXED_HEADER_LEN].copy_from_slice(&header);
                     slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
-                    native.session.seal_rtp(slot, plain_len)
+                    let sealed = native.session.seal_rtp(slot, plain_len);
+                    if let Some(slot) = leg.slot {
+                        page.sent(slot, native.session.progress());
+                    }
+                    sealed
                 }
                 Security::Browser(browser) => {
                     let recent = recent.get_or_insert_with(|| Box::new(Recent::new()));
                     if !std::mem::replace(&mut kept, true) {
                         frame.pair_octets = recent.put(source.seq, time, payload);
                     }
-                    match browser.send(now, &frame, seq, recent, slot) {
+                    match browser.send(now, &frame, seq, (recent, page), slot) {
                         Some(sealed) => sealed,
                         None => continue,
                     }
@@ -98,6 +102,7 @@ impl Shard {
         leg.silence = (left > 1).then_some(Silence { left: left - 1, next_at });
         let again = leg.silence.is_some();
         let Some((seq, time)) = leg.rewriter.inject(now) else { return };
+        self.write_leg(index);
         if again {
             self.arm(next_at, Reason::Silence, index);
         }
@@ -144,6 +149,7 @@ impl Shard {
         let sealed = native.session.seal_rtcp(slot, plain_len);
         let left = native.session.nonces().headroom();
         leg.key_spent = left.ours < NONCES_SPENT || left.peers < PEERS_NONCES_SPENT;
+        self.write_sent(index);
         match sealed {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,

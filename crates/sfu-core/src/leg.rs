@@ -8,6 +8,7 @@ use transport::ReplayWindow;
 use crate::absence::Absence;
 use crate::browser::Browser;
 use crate::pace::Pace;
+use crate::page::SlotAt;
 use crate::path::Path;
 use crate::recent::Recent;
 use crate::rewrite::Rewriter;
@@ -59,6 +60,8 @@ pub struct Leg {
     pub speech_end_armed: bool,
     /// The one entry of its path timer that counts.
     pub path_keep_at: Option<Instant>,
+    /// Its place in the page: from when it has keys, or could have.
+    pub slot: Option<SlotAt>,
 }
 
 impl Leg {

@@ -11,8 +11,8 @@
 //! # Outputs
 //! Datagrams, written straight into the caller's [`Sink`] while a `handle_*` runs; [`Shard::poll_event`], to
 //! be asked after each of them or whenever there is room, because events are differences of state and merge
-//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them. [`Shard::export_leg`] says of a leg what another process
-//! must know to go on with it.
+//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them. What another process must know to
+//! go on is written into a [`Memory`] before anything leaves that follows from it.
 //!
 //! # Invariants
 //! received = forwarded in + consumed + dropped for one reason each. No datagram provokes a longer one before
@@ -37,6 +37,7 @@ mod media;
 mod missing;
 mod outgoing;
 mod pace;
+mod page;
 mod path;
 mod recent;
 mod reception;
@@ -50,15 +51,15 @@ mod seed;
 mod shard;
 mod sink;
 mod speech;
-pub mod state;
+mod state;
 mod timers;
 mod uplink;
 mod webrtc;
+mod written;
 
 pub use control::Refused;
 pub use counters::{Counters, DropReason};
-pub use restore::NotRestored;
+pub use page::Memory;
 pub use shard::Shard;
 pub use sink::Sink;
-pub use state::LegState;
 pub use timers::Reason;

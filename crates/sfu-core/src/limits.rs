@@ -162,6 +162,14 @@ pub const DTLS_BYTES_MAX: usize = 1_500;
 pub const BROWSER_REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Reports in one datagram. Because with the encryption they must fit any path, at 28 bytes each.
 pub const BROWSER_REPORTS_MAX: usize = 38;
+/// Records in the page for streams, for each leg there is a place for: streams that browsers are sent, and streams that legs were away for.
+/// Because most legs are in rooms with fewer speakers, and the others may have what these leave. When there is no more, a browser's leg cannot be
+/// gone on with by another process, and who was away finds numbers jumped.
+pub const STREAMS_PER_LEG: usize = 13;
+/// Packets that a leg may have been sent beyond what was written of it, if its writer died in the middle of writing. Because nothing is sent
+/// before what it follows from is written, a single one would do; a batch of datagrams is what is ever under way.
+pub const TORN_JUMP: u16 = 64;
+
 /// Without anything authentic for this long a browser has withdrawn its consent to be sent to (RFC 7675 section 5.1).
 pub const CONSENT: Duration = Duration::from_secs(30);
 

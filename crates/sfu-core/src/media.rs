@@ -8,6 +8,7 @@ use rtp_wire::{
     DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, PING_LEN, Ping, RtpHeader, RtpTime, SeqNo,
     Ssrc, classify, is_silence, parse_ping, rtcp, write_pong,
 };
+use sfu_wire::page::Work;
 use transport::OpenError;
 
 use crate::counters::{DropReason, Fate};
@@ -40,7 +41,9 @@ impl Shard {
         datagram: &mut [u8],
         sink: &mut impl Sink,
     ) {
-        let fate = match classify(datagram) {
+        let kind = classify(datagram);
+        self.page.busy(0, work(kind));
+        let fate = match kind {
             Kind::Rtp => self.handle_rtp(now, from, datagram, sink),
             Kind::Rtcp => self.handle_rtcp(now, from, datagram, sink),
             Kind::Discovery => self.handle_discovery(now, from, datagram, sink),
@@ -51,6 +54,7 @@ impl Shard {
             Kind::Unknown => Err(DropReason::Malformed),
         };
         self.counters.count(fate.unwrap_or_else(Fate::Dropped));
+        self.page.idle();
     }
 
     /// Datagrams that came but were too long to be taken in.
@@ -90,7 +94,10 @@ impl Shard {
         sink: &mut impl Sink,
     ) -> bool {
         let leg = self.legs.get_mut(index);
-        let Some((seq, time)) = leg.rewriter.forward(now, seq, time) else { return false };
+        let placed = leg.rewriter.forward(now, seq, time);
+        self.write_leg(index);
+        let Some((seq, time)) = placed else { return false };
+        let leg = self.legs.get_mut(index);
         // Whoever speaks again needs no more silence of ours.
         leg.silence = None;
         leg.speech.handle_frame(now, quiet);
@@ -116,10 +123,27 @@ impl Shard {
     ) -> Result<Accepted, DropReason> {
         let header = RtpHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
         let index = self.find_leg(from, header.ssrc)?;
+        self.busy_with(index);
+        let accepted = self.open(now, from, index, header.ssrc, datagram);
+        if accepted.is_err() {
+            // What is forwarded is written down with its place in the stream.
+            self.write_leg(index);
+        }
+        accepted
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        index: LegIndex,
+        ssrc: Ssrc,
+        datagram: &mut [u8],
+    ) -> Result<Accepted, DropReason> {
         let accepted = match &self.legs.get(index).security {
             None => return Err(DropReason::NoKey),
-            Some(Security::Native(_)) => self.open_native(now, from, index, header.ssrc, datagram)?,
-            Some(Security::Browser(_)) => self.open_browser(now, index, header.ssrc, datagram)?,
+            Some(Security::Native(_)) => self.open_native(now, from, index, ssrc, datagram)?,
+            Some(Security::Browser(_)) => self.open_browser(now, index, ssrc, datagram)?,
         };
         let leg = self.legs.get_mut(index);
         if let Err(reason) = permit(now, leg, &accepted.payload) {
@@ -172,6 +196,7 @@ impl Shard {
     ) -> Result<Fate, DropReason> {
         let ssrc = rtcp::peek_ssrc(datagram).ok_or(DropReason::Malformed)?;
         let index = self.find_leg(from, ssrc)?;
+        self.busy_with(index);
         let leg = self.legs.get_mut(index);
         match leg.security.as_mut().ok_or(DropReason::NoKey)? {
             Security::Native(native) => native.session.open_rtcp(datagram).map_err(reason)?,
@@ -179,10 +204,12 @@ impl Shard {
                 let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
                 let len = srtp.open_rtcp(datagram).map_err(reason)?;
                 leg.path.heard(now);
+                self.write_peer(index);
                 self.browser_says(now, index, &datagram[..len], sink);
                 return Ok(Fate::Consumed);
             }
         };
+        self.write_leg(index);
         // RTCP has no number that would tell which packet is the newest, so it never moves a leg.
         self.learn_address(now, index, from, false);
         Ok(Fate::Consumed)
@@ -199,6 +226,7 @@ impl Shard {
     ) -> Result<Fate, DropReason> {
         let request = DiscoveryRequest::parse(datagram).ok_or(DropReason::Malformed)?;
         let index = self.by_ssrc.get(&request.ssrc).copied().ok_or(DropReason::UnknownSource)?;
+        self.busy_with(index);
         let response = DiscoveryResponse { ssrc: request.ssrc, ip: from.ip(), port: from.port() };
         let len = response.write(sink.slot()).expect("a slot holds any datagram");
         self.send(from, len, sink);
@@ -226,6 +254,7 @@ impl Shard {
 
     pub(crate) fn known_address(&mut self, now: Instant, from: SocketAddr) -> Result<Fate, DropReason> {
         let index = self.by_address.get(&from).copied().ok_or(DropReason::UnknownSource)?;
+        self.busy_with(index);
         self.legs.get_mut(index).path.heard(now);
         Ok(Fate::Consumed)
     }
@@ -252,6 +281,19 @@ impl Shard {
         } else if path.follows(now, from, newest) {
             self.take_address(now, index, from);
         }
+    }
+}
+
+fn work(kind: Kind) -> Work {
+    match kind {
+        Kind::Rtp => Work::Rtp,
+        Kind::Rtcp => Work::Rtcp,
+        Kind::Discovery => Work::Discovery,
+        Kind::Ping => Work::Ping,
+        Kind::Keepalive => Work::Keepalive,
+        Kind::Stun => Work::Stun,
+        Kind::Dtls => Work::Dtls,
+        Kind::Unknown => Work::Unknown,
     }
 }
 

@@ -1,4 +1,4 @@
-//! A leg's state taken out of one shard and put into another, which has heard of the leg from signalling.
+//! Going on with legs where another process stopped, once signalling has said which there are.
 
 use std::time::Instant;
 
@@ -7,89 +7,105 @@ use transport::ReplayWindow;
 
 use crate::absence::Absence;
 use crate::browser::Browser;
-use crate::leg::LegIndex;
+use crate::leg::{Leg, LegIndex};
+use crate::page::{Found, Predecessor, RecordAt};
 use crate::rewrite::Rewriter;
 use crate::security::Security;
 use crate::shard::Shard;
 use crate::state::{BrowserState, LegState, SecurityState};
 
-/// Why a leg does not go on where it stopped. It begins anew then, as if nothing had been known of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotRestored {
-    #[error("leg {0}: signalling has not said that it exists, or its stream is another")]
-    Unknown(u64),
-    #[error("leg {0}: it has other keys, or none yet")]
-    OtherKeys(u64),
-    #[error("leg {0}: it has been sent to already, and so its counters are in use")]
-    InUse(u64),
+impl Shard {
+    /// Goes on with the legs that the predecessor wrote of and signalling has put; the others begin anew. To be done with the first snapshot and
+    /// before any datagram, because a leg that has been sent to has used its counters. All at once, because what one was away for is counted
+    /// in others' numbers.
+    pub(crate) fn take_over(&mut self, now: Instant, predecessor: Predecessor) {
+        let Predecessor { legs: found, knew_more, .. } = predecessor;
+        let (mut slots, mut gone_on) = (Vec::new(), Vec::new());
+        let mut records: Vec<RecordAt> = self.retired.records().collect();
+        for Found { slot, state, is_incomplete, .. } in &found {
+            let Some(index) = self.restore(now, state) else { continue };
+            let leg = self.legs.get_mut(index);
+            leg.slot = Some(*slot);
+            slots.push(*slot);
+            if *is_incomplete && leg.browser().is_some() {
+                self.spend(index);
+                continue;
+            }
+            records.extend(state.records());
+            gone_on.push((index, state.address));
+        }
+        self.page.take_over(&slots, &records);
+        let others: Vec<LegIndex> =
+            self.legs.iter().filter(|(_, leg)| leg.slot.is_none()).map(|(index, _)| index).collect();
+        for index in others {
+            // Where not all is known that was, the keys of a browser that has them may have been used, and its numbers begin at zero.
+            let is_spent = knew_more && self.legs.get(index).browser().is_some_and(|b| b.srtp.is_some());
+            self.begin_written(index);
+            if is_spent {
+                self.spend(index);
+            }
+        }
+        self.counters.restored = gone_on.len() as u64;
+        for (index, address) in gone_on {
+            self.write_all(index);
+            if let Some(address) = address {
+                self.take_address(now, index, address);
+            }
+        }
+    }
+
+    /// Nothing more is sealed with a browser's keys; signalling sees to it that it gets others.
+    fn spend(&mut self, index: LegIndex) {
+        let leg = self.legs.get_mut(index);
+        leg.key_spent = true;
+        let slot = leg.slot;
+        if let Some(browser) = leg.browser_mut() {
+            browser.srtp = None;
+        }
+        if let Some(slot) = slot {
+            self.page.cannot_go_on(slot);
+        }
+        self.tell(index);
+    }
+
+    /// Nothing when signalling does not know the leg, or gave it another stream or other keys since.
+    fn restore(&mut self, now: Instant, state: &LegState) -> Option<LegIndex> {
+        let index = *self.by_id.get(&state.id)?;
+        let leg = self.legs.get_mut(index);
+        let keys = leg.security.as_ref().filter(|_| leg.is_ready()).map(Security::mark);
+        if leg.ssrc != state.ssrc || leg.connected || keys != Some(state.security_mark) {
+            return None;
+        }
+        match (leg.security.as_mut()?, &state.security) {
+            (Security::Native(native), SecurityState::Native(session)) => native.session.restore(session),
+            (Security::Browser(browser), SecurityState::Browser(was)) => browser.restore(now, was),
+            _ => return None,
+        }
+        leg.window = state.window.map(ReplayWindow::from_state).unwrap_or_default();
+        leg.rewriter = Rewriter::from_state(now, &state.rewriter);
+        leg.absence = Absence::from_state(&state.missed);
+        Some(index)
+    }
 }
 
-impl Shard {
-    /// What must not be forgotten of a leg; nothing of one that does not exist or has no keys.
+impl Leg {
+    /// What must not be forgotten of it; nothing while it has no keys, and so nothing was sent.
     #[must_use]
-    pub fn export_leg(&self, id: u64) -> Option<LegState> {
-        let leg = self.legs.get(*self.by_id.get(&id)?);
-        let security = leg.security.as_ref().filter(|_| leg.is_ready())?;
+    pub(crate) fn state(&self) -> Option<LegState> {
+        let security = self.security.as_ref().filter(|_| self.is_ready())?;
         Some(LegState {
-            id,
-            ssrc: leg.ssrc,
+            id: self.id,
+            ssrc: self.ssrc,
             security_mark: security.mark(),
-            address: leg.path.address(),
-            window: leg.window.state(),
-            rewriter: leg.rewriter.state(),
-            missed: leg.absence.state(),
+            address: self.path.address(),
+            window: self.window.state(),
+            rewriter: self.rewriter.state(),
+            missed: self.absence.state(),
             security: match security {
                 Security::Native(native) => SecurityState::Native(native.session.state()),
                 Security::Browser(browser) => SecurityState::Browser(browser.state()?),
             },
         })
-    }
-
-    /// Goes on with legs where another shard stopped. To be called after the snapshot and before any datagram, because a leg that has been sent
-    /// to has used its counters. All at once, because what one was away for is counted in others' numbers.
-    ///
-    /// The good ones are taken even when others are refused; those come back, and begin anew.
-    pub fn restore_legs(&mut self, now: Instant, states: &[LegState]) -> Vec<NotRestored> {
-        let mut refused = Vec::new();
-        let mut restored: Vec<(LegIndex, &LegState)> = Vec::new();
-        for state in states {
-            match self.restore_counters(now, state) {
-                Ok(index) => restored.push((index, state)),
-                Err(reason) => refused.push(reason),
-            }
-        }
-        for (index, state) in restored {
-            if let Some(address) = state.address {
-                self.take_address(now, index, address);
-            }
-        }
-        refused
-    }
-
-    fn restore_counters(&mut self, now: Instant, state: &LegState) -> Result<LegIndex, NotRestored> {
-        let index = *self.by_id.get(&state.id).ok_or(NotRestored::Unknown(state.id))?;
-        let leg = self.legs.get_mut(index);
-        if leg.ssrc != state.ssrc {
-            return Err(NotRestored::Unknown(state.id));
-        }
-        if leg.connected {
-            return Err(NotRestored::InUse(state.id));
-        }
-        let ready = leg.is_ready();
-        match (&mut leg.security, &state.security) {
-            (Some(security), _) if !ready || security.mark() != state.security_mark => {
-                return Err(NotRestored::OtherKeys(state.id));
-            }
-            (Some(Security::Native(native)), SecurityState::Native(session)) => {
-                native.session.restore(session)
-            }
-            (Some(Security::Browser(browser)), SecurityState::Browser(was)) => browser.restore(now, was),
-            _ => return Err(NotRestored::OtherKeys(state.id)),
-        }
-        leg.window = state.window.map(ReplayWindow::from_state).unwrap_or_default();
-        leg.rewriter = Rewriter::from_state(now, &state.rewriter);
-        leg.absence = Absence::from_state(&state.missed);
-        Ok(index)
     }
 }
 

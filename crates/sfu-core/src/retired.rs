@@ -3,10 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use rtp_wire::Ssrc;
+use rtp_wire::{RtpTime, SeqNo, Ssrc};
 
 use crate::limits::{RETIRED_FOR, RETIRED_STREAMS_MAX};
-use crate::rewrite::Rewriter;
+use crate::page::{Page, RecordAt};
+use crate::rewrite::{Rewriter, RewriterState};
 
 #[derive(Debug)]
 struct Stream {
@@ -14,6 +15,18 @@ struct Stream {
     /// The room it was last heard in.
     room: u64,
     rewriter: Rewriter,
+    /// Where it is written down.
+    record: Option<RecordAt>,
+}
+
+/// What must be written down of it to go on in another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RetiredState {
+    pub ssrc: Ssrc,
+    pub room: u64,
+    pub highest_out: SeqNo,
+    pub last_time: RtpTime,
+    pub record: RecordAt,
 }
 
 #[derive(Debug, Default)]
@@ -24,18 +37,40 @@ pub struct Retired {
 }
 
 impl Retired {
-    pub fn put(&mut self, now: Instant, ssrc: Ssrc, room: u64, rewriter: Rewriter) {
-        if rewriter.highest_out().is_none() {
-            return;
-        }
-        self.forget_old(now);
-        self.streams.insert(ssrc, Stream { since: now, room, rewriter });
+    pub fn put(&mut self, now: Instant, ssrc: Ssrc, room: u64, rewriter: Rewriter, page: &mut Page) {
+        let Some((highest_out, last_time)) = rewriter.last_out() else { return };
+        self.forget_old(now, page);
+        let record = page.retired(ssrc, room, highest_out, last_time);
+        self.insert(ssrc, Stream { since: now, room, rewriter, record }, page);
         self.order.push_back((now, ssrc));
     }
 
-    pub fn take(&mut self, now: Instant, ssrc: Ssrc) -> Option<Rewriter> {
-        self.forget_old(now);
-        self.streams.remove(&ssrc).map(|stream| stream.rewriter)
+    pub fn take(&mut self, now: Instant, ssrc: Ssrc, page: &mut Page) -> Option<Rewriter> {
+        self.forget_old(now, page);
+        let stream = self.streams.remove(&ssrc)?;
+        stream.record.into_iter().for_each(|record| page.free_record(record));
+        Some(stream.rewriter)
+    }
+
+    /// Goes on with what another process wrote down. How long they have been away is not known; they are kept as if it had been no time.
+    pub fn restore(&mut self, now: Instant, states: &[RetiredState]) {
+        for &RetiredState { ssrc, room, highest_out, last_time, record } in
+            states.iter().take(RETIRED_STREAMS_MAX)
+        {
+            let state = RewriterState { highest_out, last_time: Some(last_time), ..RewriterState::default() };
+            let rewriter = Rewriter::from_state(now, &state);
+            self.streams.insert(ssrc, Stream { since: now, room, rewriter, record: Some(record) });
+            self.order.push_back((now, ssrc));
+        }
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = RecordAt> {
+        self.streams.values().filter_map(|stream| stream.record)
+    }
+
+    fn insert(&mut self, ssrc: Ssrc, stream: Stream, page: &mut Page) {
+        let before = self.streams.insert(ssrc, stream);
+        before.and_then(|stream| stream.record).into_iter().for_each(|record| page.free_record(record));
     }
 
     #[must_use]
@@ -49,13 +84,14 @@ impl Retired {
         here.map(|(ssrc, stream)| (*ssrc, &stream.rewriter))
     }
 
-    fn forget_old(&mut self, now: Instant) {
+    fn forget_old(&mut self, now: Instant, page: &mut Page) {
         while let Some(&(at, ssrc)) = self.order.front()
             && (now >= at + RETIRED_FOR || self.order.len() >= RETIRED_STREAMS_MAX)
         {
             self.order.pop_front();
             if self.streams.get(&ssrc).is_some_and(|stream| stream.since == at) {
-                self.streams.remove(&ssrc);
+                let gone = self.streams.remove(&ssrc);
+                gone.and_then(|stream| stream.record).into_iter().for_each(|record| page.free_record(record));
             }
         }
     }
@@ -64,7 +100,6 @@ impl Retired {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtp_wire::{RtpTime, SeqNo};
     use std::time::Duration;
 
     fn rewriter() -> Rewriter {
@@ -77,15 +112,15 @@ mod tests {
     fn kept_for_a_while_and_taken_once() {
         let now = Instant::now();
         let mut retired = Retired::default();
-        retired.put(now, Ssrc(1), 7, rewriter());
-        retired.put(now, Ssrc(2), 7, rewriter());
-        retired.put(now, Ssrc(3), 7, Rewriter::default());
+        retired.put(now, Ssrc(1), 7, rewriter(), &mut Page::none());
+        retired.put(now, Ssrc(2), 7, rewriter(), &mut Page::none());
+        retired.put(now, Ssrc(3), 7, Rewriter::default(), &mut Page::none());
         assert_eq!(retired.of_room(7).count(), 2);
         assert_eq!(retired.of_room(8).count(), 0);
-        assert!(retired.take(now, Ssrc(1)).is_some());
-        assert!(retired.take(now, Ssrc(1)).is_none());
-        assert!(retired.take(now, Ssrc(3)).is_none(), "it had sent nothing");
-        assert!(retired.take(now + RETIRED_FOR, Ssrc(2)).is_none());
+        assert!(retired.take(now, Ssrc(1), &mut Page::none()).is_some());
+        assert!(retired.take(now, Ssrc(1), &mut Page::none()).is_none());
+        assert!(retired.take(now, Ssrc(3), &mut Page::none()).is_none(), "it had sent nothing");
+        assert!(retired.take(now + RETIRED_FOR, Ssrc(2), &mut Page::none()).is_none());
     }
 
     #[test]
@@ -93,7 +128,13 @@ mod tests {
         let start = Instant::now();
         let mut retired = Retired::default();
         for n in 0..=RETIRED_STREAMS_MAX as u32 {
-            retired.put(start + Duration::from_millis(u64::from(n)), Ssrc(n), 7, rewriter());
+            retired.put(
+                start + Duration::from_millis(u64::from(n)),
+                Ssrc(n),
+                7,
+                rewriter(),
+                &mut Page::none(),
+            );
         }
         assert!(retired.get(Ssrc(0)).is_none());
         assert!(retired.get(Ssrc(RETIRED_STREAMS_MAX as u32)).is_some());

@@ -11,9 +11,10 @@ use rtp_wire::{RtpTime, SAMPLE_RATE_HZ, SeqNo};
 use crate::limits::{FRAME_SAMPLES, RESTART_GAP};
 
 /// How the next packet's place is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Input {
     /// Its number and time mean nothing to us yet.
+    #[default]
     Fresh,
     /// Its number does, but something of ours came between: its time must not go back.
     Cut,
@@ -35,7 +36,7 @@ pub struct Rewriter {
 }
 
 /// What must be written down of it to go on in another process. How long ago its last packet was is not known there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RewriterState {
     pub input: Input,
     pub anchor_in: SeqNo,
@@ -82,6 +83,12 @@ impl Rewriter {
     #[must_use]
     pub fn highest_out(&self) -> Option<SeqNo> {
         self.last.map(|_| self.highest_out)
+    }
+
+    /// The same with its time.
+    #[must_use]
+    pub fn last_out(&self) -> Option<(SeqNo, RtpTime)> {
+        self.last.map(|(time, _)| (self.highest_out, time))
     }
 
     /// Places a packet that is to be forwarded, or `None` when its number is spent.

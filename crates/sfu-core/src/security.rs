@@ -47,6 +47,17 @@ impl Security {
         Random::new(&of).next_u64()
     }
 
+    /// All that a packet changes of it when it is sealed, but for the numbers that a browser's streams have: a native session's progress, or the
+    /// index of a browser's next RTCP.
+    #[inline]
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        match self {
+            Self::Native(native) => native.session.progress(),
+            Self::Browser(browser) => browser.srtp.as_ref().map_or(0, |srtp| srtp.next_rtcp().into()),
+        }
+    }
+
     /// Whether audio can be sealed for it: a browser's keys come only with the end of its handshake.
     #[inline]
     #[must_use]

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rtp_wire::Ssrc;
+use sfu_wire::page::Work;
 use sfu_wire::{DropCount, Dtls, FromSfu, KeySpent, LegConnected, LegSpeaking, Report, Start, Started};
 
 use crate::counters::{Counters, DropReason};
 use crate::leg::{LegIndex, LegKey, Legs};
 use crate::limits::{NEWS_MAX, REPORT_INTERVAL, SENDER_PACKETS_PER_S_DEFAULT};
+use crate::page::{Memory, Page, Predecessor};
 use crate::retired::Retired;
 use crate::room::Rooms;
 use crate::seed::Random;
@@ -33,6 +35,10 @@ pub struct Shard {
     /// What browsers send to signalling's DTLS engines.
     pub(crate) dtls: VecDeque<Dtls>,
     pub(crate) retired: Retired,
+    /// What is written down for a successor,
+    pub(crate) page: Page,
+    /// and what a predecessor wrote, until the snapshot says which legs there are.
+    pub(crate) predecessor: Option<Predecessor>,
 
     pub(crate) counters: Counters,
     timers: Timers,
@@ -45,8 +51,20 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// A shard that nobody can go on with.
     #[must_use]
     pub fn new(now: Instant, start: &Start) -> Self {
+        Self::with(now, start, (Page::none(), Predecessor::default()))
+    }
+
+    /// A shard that writes into `memory` what its successor must know, and goes on, with the snapshot, with what its predecessor wrote there. The
+    /// memory is nobody else's for as long as the shard lives.
+    #[must_use]
+    pub fn with_memory(now: Instant, start: &Start, memory: Memory) -> Self {
+        Self::with(now, start, Page::open(memory))
+    }
+
+    fn with(now: Instant, start: &Start, (page, predecessor): (Page, Predecessor)) -> Self {
         let mut timers = Timers::default();
         timers.arm(now + REPORT_INTERVAL, Reason::Report, None);
         let mut shard = Self {
@@ -61,6 +79,8 @@ impl Shard {
             dtls: VecDeque::new(),
             started_at: now,
             retired: Retired::default(),
+            page,
+            predecessor: Some(predecessor),
             counters: Counters::default(),
             timers,
             started: Some(Started {
@@ -104,6 +124,10 @@ impl Shard {
     }
 
     fn handle_due(&mut self, now: Instant, due: Due, sink: &mut impl Sink) {
+        self.page.busy(
+            due.leg.and_then(|key| self.legs.find(key)).map_or(0, |leg| self.legs.get(leg).id),
+            Work::Timer,
+        );
         match (due.reason, due.leg.and_then(|key| self.legs.find(key))) {
             (Reason::Report, _) => {
                 self.report_due = true;
@@ -115,6 +139,7 @@ impl Shard {
             (Reason::PathKeep, Some(leg)) => self.keep_path(now, due.at, leg, sink),
             (Reason::Silence | Reason::SpeechEnd | Reason::PathKeep, None) => {}
         }
+        self.page.idle();
     }
 
     pub(crate) fn arm(&mut self, at: Instant, reason: Reason, leg: LegIndex) {
@@ -205,6 +230,8 @@ impl Shard {
             asked: self.counters.asked,
             resent: self.counters.resent,
             not_resent: self.counters.not_resent,
+            unwritten: self.page.unwritten,
+            restored: self.counters.restored,
             legs: u32::try_from(self.legs.len()).unwrap_or(u32::MAX),
             rooms: u32::try_from(self.rooms.len()).unwrap_or(u32::MAX),
             ..Report::default()

@@ -47,6 +47,7 @@ impl Shard {
         browser.begin_stream(ssrc);
         leg.window = window;
         leg.rewriter.restart();
+        self.write_peer(index);
         self.take_browsers(now, index, opened, datagram)
     }
 
@@ -143,7 +144,9 @@ impl Shard {
         let mut len = rtcp::write_receiver_report(RELAY_SSRC, &[], slot).expect("a slot holds any datagram");
         len += rtcp::write_nack(RELAY_SSRC, stream, asks.numbers(), &mut slot[len..])
             .expect("a slot holds more numbers than are asked for");
-        match srtp.seal_rtcp(slot, len) {
+        let sealed = srtp.seal_rtcp(slot, len);
+        self.write_sent(index);
+        match sealed {
             Ok(len) => {
                 self.counters.asked += asks.numbers().len() as u64;
                 self.send(address, len, sink);

@@ -32,6 +32,7 @@ impl Shard {
         }
         let ufrag = ice::local_ufrag(&message).ok_or(DropReason::Unsupported)?;
         let index = *self.by_ufrag.get(ufrag).ok_or(DropReason::UnknownSource)?;
+        self.busy_with(index);
         let browser = self.legs.get(index).browser().expect("only browsers have a user name fragment");
         let check = match browser.agent.verify(&message) {
             Ok(check) => check,
@@ -71,6 +72,7 @@ impl Shard {
         datagram: &[u8],
     ) -> Result<Fate, DropReason> {
         let index = *self.by_address.get(&from).ok_or(DropReason::UnknownSource)?;
+        self.busy_with(index);
         let leg = self.legs.get_mut(index);
         let id = leg.id;
         let browser = leg.browser_mut().ok_or(DropReason::Unsupported)?;
@@ -184,7 +186,9 @@ impl Shard {
             len += rtcp::write_sender_report(ssrc, &info, &[], &mut slot[len..]).expect("so many fit");
         }
         let Some(srtp) = &mut browser.srtp else { return };
-        match srtp.seal_rtcp(slot, len) {
+        let sealed = srtp.seal_rtcp(slot, len);
+        self.write_sent(index);
+        match sealed {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,
         }

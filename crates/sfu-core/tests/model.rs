@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use net::{Heard, World};
 use proptest::prelude::*;
 use rtp_wire::Ssrc;
+use sfu_core::Shard;
+use sfu_wire::{Snapshot, Start, ToSfu};
 use transport::{Key, NonceCounter, Session};
 
 const PEOPLE: usize = 5;
@@ -25,6 +27,8 @@ enum Act {
     Replay(usize),
     Noise(usize, Vec<u8>),
     Wait(u64),
+    /// The relay's process ends, and another one goes on.
+    Die,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -41,6 +45,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => who.clone().prop_map(Act::Replay),
         1 => (who, proptest::collection::vec(any::<u8>(), 0..100)).prop_map(|(n, bytes)| Act::Noise(n, bytes)),
         4 => (1u64..60).prop_map(Act::Wait),
+        1 => Just(Act::Die),
     ]
 }
 
@@ -97,9 +102,21 @@ impl Model {
             }
             Act::Noise(n, bytes) => self.world.send(self.world.clients[n].address, &bytes),
             Act::Wait(ms) => self.world.wait(ms),
+            Act::Die => self.die(),
             _ => {}
         }
         self.check_numbers();
+    }
+
+    /// Nothing is forgotten, of those who are not there at the time neither.
+    fn die(&mut self) {
+        let here = (0..PEOPLE).filter(|n| self.present[*n]);
+        let legs: Vec<_> = here.map(|n| self.world.clients[n].leg.clone()).collect();
+        let start = Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 10_000 };
+        let count = legs.len() as u64;
+        self.world.shard = Shard::with_memory(self.world.now, &start, self.world.memory);
+        self.world.tell(ToSfu::Snapshot(Snapshot { legs }));
+        assert_eq!(self.world.shard.counters().restored, count);
     }
 
     /// A new session key, as after selecting a protocol again: numbers begin anywhere.

@@ -4,60 +4,41 @@
 mod browser;
 mod net;
 
-use std::collections::HashSet;
-use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use browser::{Browser, OPUS, RED};
 use net::{VOICE, Wire, World, assert_continuous};
 use rtp_wire::rtcp;
 use rtp_wire::{SeqNo, Ssrc};
-use sfu_core::limits::RED_REPORTS;
-use sfu_core::{DropReason, LegState, NotRestored, Shard};
-use sfu_wire::{Deframer, Framed, FromSfu, LegConnected, Snapshot, Start, ToSfu};
+use sfu_core::limits::{RED_REPORTS, STREAMS_PER_LEG};
+use sfu_core::{DropReason, Memory, Shard, Sink};
+use sfu_wire::page::{HEAD_AT, HEAD_WORDS, Work, busy_with};
+use sfu_wire::{FromSfu, KeySpent, LegConnected, RemoveLeg, Snapshot, Start, ToSfu};
 use transport::{Key, Mode};
 
 const WORDS: &[u8] = &[0x78, 1, 2, 3, 4, 5, 6];
 
-/// What signalling says to any relay of this world, in its own encoding.
-fn control(world: &World, browsers: &[&Browser]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+/// Another relay, with what signalling says and what is in the memory.
+fn relay(world: &World, browsers: &[&Browser], memory: Memory) -> Shard {
+    // Another seed than the first relay's, as signalling gives each its own.
+    let start = Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 0 };
+    let mut shard = Shard::with_memory(world.now, &start, memory);
     let natives = world.clients.iter().map(|client| client.leg.clone());
     let legs = natives.chain(browsers.iter().map(|browser| browser.leg.clone())).collect();
-    ToSfu::Start(start).append_to(&mut bytes);
-    ToSfu::Snapshot(Snapshot { legs }).append_to(&mut bytes);
-    bytes
-}
-
-fn states(world: &World) -> Vec<Vec<u8>> {
-    let ids = (0..200).filter_map(|id| world.shard.export_leg(id));
-    ids.map(|state| state.to_bytes()).collect()
-}
-
-/// Another relay, from what signalling says and what was written down.
-fn relay(now: Instant, control: &[u8], states: &[Vec<u8>]) -> (Shard, Vec<NotRestored>) {
-    let mut deframer = Deframer::default();
-    deframer.push(control);
-    let Some(ToSfu::Start(start)) = deframer.next_message().unwrap() else { panic!("it begins so") };
-    let mut shard = Shard::new(now, &start);
-    while let Some(message) = deframer.next_message::<ToSfu>().unwrap() {
-        shard.handle_message(now, message, &mut Wire::default()).unwrap();
-    }
-    let states: Vec<LegState> = states.iter().map(|bytes| LegState::from_bytes(bytes).unwrap()).collect();
-    let refused = shard.restore_legs(now, &states);
-    (shard, refused)
+    let snapshot = ToSfu::Snapshot(Snapshot { legs });
+    shard.handle_message(world.now, snapshot, &mut Wire::default()).unwrap();
+    shard
 }
 
 /// The relay ends and another takes its place, some time later.
 fn restart(world: &mut World, browsers: &[&Browser]) {
-    let (control, states) = (control(world, browsers), states(world));
     world.now += Duration::from_millis(700);
-    let (shard, refused) = relay(world.now, &control, &states);
-    assert_eq!(refused, []);
-    world.shard = shard;
+    world.shard = relay(world, browsers, world.memory);
+    let legs = world.clients.len() + browsers.len();
+    assert_eq!(world.shard.counters().restored, legs as u64);
     world.events.clear();
 }
 
@@ -212,44 +193,8 @@ fn who_was_away_is_still_away_and_comes_back_without_a_gap() {
 }
 
 #[test]
-fn a_state_from_a_while_before_is_moved_on_beyond_what_may_have_been_sent() {
+fn who_has_other_keys_or_another_stream_begins_anew() {
     let (mut world, natives, mut browsers) = room();
-    let stream = Ssrc(world.clients[natives[0]].leg.ssrc);
-    let states = states(&world);
-    let control = control(&world, &[&browsers[0], &browsers[1]]);
-    // Nobody wrote down what came then.
-    for _ in 0..20 {
-        natives.iter().for_each(|n| world.talk(*n));
-        world.wait(200);
-    }
-    let before = numbers(&mut browsers[0], &mut world, stream);
-    let sent = world.shard.counters().sent;
-    let moved: Vec<Vec<u8>> = states
-        .iter()
-        .map(|bytes| {
-            let mut state = LegState::from_bytes(bytes).unwrap();
-            state.move_on(sent as u16);
-            state.to_bytes()
-        })
-        .collect();
-    let (shard, refused) = relay(world.now, &control, &moved);
-    assert_eq!(refused, []);
-    world.shard = shard;
-    natives.iter().for_each(|n| drop(world.heard(*n)));
-    for _ in 0..100 {
-        natives.iter().for_each(|n| world.talk(*n));
-        world.wait(20);
-    }
-    let after = numbers(&mut browsers[0], &mut world, stream);
-    assert_eq!((after.len(), world.heard(natives[1]).len()), (100, 100));
-    assert!(after[0] > *before.last().unwrap());
-    assert!(after.windows(2).all(|pair| pair[1] == pair[0] + 1));
-}
-
-#[test]
-fn a_state_that_is_not_this_legs_is_refused_and_the_leg_begins_anew() {
-    let (mut world, natives, mut browsers) = room();
-    let states = states(&world);
     // Meanwhile one native client has a new key, one browser a new transport, the other no keys yet, and one leg another stream.
     world.clients[natives[0]].key = Key::new([9; 32]);
     let native = world.native(natives[0], "");
@@ -257,145 +202,193 @@ fn a_state_that_is_not_this_legs_is_refused_and_the_leg_begins_anew() {
     world.clients[natives[1]].leg.ssrc += 1;
     browsers[0].leg.webrtc.as_mut().unwrap().ufrag = "anew".into();
     browsers[1].leg.webrtc.as_mut().unwrap().srtp = None;
-    let control = control(&world, &[&browsers[0], &browsers[1]]);
-    let (mut shard, mut refused) = relay(world.now, &control, &states);
-    refused.sort_by_key(|reason| match reason {
-        NotRestored::Unknown(id) | NotRestored::OtherKeys(id) | NotRestored::InUse(id) => *id,
-    });
-    let expect = [
-        NotRestored::OtherKeys(0),
-        NotRestored::Unknown(1),
-        NotRestored::OtherKeys(71),
-        NotRestored::OtherKeys(72),
-    ];
-    assert_eq!(refused, expect);
-    assert!((0..100).all(|id| shard.export_leg(id).is_none_or(|state| state.id < 72)));
-    assert!(
-        !std::iter::from_fn(|| shard.poll_event()).any(|event| matches!(event, FromSfu::LegConnected(_)))
-    );
+    let mut shard = relay(&world, &[&browsers[0], &browsers[1]], world.memory);
+    assert_eq!(shard.counters().restored, 0);
+    let events: Vec<_> = std::iter::from_fn(|| shard.poll_event()).collect();
+    assert!(matches!(events[..], [FromSfu::Started(_)]), "nobody is connected, no key is spent: {events:?}");
 }
 
+/// A sink whose process dies with a packet of its choice.
+struct Dying<'a> {
+    wire: &'a mut Wire,
+    left: usize,
+}
+
+impl Sink for Dying<'_> {
+    fn slot(&mut self) -> &mut [u8] {
+        self.wire.slot()
+    }
+
+    fn commit(&mut self, to: SocketAddr, len: usize) {
+        self.wire.commit(to, len);
+        self.left = self.left.checked_sub(1).expect("it dies here");
+    }
+}
+
+/// Every nonce is looked at by the world's tap, every index by the browsers' windows.
 #[test]
-fn a_leg_that_has_been_sent_to_is_not_wound_back() {
-    let (mut world, ..) = room();
-    let states: Vec<LegState> = (0..100).filter_map(|id| world.shard.export_leg(id)).collect();
-    let refused = world.shard.restore_legs(world.now, &states);
-    assert_eq!(refused, [0, 1, 71, 72].map(NotRestored::InUse));
-}
-
-/// The child of the next test: a process that knows nothing but what it reads, and answers with what it would send.
-#[test]
-fn a_relay_in_a_process_of_its_own() {
-    if std::env::var_os("RELAY_THAT_GOES_ON").is_none() {
-        return;
-    }
-    let mut input = Vec::new();
-    std::io::stdin().read_to_end(&mut input).unwrap();
-    let mut parts = Parts(&input);
-    let control = parts.next().unwrap().to_vec();
-    let count = parts.next().unwrap()[0];
-    let states: Vec<_> = (0..count).map(|_| parts.next().unwrap().to_vec()).collect();
-    let mut now = Instant::now();
-    let (mut shard, refused) = relay(now, &control, &states);
-    assert_eq!(refused, []);
-    let mut wire = Wire::default();
-    while let (Some(from), Some(datagram)) = (parts.next(), parts.next()) {
-        let from: SocketAddr = std::str::from_utf8(from).unwrap().parse().unwrap();
-        shard.handle_datagram(now, from, &mut datagram.to_vec(), &mut wire);
-        now += Duration::from_millis(20);
-        shard.handle_timeout(now, &mut wire);
-    }
-    let mut output = Vec::new();
-    for (to, datagram) in &wire.sent {
-        put(&mut output, to.to_string().as_bytes());
-        put(&mut output, datagram);
-    }
-    put(&mut output, &shard.counters().dropped(DropReason::Replayed).to_le_bytes());
-    std::io::stdout().write_all(&output).unwrap();
-}
-
-/// Length and bytes, one after the other; the harness' own words around them are skipped by a mark.
-struct Parts<'a>(&'a [u8]);
-
-const MARK: &[u8; 4] = b"\0\x01\xFF\0";
-
-fn put(out: &mut Vec<u8>, part: &[u8]) {
-    out.extend(MARK);
-    out.extend((part.len() as u32).to_le_bytes());
-    out.extend(part);
-}
-
-impl<'a> Iterator for Parts<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let at = self.0.windows(4).position(|window| window == MARK)?;
-        let (len, rest) = self.0[at + 4..].split_first_chunk::<4>()?;
-        let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        self.0 = rest;
-        Some(part)
-    }
-}
-
-#[test]
-fn another_process_goes_on() {
+fn a_relay_that_dies_between_two_copies_of_a_frame_uses_no_nonce_twice() {
+    std::panic::set_hook(Box::new(|_| {}));
     let (mut world, natives, mut browsers) = room();
-    let old = browsers[1].frame(OPUS, WORDS, 20);
-    world.send(browsers[1].address, &old);
-    let old_native = world.frame(natives[1], VOICE);
-    world.send(world.clients[natives[1]].address, &old_native);
-    browsers.iter_mut().for_each(|browser| drop(browser.heard(&mut world)));
-    natives.iter().for_each(|n| drop(world.heard(*n)));
-
-    let mut input = Vec::new();
-    put(&mut input, &control(&world, &[&browsers[0], &browsers[1]]));
-    let states = states(&world);
-    put(&mut input, &[states.len() as u8]);
-    states.iter().for_each(|state| put(&mut input, state));
-    let mut datagrams = vec![(browsers[1].address, old), (world.clients[natives[1]].address, old_native)];
-    for _ in 0..150 {
-        for n in natives {
-            let frame = world.frame(n, VOICE);
-            datagrams.push((world.clients[n].address, frame));
+    let listeners = 3;
+    for round in 0..40 {
+        let n = natives[round % 2];
+        let frame = world.frame(n, VOICE);
+        let (from, now) = (world.clients[n].address, world.now);
+        let World { shard, wire, .. } = &mut world;
+        let mut sink = Dying { wire, left: round % listeners };
+        let died = catch_unwind(AssertUnwindSafe(|| {
+            shard.handle_datagram(now, from, &mut frame.clone(), &mut sink);
+        }));
+        assert!(died.is_err());
+        world.settle();
+        restart(&mut world, &[&browsers[0], &browsers[1]]);
+        // What was under way is not taken again; some have heard it, the others lost it.
+        world.send(from, &frame);
+        assert_eq!(world.dropped(DropReason::Replayed), 1);
+        for _ in 0..3 {
+            natives.iter().for_each(|n| world.talk(*n));
+            browsers.iter_mut().for_each(|browser| browser.say(&mut world, WORDS));
+            world.wait(20);
+            browsers.iter_mut().for_each(|browser| browser.receive(&mut world));
         }
-        for browser in &mut browsers {
-            datagrams.push((browser.address, browser.frame(OPUS, WORDS, 20)));
-        }
     }
-    for (from, datagram) in &datagrams {
-        put(&mut input, from.to_string().as_bytes());
-        put(&mut input, datagram);
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_relay_in_a_process_of_its_own", "--nocapture"])
-        .env("RELAY_THAT_GOES_ON", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success());
-
-    let mut parts: Vec<&[u8]> = Parts(&output.stdout).collect();
-    assert_eq!(parts.pop().unwrap(), 2_u64.to_le_bytes(), "what was sent before is not taken again");
-    // Nothing on the wire is what was there before: each is new to who gets it, or it would not open.
-    let mut seen = HashSet::new();
-    for part in parts.chunks_exact(2) {
-        let to: SocketAddr = std::str::from_utf8(part[0]).unwrap().parse().unwrap();
-        assert!(seen.insert((to, part[1])));
-        world.wire.sent.push((to, part[1].to_vec()));
-    }
-    world.settle();
+    let _ = std::panic::take_hook();
     for n in natives {
-        assert_eq!(world.heard(n).len(), 3 * 150);
-        assert!(world.clients[n].rtcp > 0);
+        let other = world.clients[natives[usize::from(n == natives[0])]].leg.ssrc;
+        let heard = world.heard(n);
+        let numbers: Vec<u64> = heard.iter().filter(|f| f.ssrc.0 == other).map(|f| f.seq.0).collect();
+        // 40 rounds of three, and at most one more in each that was lost to this listener or not.
+        assert!(numbers.len() >= 120 && numbers[numbers.len() - 1] - numbers[0] < 160, "{numbers:?}");
+        assert!(numbers.is_sorted_by(|a, b| a < b));
     }
+}
+
+#[test]
+fn memory_of_another_version_is_begun_anew_and_keys_that_may_have_been_used_are_not() {
+    let (mut world, natives, mut browsers) = room();
+    let head = world.memory[HEAD_AT].load(Relaxed);
+    world.memory[HEAD_AT].store(head + 1, Relaxed);
+    let both = [&browsers[0], &browsers[1]];
+    world.shard = relay(&world, &both, world.memory);
+    assert_eq!(world.shard.counters().restored, 0);
+    let events: Vec<_> = std::iter::from_fn(|| world.shard.poll_event()).collect();
+    for id in [71, 72] {
+        assert!(events.contains(&FromSfu::KeySpent(KeySpent { id })), "{events:?}");
+    }
+    // Not even when they check, or signalling says the same once more.
     for browser in &mut browsers {
-        browser.sender_reports.clear();
-        assert_eq!(browser.heard(&mut world).len(), 3 * 150);
-        assert!(!browser.sender_reports.is_empty());
+        browser.check(&mut world, true);
+        browser.put(&mut world);
+        assert_eq!(browser.answers, 2);
     }
+    natives.iter().for_each(|n| world.talk(*n));
+    world.wait(10_000);
+    browsers.iter_mut().for_each(|browser| assert!(browser.heard(&mut world).is_empty()));
+    // Native ones begin at another random point.
+    world.talk(natives[0]);
+    assert_eq!(world.shard.counters().dropped(DropReason::Reflected), 0);
+    assert!(!world.heard(natives[1]).is_empty());
+
+    // And from here on it is this version's.
+    world.shard = relay(&world, &[&browsers[0], &browsers[1]], world.memory);
+    assert_eq!(world.shard.counters().restored, 2, "the native ones");
+    let events: Vec<_> = std::iter::from_fn(|| world.shard.poll_event()).collect();
+    assert!(events.contains(&FromSfu::KeySpent(KeySpent { id: 71 })), "still not: {events:?}");
+    // Until its client has joined anew.
+    world.tell(ToSfu::RemoveLeg(RemoveLeg { id: 71 }));
+    let mut anew = Browser::join(&mut world, 71, 1);
+    world.talk(natives[0]);
+    assert!(!anew.heard(&mut world).is_empty());
+}
+
+#[test]
+fn a_leg_that_found_no_place_is_counted_and_a_browser_gets_new_keys() {
+    let mut world = World::default();
+    let small = net::memory(2);
+    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    world.shard = Shard::with_memory(world.now, &start, small);
+    world.tell(ToSfu::Snapshot(Snapshot::default()));
+    let natives = [world.join(1), world.join(1)];
+    let mut browser = Browser::join(&mut world, 71, 1);
+    world.talk(natives[0]);
+    assert_eq!(browser.heard(&mut world).len(), 1, "calls do not suffer");
+    world.wait(1_000);
+    let report = world.events.iter().rev().find_map(|event| match event {
+        FromSfu::Report(report) => Some(report),
+        _ => None,
+    });
+    assert_eq!(report.unwrap().unwritten, 1);
+    let mut shard = relay(&world, &[&browser], small);
+    assert_eq!(shard.counters().restored, 2);
+    let events: Vec<_> = std::iter::from_fn(|| shard.poll_event()).collect();
+    assert!(events.contains(&FromSfu::KeySpent(KeySpent { id: 71 })), "{events:?}");
+    // A place that becomes free is used again.
+    world.remove(natives[0]);
+    let again = world.join(1);
+    world.clients.swap(natives[0], again);
+    world.clients.pop();
+    let shard = relay(&world, &[&browser], small);
+    assert_eq!(shard.counters().restored, 2);
+}
+
+#[test]
+fn a_browser_that_was_sent_more_streams_than_there_are_places_gets_new_keys() {
+    let mut world = World::default();
+    let small = net::memory(2);
+    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    world.shard = Shard::with_memory(world.now, &start, small);
+    world.tell(ToSfu::Snapshot(Snapshot::default()));
+    let mut browser = Browser::join(&mut world, 71, 1);
+    let places = 2 * STREAMS_PER_LEG;
+    for count in [places, places + 1] {
+        while world.clients.len() < count {
+            let n = world.join(1);
+            world.talk(n);
+        }
+        assert_eq!(browser.heard(&mut world).len(), if count == places { places } else { 1 });
+        let mut shard = relay(&world, &[&browser], small);
+        let is_spent = count > places;
+        // The browser and the first native client have found a place.
+        assert_eq!(shard.counters().restored, if is_spent { 1 } else { 2 });
+        let spent = FromSfu::KeySpent(KeySpent { id: 71 });
+        assert_eq!(std::iter::from_fn(|| shard.poll_event()).any(|event| event == spent), is_spent);
+        world.shard = shard;
+    }
+}
+
+/// A sink that looks at what the memory says whenever something is sent.
+struct Looking(Wire, Memory, Vec<(u64, Work)>);
+
+impl Sink for Looking {
+    fn slot(&mut self) -> &mut [u8] {
+        self.0.slot()
+    }
+
+    fn commit(&mut self, _to: SocketAddr, _len: usize) {
+        self.2.extend(busy(self.1));
+    }
+}
+
+fn busy(memory: Memory) -> Option<(u64, Work)> {
+    busy_with(&std::array::from_fn::<_, HEAD_WORDS, _>(|at| memory[at].load(Relaxed)))
+}
+
+#[test]
+fn the_memory_says_whose_packet_is_under_way() {
+    let (mut world, natives, _) = room();
+    let mut looking = Looking(Wire::default(), world.memory, Vec::new());
+    let mut frame = world.frame(natives[1], VOICE);
+    assert_eq!(busy(world.memory), None);
+    world.shard.handle_datagram(world.now, world.clients[natives[1]].address, &mut frame, &mut looking);
+    assert_eq!(looking.2, [(1, Work::Rtp); 3]);
+    assert_eq!(busy(world.memory), None);
+    looking.2.clear();
+    world.shard.handle_timeout(world.now + Duration::from_secs(7), &mut looking);
+    assert!(
+        looking.2.contains(&(71, Work::Timer)) && looking.2.contains(&(0, Work::Timer)),
+        "{:?}",
+        looking.2
+    );
+    assert_eq!(busy(world.memory), None);
 }

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod page;
+
 use prost::Message as _;
 
 /// Raised when a message gains a meaning that the other side must understand.
@@ -257,6 +259,12 @@ pub struct Report {
     /// Packets that browsers asked for in vain.
     #[prost(uint64, tag = "15")]
     pub not_resent: u64,
+    /// Legs and streams that the page had no place for, so that a successor cannot go on with them.
+    #[prost(uint64, tag = "16")]
+    pub unwritten: u64,
+    /// Legs that another process began, gone on with by this one.
+    #[prost(uint64, tag = "17")]
+    pub restored: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

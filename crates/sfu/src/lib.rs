@@ -3,7 +3,8 @@
 //!
 //! Owns: the loop around [`sfu_core::Shard`], the framing of the control stream, what happens when signalling
 //! is gone. Deliberately does not: decide anything about packets or legs; open sockets (signalling hands them
-//! over and keeps them open, so that packets wait in the kernel while a new process starts); configuration
+//! over and keeps them open, so that packets wait in the kernel while a new process starts; the memory in which a shard writes what its
+//! successor must know it gives in the same way); configuration
 //! files, async runtimes, TLS, JSON.
 //!
 //! Exit codes: 0 when signalling is gone and its calls have had their time; 1 when the environment failed (a
@@ -20,15 +21,19 @@ pub mod limits;
 mod log;
 mod serve;
 
-use std::os::fd::RawFd;
+use std::cell::Cell;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+
+use sfu_core::Memory;
+use sfu_wire::page::FAILED_AT;
 
 pub use args::WrongArgument;
 pub use serve::{Failure, serve};
 
-/// Runs `guildhall sfu` with the arguments behind those two words: `--shard UDP_FD,CONTROL_FD`, once a shard.
+/// Runs `guildhall sfu` with the arguments behind those two words: `--shard UDP_FD,CONTROL_FD,MEMORY_FD`, once a shard.
 pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
     let shards = match args::parse(args) {
         Ok(shards) => shards,
@@ -62,17 +67,28 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
     }
 }
 
-fn serve_fds((udp, control): (RawFd, RawFd)) -> Result<(), Failure> {
-    let udp = udp_io::adopt_udp(udp).map_err(Failure::Socket)?;
-    let control = UnixStream::from(udp_io::adopt_fd(control).map_err(Failure::Control)?);
-    serve(udp, control, limits::ORPHAN_GRACE)
+thread_local! {
+    /// That of the thread's shard.
+    static MEMORY: Cell<Option<Memory>> = const { Cell::new(None) };
 }
 
-/// A broken invariant ends the whole process at once, before it can send anything wrong. What it knew is not
-/// worth keeping: signalling knows it too.
+fn serve_fds(fds: args::ShardFds) -> Result<(), Failure> {
+    let udp = udp_io::adopt_udp(fds.udp).map_err(Failure::Socket)?;
+    let control = UnixStream::from(udp_io::adopt_fd(fds.control).map_err(Failure::Control)?);
+    let map = |fd| udp_io::map_memory(&udp_io::adopt_fd(fd)?);
+    let memory = fds.memory.map(map).transpose().map_err(Failure::Memory)?;
+    MEMORY.set(memory);
+    serve(udp, control, memory, limits::ORPHAN_GRACE)
+}
+
+/// A broken invariant ends the whole process at once, before it can send anything wrong. What must not be forgotten is written down by then, and
+/// the rest signalling knows.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        if let Some(failed) = MEMORY.get().and_then(|memory| memory.get(FAILED_AT)) {
+            failed.store(1, Ordering::Release);
+        }
         report(info);
         std::process::abort();
     }));

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use sfu_core::Shard;
+use sfu_core::{Memory, Shard};
 use sfu_wire::{FromSfu, PROTOCOL, Report, Start, ToSfu, WireError};
 use udp_io::{Poller, RecvBatch};
 
@@ -24,6 +24,8 @@ pub enum Failure {
     Socket(io::Error),
     #[error("control stream: {0}")]
     Control(io::Error),
+    #[error("memory: {0}")]
+    Memory(io::Error),
     #[error("waiting: {0}")]
     Wait(io::Error),
     #[error("control stream: {0}")]
@@ -32,21 +34,29 @@ pub enum Failure {
     NotStarted,
 }
 
-/// Serves one shard until signalling has been gone for `grace`, or at once if it has no calls by then.
-pub fn serve(udp: UdpSocket, control: UnixStream, grace: Duration) -> Result<(), Failure> {
+/// Serves one shard until signalling has been gone for `grace`, or at once if it has no calls by then. It goes on with what its predecessor left in
+/// `memory`, which is nobody else's meanwhile.
+pub fn serve(
+    udp: UdpSocket,
+    control: UnixStream,
+    memory: Option<Memory>,
+    grace: Duration,
+) -> Result<(), Failure> {
     let mut poller = Poller::new().map_err(Failure::Wait)?;
     let mut control = Control::new(control).map_err(Failure::Control)?;
     poller.add(&control, CONTROL).map_err(Failure::Wait)?;
-    // Until it is known what to do with packets, they wait in the kernel.
     let Some(start) = await_start(&mut poller, &mut control)? else { return Ok(()) };
     udp.set_nonblocking(true).map_err(Failure::Socket)?;
     udp_io::set_buffers(&udp, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES).map_err(Failure::Socket)?;
-    poller.add(&udp, MEDIA).map_err(Failure::Wait)?;
     let now = Instant::now();
     log::line(log::INFO, "started", format_args!("shard={} protocol={}", start.shard, start.protocol));
     let mut worker = Worker {
-        shard: Shard::new(now, &start),
+        shard: match memory {
+            Some(memory) => Shard::with_memory(now, &start, memory),
+            None => Shard::new(now, &start),
+        },
         started_at: now,
+        obeyed: 0,
         egress: Egress::new(&udp).map_err(Failure::Socket)?,
         received: RecvBatch::new(),
         oversized: 0,
@@ -56,10 +66,18 @@ pub fn serve(udp: UdpSocket, control: UnixStream, grace: Duration) -> Result<(),
         watches_writable: false,
     };
     let mut orphaned_at = None;
+    // Until it is known what to do with packets, they wait in the kernel.
+    let mut takes_media = false;
     // The start message may have brought company.
-    let mut ready = Woken { media: true, control: true };
+    let mut ready = Woken { media: false, control: true };
     loop {
         worker.turn(&udp, &ready)?;
+        if !takes_media && worker.obeyed > 0 {
+            takes_media = true;
+            let (legs, restored) = (worker.shard.legs(), worker.shard.counters().restored);
+            log::line(log::INFO, "told", format_args!("legs={legs} gone_on_with={restored}"));
+            poller.add(&udp, MEDIA).map_err(Failure::Wait)?;
+        }
         if !worker.control.is_open() && orphaned_at.is_none() {
             poller.remove(&worker.control).map_err(Failure::Wait)?;
             orphaned_at = Some(Instant::now());
@@ -120,6 +138,8 @@ fn wait(poller: &mut Poller, timer: Option<Instant>, end: Option<Instant>) -> Re
 struct Worker<'a> {
     shard: Shard,
     started_at: Instant,
+    /// Messages of signalling that were obeyed.
+    obeyed: u64,
     egress: Egress<'a>,
     received: RecvBatch,
     /// Datagrams too long for a buffer that the shard has been told of.
@@ -147,6 +167,7 @@ impl Worker<'_> {
         self.control.read();
         let now = Instant::now();
         while let Some(message) = self.control.next()? {
+            self.obeyed += 1;
             if let Err(refused) = self.shard.handle_message(now, message, &mut self.egress) {
                 log::line(log::WARN, "refused", format_args!("reason={:?}", refused.to_string()));
             }

@@ -1,163 +1,34 @@
 //! The relay's process over real sockets on loopback, its thread started as the process starts it.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, UdpSocket};
+mod support;
+
+use std::io::Write as _;
+use std::net::UdpSocket;
 use std::os::fd::IntoRawFd as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rtp_wire::{DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, RtpHeader, Ssrc, classify};
 use sfu::{Failure, serve};
-use sfu_wire::{Deframer, Framed as _, FromSfu, Leg, Native, Report, Snapshot, Start, ToSfu};
-use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
+use sfu_core::Memory;
+use sfu_wire::page::BYTES;
+use sfu_wire::{FromSfu, PROTOCOL, Snapshot, Start, ToSfu};
+use support::{Client, Signalling, VOICE, relay};
 
-/// Nothing here takes long; a test that waits longer for something has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-const VOICE: &[u8] = b"\x78 twenty milliseconds of somebody's voice";
-
-/// What signalling holds of a shard.
-struct Signalling {
-    stream: UnixStream,
-    deframer: Deframer,
-}
-
-impl Signalling {
-    fn pair() -> (Self, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        (Self { stream: ours, deframer: Deframer::default() }, theirs)
-    }
-
-    fn tell(&mut self, message: ToSfu) {
-        let mut bytes = Vec::new();
-        message.append_to(&mut bytes);
-        self.stream.write_all(&bytes).unwrap();
-    }
-
-    fn start(&mut self) {
-        self.tell(ToSfu::Start(Start {
-            protocol: 1,
-            shard: 2,
-            seed: vec![9; 32],
-            sender_packets_per_s_max: 0,
-        }));
-    }
-
-    fn hear(&mut self) -> FromSfu {
-        loop {
-            if let Some(event) = self.deframer.next_message().unwrap() {
-                return event;
-            }
-            let mut chunk = [0; 4096];
-            let len = self.stream.read(&mut chunk).unwrap();
-            assert!(len > 0, "the relay is gone");
-            self.deframer.push(&chunk[..len]);
-        }
-    }
-
-    fn hear_report(&mut self) -> Report {
-        loop {
-            if let FromSfu::Report(report) = self.hear() {
-                return report;
-            }
-        }
-    }
-
-    fn await_connected(&mut self, expect: u64) {
-        while !matches!(self.hear(), FromSfu::LegConnected(connected) if connected.id == expect) {}
-    }
-}
-
-struct Client {
-    id: u64,
-    socket: UdpSocket,
-    relay: SocketAddr,
-    session: Session,
-    seq: u16,
-    window: ReplayWindow,
-}
-
-impl Client {
-    fn new(id: u64, relay: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let session =
-            Session::new(Mode::Aes256GcmRtpsize, &Key::new([id as u8; 32]), NonceCounter::client(1), [0; 16]);
-        Self { id, socket, relay, session, seq: 7, window: ReplayWindow::new() }
-    }
-
-    fn ssrc(&self) -> Ssrc {
-        Ssrc(100 + self.id as u32)
-    }
-
-    fn leg(&self) -> Leg {
-        let native = Native {
-            mode: Mode::Aes256GcmRtpsize.name().into(),
-            key: vec![self.id as u8; 32],
-            claimed_address: self.socket.local_addr().unwrap().to_string(),
-        };
-        Leg {
-            id: self.id,
-            room: 1,
-            ssrc: self.ssrc().0,
-            speak: true,
-            hear: true,
-            native: Some(native),
-            ..Leg::default()
-        }
-    }
-
-    fn discover(&self) {
-        let mut request = [0; 74];
-        DiscoveryRequest { ssrc: self.ssrc() }.write(&mut request).unwrap();
-        self.socket.send_to(&request, self.relay).unwrap();
-        let mut answer = [0; 100];
-        let (len, _) = self.socket.recv_from(&mut answer).unwrap();
-        let seen = DiscoveryResponse::parse(&answer[..len]).unwrap();
-        assert_eq!(SocketAddr::new(seen.ip, seen.port), self.socket.local_addr().unwrap());
-    }
-
-    fn talk(&mut self) {
-        self.seq += 1;
-        let header = RtpHeader {
-            payload_type: OPUS_PAYLOAD_TYPE,
-            seq: self.seq,
-            ssrc: self.ssrc(),
-            ..RtpHeader::default()
-        };
-        let mut buf = [0; 200];
-        let at = header.write(&[], &mut buf).unwrap();
-        buf[at..at + VOICE.len()].copy_from_slice(VOICE);
-        let len = self.session.seal_rtp(&mut buf, at + VOICE.len()).unwrap();
-        self.socket.send_to(&buf[..len], self.relay).unwrap();
-    }
-
-    fn hear(&mut self) -> (Ssrc, Vec<u8>) {
-        let mut buf = [0; 2048];
-        loop {
-            let (len, from) = self.socket.recv_from(&mut buf).unwrap();
-            assert_eq!(from, self.relay);
-            if classify(&buf[..len]) == Kind::Rtp {
-                let opened = self.session.open_rtp(&mut buf[..len], &mut self.window).unwrap();
-                return (opened.header.ssrc, buf[opened.body].to_vec());
-            }
-        }
-    }
-}
-
+/// From signalling of before there was memory.
 fn start(udp: &UdpSocket, grace: Duration) -> (Signalling, JoinHandle<Result<(), Failure>>) {
+    start_with(udp, None, grace)
+}
+
+fn start_with(
+    udp: &UdpSocket,
+    memory: Option<Memory>,
+    grace: Duration,
+) -> (Signalling, JoinHandle<Result<(), Failure>>) {
     let (signalling, control) = Signalling::pair();
     let udp = udp.try_clone().unwrap();
-    (signalling, std::thread::spawn(move || serve(udp, control, grace)))
-}
-
-fn relay() -> (UdpSocket, SocketAddr) {
-    let udp = udp_io::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = udp.local_addr().unwrap();
-    (udp, address)
+    (signalling, std::thread::spawn(move || serve(udp, control, memory, grace)))
 }
 
 #[test]
@@ -184,6 +55,26 @@ fn two_clients_talk_and_the_numbers_add_up() {
     assert!(report.cpu_ns > 0 && report.uptime_ns > report.cpu_ns);
     drop(signalling);
     thread.join().unwrap().unwrap();
+}
+
+/// Versions differ by what was added, and what was added is passed over.
+#[test]
+fn signalling_of_the_version_before_or_after_is_obeyed() {
+    for protocol in [PROTOCOL - 1, PROTOCOL + 1] {
+        let (udp, address) = relay();
+        let (mut signalling, thread) = start(&udp, Duration::ZERO);
+        let seed = vec![9; 32];
+        signalling.tell(ToSfu::Start(Start { protocol, shard: 2, seed, sender_packets_per_s_max: 0 }));
+        assert!(matches!(signalling.hear(), FromSfu::Started(started) if started.protocol == PROTOCOL));
+        // Field 15, which no version knows yet.
+        signalling.stream.write_all(&[4, 0, 0, 0, 0x7a, 2, 8, 1]).unwrap();
+        let a = Client::new(1, address);
+        signalling.tell(ToSfu::Snapshot(Snapshot { legs: vec![a.leg()] }));
+        a.discover();
+        signalling.await_connected(1);
+        drop(signalling);
+        thread.join().unwrap().unwrap();
+    }
 }
 
 /// Some clients ask once, at once, and the relay may be in the middle of other datagrams then.
@@ -219,7 +110,8 @@ fn what_was_sent_while_no_relay_ran_is_not_lost() {
     let (udp, address) = relay();
     let (mut a, mut b) = (Client::new(1, address), Client::new(2, address));
     let legs = vec![a.leg(), b.leg()];
-    let (mut signalling, thread) = start(&udp, Duration::ZERO);
+    let memory = udp_io::map_memory(&udp_io::make_memory(c"test", BYTES).unwrap()).unwrap();
+    let (mut signalling, thread) = start_with(&udp, Some(memory), Duration::ZERO);
     signalling.start();
     signalling.tell(ToSfu::Snapshot(Snapshot { legs: legs.clone() }));
     b.talk();
@@ -230,11 +122,9 @@ fn what_was_sent_while_no_relay_ran_is_not_lost() {
 
     b.talk();
     a.talk();
-    let (mut signalling, thread) = start(&udp, Duration::ZERO);
+    let (mut signalling, thread) = start_with(&udp, Some(memory), Duration::ZERO);
     signalling.start();
     signalling.tell(ToSfu::Snapshot(Snapshot { legs }));
-    // The new process numbers streams from elsewhere; that is for the restored state to mend.
-    b.window = ReplayWindow::new();
     assert_eq!(b.hear(), (a.ssrc(), VOICE.to_vec()));
     drop(signalling);
     thread.join().unwrap().unwrap();

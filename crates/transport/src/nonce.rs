@@ -47,7 +47,25 @@ impl NonceState {
         self.next = self.next.wrapping_add(packets);
         self.left -= packets;
     }
+
+    /// The same counter later, when its [progress](NonceCounter::progress) was another.
+    #[must_use]
+    pub fn later(mut self, progress: u64) -> Self {
+        let has_met = progress & MET != 0;
+        if has_met && self.peer.is_none() {
+            // Written in another order than they ever are: what lies between is not known.
+            self.move_on(1 << 15);
+        } else if has_met || self.early.is_none() {
+            let used = progress as u32;
+            self.left = self.left.wrapping_add(self.next.wrapping_sub(self.first)).wrapping_sub(used);
+            self.next = self.first.wrapping_add(used);
+        }
+        self
+    }
 }
+
+/// In a counter's progress: the peer's first nonce is known, and so this one has moved if it had to.
+const MET: u64 = 1 << 63;
 
 /// How many packets may still pass in each direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +112,15 @@ impl NonceCounter {
         let NonceState { first, next, left, early, peer } = state;
         *self =
             Self { first, next, left, early: early.map(|(first, end)| Run { first, end }), peer, ..*self };
+    }
+
+    /// What changes with every packet we seal, in one number that can be written down at once: how much of the present run was used, and whether
+    /// it is the run of after the meeting.
+    #[inline]
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        let met = if self.peer.is_some() { MET } else { 0 };
+        met | u64::from(self.next.wrapping_sub(self.first))
     }
 
     /// How many packets may still pass before the two directions could meet. A new key is due long before either is zero.
@@ -236,6 +263,29 @@ mod tests {
         state.move_on(u32::MAX);
         again.restore(state);
         assert_eq!(again.take(), None, "not into what the peer has used");
+    }
+
+    #[test]
+    fn a_state_and_its_later_progress_say_all() {
+        for (start, met_at) in [(1_000, 900), (1_000, HALF), (u32::MAX, 5)] {
+            let mut counter = NonceCounter::server(start);
+            counter.take();
+            let before = counter.state();
+            counter.take();
+            assert_eq!(before.later(counter.progress()), counter.state());
+            let progress_before = counter.progress();
+            counter.observe(met_at);
+            let met = counter.state();
+            assert_eq!(met.later(progress_before), met, "the meeting was written down, its progress not yet");
+            counter.take();
+            counter.take();
+            assert_eq!(met.later(counter.progress()), counter.state());
+            assert_ne!(
+                before.later(counter.progress()).next,
+                before.next,
+                "an impossible order goes forward"
+            );
+        }
     }
 
     proptest! {

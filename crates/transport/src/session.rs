@@ -81,6 +81,21 @@ pub struct SessionState {
     pub counters_seen: [Option<WindowState>; 2],
 }
 
+/// In a session's progress: it is that of long nonces.
+const LONG: u64 = 1 << 62;
+
+impl SessionState {
+    /// The same session later, when its [progress](Session::progress) was another.
+    #[must_use]
+    pub fn later(mut self, progress: u64) -> Self {
+        match progress & LONG {
+            0 => self.nonces = self.nonces.later(progress),
+            _ => self.long_used = progress & !LONG,
+        }
+        self
+    }
+}
+
 /// Nonces of 24 bytes that never repeat: 16 random ones for the session, then a count.
 struct LongNonces {
     salt: [u8; 16],
@@ -129,6 +144,16 @@ impl Session {
             salt: self.long_nonces.salt,
             long_used: self.long_nonces.used,
             counters_seen: self.counters_seen.state(),
+        }
+    }
+
+    /// All that changes of the state when a packet is sealed, in one number. What changes when one is opened is to be written down before it.
+    #[inline]
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        match self.long_nonces.used {
+            0 => self.nonces.progress(),
+            used => LONG | used,
         }
     }
 

@@ -1,5 +1,5 @@
 //! Datagrams in batches, and what the media processes need of Linux beside them: waiting in microseconds,
-//! handing sockets from process to process, CPU clocks.
+//! handing sockets from process to process, memory that outlives a process, CPU clocks.
 //!
 //! This is the one crate with `unsafe` on the media path. Each use has its reason beside it, and nothing
 //! unsafe leaves the crate.
@@ -16,6 +16,7 @@ mod addr;
 mod cpu;
 mod fds;
 pub mod limits;
+mod memory;
 mod pinned;
 mod poll;
 mod recv;
@@ -24,6 +25,7 @@ mod socket;
 
 pub use cpu::{process_cpu, process_cpu_of, thread_cpu};
 pub use fds::{adopt_fd, adopt_udp, inherit_fds, recv_fds, send_fds, set_inheritable};
+pub use memory::{make_memory, map_memory};
 pub use poll::{Poller, Ready};
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};

@@ -4,10 +4,15 @@
 use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 
-use udp_io::{Poller, adopt_fd, adopt_udp, bind, inherit_fds, recv_fds, send_fds, set_inheritable};
+use udp_io::{
+    Poller, adopt_fd, adopt_udp, bind, inherit_fds, make_memory, map_memory, recv_fds, send_fds,
+    set_inheritable,
+};
 
 #[test]
 fn sockets_travel_with_a_message() {
@@ -129,4 +134,43 @@ fn inheritance_is_off_unless_asked_for() {
 fn duplicate(fd: i32, lowest: i32) -> OwnedFd {
     // SAFETY: the number is that of an open socket, and the new one belongs to nobody yet.
     unsafe { OwnedFd::from_raw_fd(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest)) }
+}
+
+#[test]
+fn memory_is_one_in_all_its_mappings_and_as_a_file() {
+    let memory = make_memory(c"test", 64 << 10).expect("memory");
+    let (one, other) = (map_memory(&memory).expect("it is mapped"), map_memory(&memory).expect("and again"));
+    assert_eq!((one.len(), one[8_191].load(Ordering::Relaxed)), (8_192, 0));
+    one[3].store(77, Ordering::Relaxed);
+    assert_eq!(other[3].load(Ordering::Relaxed), 77);
+    let mut word = [0; 8];
+    memory.read_exact_at(&mut word, 24).expect("it is read");
+    assert_eq!(u64::from_ne_bytes(word), 77);
+    memory.write_all_at(&5_u64.to_ne_bytes(), 24).expect("it is written");
+    assert_eq!(one[3].load(Ordering::Relaxed), 5);
+    assert!(
+        memory.set_len(4 << 10).is_err() && memory.set_len(1 << 20).is_err(),
+        "it stays as long as it is"
+    );
+}
+
+#[test]
+fn nothing_but_such_memory_is_mapped() {
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(4 << 10).expect("it is longer");
+    assert!(map_memory(&file).is_err(), "it may shrink");
+    assert!(map_memory(&make_memory(c"test", 0).expect("memory")).is_err(), "there is none of it");
+    assert!(map_memory(&UnixStream::pair().expect("a pair").0).is_err());
+}
+
+/// What a process wrote is there when it has been killed.
+#[test]
+fn memory_outlives_who_wrote_it() {
+    let memory = make_memory(c"test", 4 << 10).expect("memory");
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf XXXXXXXX >&3; kill -KILL $$"]);
+    inherit_fds(&mut command, vec![(memory.try_clone().expect("a copy").into(), 3)]).expect("it is taken");
+    assert!(!command.status().expect("it runs").success());
+    let word = map_memory(&memory).expect("it is mapped")[0].load(Ordering::Relaxed);
+    assert_eq!(word.to_ne_bytes(), *b"XXXXXXXX");
 }

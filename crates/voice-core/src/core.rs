@@ -10,6 +10,7 @@ use cluster_wire::voice::Report;
 use model::{GuildId, SessionId, UserId};
 use sfu_wire::{FromSfu, RemoveLeg, Snapshot, ToSfu};
 
+use crate::blame::Blames;
 use crate::conn::Conn;
 use crate::limits::{HEARTBEAT_TIMEOUT, IDENTIFY_TIMEOUT, MEDIA_GRACE};
 use crate::outbox::Payload;
@@ -35,6 +36,7 @@ pub struct VoiceCore {
     pub(crate) ufrags: BTreeMap<String, SessionKey>,
     pub(crate) last_leg: u64,
     pub(crate) timers: Timers,
+    pub(crate) blames: Blames,
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -71,6 +73,7 @@ impl VoiceCore {
             ufrags: BTreeMap::new(),
             last_leg: 0,
             timers: Timers::default(),
+            blames: Blames::default(),
             outputs: VecDeque::new(),
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! # Inputs
 //! `handle_open`, `handle_text`, `handle_binary`, `handle_close` (clients), `handle_order` (guilds), `handle_sfu` and
-//! `handle_relay_lost` (the relay), `handle_dtls_done` and `handle_dtls_failed` (the DTLS engines of browsers' legs),
+//! `handle_relay_blames` (the relay), `handle_dtls_done` and `handle_dtls_failed` (the DTLS engines of browsers' legs),
 //! `handle_timeout` and `handle_shutdown`. Each is told the time. Randomness is a function given at the start.
 //!
 //! # Outputs
@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod blame;
 mod clients;
 mod conn;
 mod core;
@@ -164,6 +165,10 @@ pub enum Event {
     HandshakeFailed,
     /// The nonces of a session's key were running out, and its client was sent to join anew.
     KeySpent,
+    /// A relay died while it was busy with a leg.
+    Blamed,
+    /// It was the second one that died with this leg, which no relay is told of any more.
+    LeftOut,
     /// A token outran guilds' placement and was never confirmed.
     Unconfirmed,
 }

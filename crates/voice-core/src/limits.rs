@@ -45,3 +45,9 @@ pub const PWD_BYTES: usize = 24;
 /// Guilds whose fencing number is remembered. Because: a guild without participants costs its number only, and a server sees fewer in
 /// its life. Full: guilds without participants are forgotten.
 pub const GUILDS_MAX: usize = 1_000_000;
+
+/// Within so long a leg that two relays died with is no chance. Because a crash is seldom, and a relay is busy with some leg a good part of
+/// the time.
+pub const BLAME_WINDOW: Duration = Duration::from_secs(600);
+/// Legs that are remembered for it. Because relays that keep dying are started ever more slowly. Full: the oldest is forgotten.
+pub const BLAMES_MAX: usize = 256;

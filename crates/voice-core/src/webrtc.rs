@@ -81,18 +81,6 @@ impl VoiceCore {
         })
     }
 
-    /// A relay ended, and with it the numbers of what browsers were sent, without which its successor could not go on: they are sent to join
-    /// anew.
-    pub fn handle_relay_lost(&mut self) {
-        let keys: Vec<SessionKey> = self.legs.iter().flat_map(|legs| legs.values().copied()).collect();
-        for key in keys {
-            let under_way = |webrtc: &WebRtc| webrtc.srtp.is_some();
-            if self.presence(key).and_then(|presence| presence.webrtc.as_ref()).is_some_and(under_way) {
-                self.end_presence(key, Some(CloseCode::SessionTimeout));
-            }
-        }
-    }
-
     /// A leg's transport, if it is still this one.
     fn transport(&mut self, shard: u32, leg: u64, ufrag: &str) -> Option<(SessionKey, &mut WebRtc)> {
         let key = *self.legs.get(shard as usize)?.get(&leg)?;

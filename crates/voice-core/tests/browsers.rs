@@ -139,21 +139,6 @@ fn a_handshake_that_fails_sends_the_client_to_join_anew() {
 }
 
 #[test]
-fn with_a_relay_the_numbers_of_browsers_are_lost_and_of_nobody_else() {
-    let mut world = World::new();
-    let native = world.joined(user(1), Version::V8);
-    let done = joined(&mut world, 2);
-    finish(&mut world, done);
-    let under_way = joined(&mut world, 3);
-    world.core.handle_relay_lost();
-    world.drain();
-    assert_eq!(
-        (world.close_of(native), world.close_of(done), world.close_of(under_way)),
-        (None, Some(4009), None)
-    );
-}
-
-#[test]
 fn a_fragment_that_says_too_little_is_refused() {
     for line in ["a=ice-ufrag", "a=ice-pwd", "a=fingerprint", "a=rtpmap:111"] {
         let mut world = World::new();

@@ -10,8 +10,8 @@ use cluster_wire::token::TokenKey;
 use cluster_wire::voice::OrderKind;
 use model::{GuildId, ServerId, UnixMs, UserId};
 use support::{ALL, GUILD, OTHER_ROOM, ROOM, World, session_of, user};
-use voice_core::ConnId;
 use voice_core::limits::{HEARTBEAT_TIMEOUT, IDENTIFY_TIMEOUT, INBOUND_BURST, MESSAGE_BYTES_MAX};
+use voice_core::{ConnId, Event};
 
 /// Where a connection stands when the input comes.
 #[derive(Debug, Clone, Copy)]
@@ -261,4 +261,26 @@ fn a_planned_restart() {
     world.core.handle_shutdown();
     world.drain();
     assert_eq!(conns.map(|conn| world.close_of(conn)), [Some(1001); 3]);
+}
+
+#[test]
+fn a_leg_that_relays_die_with_is_left_out_the_second_time_and_nobody_else_is() {
+    let mut world = World::new();
+    let other = world.joined(user(9), Version::V8);
+    let conn = world.joined(user(1), Version::V8);
+    let leg = world.leg(conn).unwrap().id;
+    let blame = |world: &mut World, leg: u64| {
+        let now = world.now;
+        let judged = world.core.handle_relay_blames(now, 0, leg);
+        world.drain();
+        judged
+    };
+    assert!(!blame(&mut world, leg) && !blame(&mut world, 77), "once, and a leg that is gone");
+    assert_eq!(world.close_of(conn), None);
+    assert!(blame(&mut world, leg));
+    assert_eq!((world.close_of(conn), world.close_of(other)), (Some(4014), None));
+    assert!(!world.core.snapshot(0).legs.iter().any(|left| left.id == leg));
+    assert_eq!(world.core.snapshot(0).legs.len(), 1);
+    assert_eq!(world.events.iter().filter(|event| **event == Event::Blamed).count(), 2);
+    assert!(world.events.contains(&Event::LeftOut));
 }

@@ -19,6 +19,7 @@ use crate::dtls;
 use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::link::Link;
 use crate::measure::Meter;
+use crate::memories::Blamed;
 use crate::reports::Reports;
 
 /// Everything that can happen.
@@ -51,6 +52,8 @@ pub enum Input {
     },
     RelayDown {
         generation: u64,
+        /// The legs that its shards were busy with when it crashed.
+        blamed: Vec<Blamed>,
     },
     Relay {
         generation: u64,
@@ -215,12 +218,15 @@ impl Hub {
                 self.core.handle_close(now, conn, code);
             }
             Input::RelayUp { generation, links } => self.relay_up(generation, links),
-            Input::RelayDown { generation } => {
+            Input::RelayDown { generation, blamed } => {
                 if self.relay.as_ref().is_some_and(|relay| relay.generation == generation) {
                     self.relay = None;
                     self.publish();
                 }
-                self.core.handle_relay_lost();
+                for Blamed { shard, leg, work } in blamed {
+                    let left_out = self.core.handle_relay_blames(now, shard, leg);
+                    tracing::warn!(shard, leg, %work, left_out, "the media relay died with this leg");
+                }
             }
             Input::Relay { generation, shard, message } => self.relay_says(now, generation, shard, message),
             Input::Dtls { shard, leg, said } => match said {
@@ -377,6 +383,8 @@ fn count(event: Event) {
         Event::StaleOrder => metrics::counter!("guildhall_voice_stale_orders_total").increment(1),
         Event::KeySpent => metrics::counter!("guildhall_voice_keys_spent_total").increment(1),
         Event::HandshakeFailed => metrics::counter!("guildhall_voice_handshakes_failed_total").increment(1),
+        Event::Blamed => metrics::counter!("guildhall_voice_relay_blames_total").increment(1),
+        Event::LeftOut => metrics::counter!("guildhall_voice_legs_left_out_total").increment(1),
         Event::Unconfirmed => metrics::counter!("guildhall_voice_unconfirmed_total").increment(1),
     }
 }

@@ -1,6 +1,6 @@
 //! The voice server: TLS WebSockets around [`voice_core`], the media relay's process, and a record in the registry.
 //!
-//! Owns: the voice listener and its certificates, the media sockets, the relay process and its restarts, this server's record.
+//! Owns: the voice listener and its certificates, the media sockets and what outlives the relay process, that process and its restarts, this server's record.
 //! Deliberately does not: decide anything about sessions or rooms (the core does), touch media (the relay does), know permissions.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -16,6 +16,7 @@ mod ice_tcp;
 pub mod limits;
 mod link;
 mod measure;
+mod memories;
 mod relay;
 mod reports;
 
@@ -48,6 +49,7 @@ use crate::ice_tcp::Carriers;
 use crate::limits::{
     DTLS_ORDERS_MAX, INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
 };
+use crate::memories::Memories;
 use crate::relay::Relay;
 
 #[derive(Debug, Clone)]
@@ -108,6 +110,8 @@ pub enum VoiceError {
     Bind { what: &'static str, address: SocketAddr, error: io::Error },
     #[error("the media relay {program:?} cannot be started: {error}")]
     Relay { program: OsString, error: io::Error },
+    #[error("memory for the media relay cannot be made: {0}")]
+    Memory(io::Error),
     #[error("a certificate for media cannot be made: {0}")]
     Identity(#[from] rcgen::Error),
     #[error("the registry refuses this server: {0}")]
@@ -158,6 +162,7 @@ impl Voice {
             error,
         })?;
 
+        let memories = Memories::new(sockets.len()).map_err(VoiceError::Memory)?;
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
         let (pid, pid_watch) = watch::channel(None);
         let (stop, stop_relay) = (CancellationToken::new(), CancellationToken::new());
@@ -165,6 +170,7 @@ impl Voice {
         let relay = Relay {
             command: relay_command(config.relay.clone())?,
             sockets,
+            memories,
             inputs: inputs.clone(),
             pid,
             replace: replace.clone(),

@@ -54,6 +54,8 @@ impl Meter {
         count("guildhall_sfu_packets_not_resent_total", since(report.not_resent, before.not_resent));
         count("guildhall_sfu_packets_asked_total", since(report.asked, before.asked));
         count("guildhall_sfu_frames_recovered_total", since(report.recovered, before.recovered));
+        count("guildhall_sfu_unwritten_total", since(report.unwritten, before.unwritten));
+        count("guildhall_sfu_legs_restored_total", since(report.restored, before.restored));
         count("guildhall_sfu_send_failed_total", since(report.send_failed, before.send_failed));
         count(
             "guildhall_sfu_receive_overflow_total",

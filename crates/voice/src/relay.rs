@@ -1,6 +1,7 @@
 //! The media relay's process: started with the sockets this process holds, started again whenever it ends.
 //!
-//! The UDP sockets stay open here, so packets wait in the kernel while no relay runs. Each process gets new control streams; the hub
+//! The UDP sockets stay open here, so packets wait in the kernel while no relay runs, and so does the memory in which a relay writes what its
+//! successor must know. Each process gets new control streams; the hub
 //! tells a new one everything before anything else.
 
 use std::ffi::OsString;
@@ -8,8 +9,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::Input;
 use crate::limits::{RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST, RELAY_STABLE};
 use crate::link::Link;
+use crate::memories::{Blamed, Memories};
 
 /// The first descriptor a relay process is given; those below are its standard streams.
 const FIRST_FD: i32 = 3;
@@ -33,6 +35,8 @@ pub struct Relay {
     pub command: Vec<OsString>,
     /// A socket a shard.
     pub sockets: Vec<UdpSocket>,
+    /// As many.
+    pub memories: Memories,
     pub inputs: mpsc::Sender<Input>,
     /// The running process, for whoever asks.
     pub pid: watch::Sender<Option<u32>>,
@@ -59,15 +63,16 @@ impl Relay {
         let mut fds: Vec<(OwnedFd, i32)> = Vec::new();
         let mut streams = Vec::new();
         let mut next = FIRST_FD;
-        for socket in &self.sockets {
+        for (shard, socket) in self.sockets.iter().enumerate() {
             let (ours, theirs) = StdUnixStream::pair()?;
             theirs.set_nonblocking(true)?;
             ours.set_nonblocking(true)?;
             streams.push(UnixStream::from_std(ours)?);
-            command.arg("--shard").arg(format!("{next},{}", next + 1));
+            command.arg("--shard").arg(format!("{next},{},{}", next + 1, next + 2));
             fds.push((socket.try_clone()?.into(), next));
             fds.push((theirs.into(), next + 1));
-            next += 2;
+            fds.push((self.memories.of_shard(shard)?, next + 2));
+            next += 3;
         }
         udp_io::inherit_fds(&mut command, fds)?;
         let child = Command::from(command).kill_on_drop(true).spawn()?;
@@ -91,6 +96,7 @@ impl Relay {
             };
             metrics::counter!("guildhall_voice_relay_restarts_total").increment(1);
             let wait = backoff.after(lived);
+            metrics::gauge!("guildhall_voice_relay_backoff_seconds").set(wait.as_secs_f64());
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.cancelled() => return,
@@ -119,11 +125,11 @@ impl Relay {
         }
         let _ = self.inputs.send(Input::RelayUp { generation, links }).await;
         let ended = tokio::select! {
-            status = child.wait() => Some(status),
+            status = child.wait() => Some(Ended::of(status)),
             () = self.replace.notified() => {
                 tracing::error!(generation, "the media relay takes no orders and is replaced");
                 let _ = child.kill().await;
-                Some(child.wait().await)
+                Some(Ended::Hung)
             }
             () = self.stop.cancelled() => {
                 let _ = child.kill().await;
@@ -132,15 +138,80 @@ impl Relay {
         };
         self.pid.send_replace(None);
         drop(tasks);
-        let _ = self.inputs.send(Input::RelayDown { generation }).await;
-        let status = ended?;
+        let blamed = ended.as_ref().map(|ended| self.blamed(ended)).unwrap_or_default();
+        let _ = self.inputs.send(Input::RelayDown { generation, blamed }).await;
+        let ended = ended?;
         let lived = since.elapsed();
-        match status {
-            Ok(status) => tracing::warn!(%status, ?lived, "the media relay ended"),
-            Err(error) => tracing::error!(%error, "the media relay cannot be waited for"),
-        }
+        metrics::counter!("guildhall_voice_relay_ends_total", "reason" => ended.reason()).increment(1);
+        tracing::warn!(reason = ended.reason(), ?lived, "the media relay ended");
         Some(lived)
     }
+
+    /// The legs that it may have been which ended the process.
+    fn blamed(&self, ended: &Ended) -> Vec<Blamed> {
+        let blamed = self.memories.blamed();
+        let blamed = blamed.inspect_err(|error| tracing::error!(%error, "a shard's memory cannot be read"));
+        if ended.is_own_doing() { blamed.unwrap_or_default() } else { Vec::new() }
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// By itself, with a code.
+    Exited(i32),
+    Killed(Signal),
+    /// It took no orders, so we killed it.
+    Hung,
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// An invariant broke.
+    Abort,
+    /// It did what no program may.
+    Fault,
+    /// Somebody else's doing: an operator's, or of a system short of memory.
+    Other,
+}
+
+impl Ended {
+    fn of(status: io::Result<ExitStatus>) -> Self {
+        let Ok(status) = status else { return Self::Unknown };
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (None, Some(signals::ABORT)) => Self::Killed(Signal::Abort),
+            (None, Some(signal)) if signals::FAULTS.contains(&signal) => Self::Killed(Signal::Fault),
+            (None, Some(_)) => Self::Killed(Signal::Other),
+            (None, None) => Self::Unknown,
+        }
+    }
+
+    /// Whether what it was busy with may be the cause.
+    fn is_own_doing(self) -> bool {
+        matches!(self, Self::Killed(Signal::Abort | Signal::Fault) | Self::Hung)
+    }
+
+    /// The name in metrics and logs.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Exited(0) => "exited",
+            Self::Exited(_) => "failed",
+            Self::Killed(Signal::Abort) => "aborted",
+            Self::Killed(Signal::Fault) => "fault",
+            Self::Killed(Signal::Other) => "killed",
+            Self::Hung => "hung",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Numbers of signals on Linux (signal(7)).
+mod signals {
+    pub const ABORT: i32 = 6;
+    /// Illegal instruction, trap, bus error, arithmetic, segmentation, bad system call.
+    pub const FAULTS: [i32; 6] = [4, 5, 7, 8, 11, 31];
 }
 
 /// How long to wait before the next start.

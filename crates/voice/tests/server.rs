@@ -12,6 +12,7 @@ use cluster_wire::record::Health;
 use cluster_wire::voice::{OrderKind, Participant, Report, Rights, ToVoice};
 use futures_util::{SinkExt as _, StreamExt as _};
 use model::{SessionId, UserId};
+use sfu_wire::page::{HEAD, HEAD_AT, HEAD_WORDS, LEG_AT, WORK_AT, Work};
 use support::{PATIENCE, REPORTS, ROOM, SESSION, close_code, frame, key, send, shell, start, start_with};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -147,16 +148,16 @@ async fn a_planned_end_asks_clients_to_come_back_and_leaves_nothing_running() {
 
 #[tokio::test]
 async fn a_relay_that_dies_is_started_again_with_its_sockets() {
-    // It ends at once unless all four descriptors are there, and leaves a mark each time it is started.
+    // It ends at once unless all six descriptors are there, and leaves a mark each time it is started.
     let data = tempfile::tempdir().unwrap();
     let marks = data.path().join("marks");
     let script = format!(
-        "for fd in 3 4 5 6; do [ -S /proc/self/fd/$fd ] || exit 9; done; echo \"$0 $*\" >> {}; exec sleep 1000",
+        "for fd in 3 4 6 7; do [ -S /proc/self/fd/$fd ] || exit 9; done; for fd in 5 8; do [ -f /proc/self/fd/$fd ] || exit 9; done; echo \"$0 $*\" >> {}; exec sleep 1000",
         marks.display()
     );
     let server = start_with(&script, |config| config.shards = 2).await.unwrap();
     let first = wait_for_marks(&marks, 1).await;
-    assert_eq!(first, "--shard 3,4 --shard 5,6\n");
+    assert_eq!(first, "--shard 3,4,5 --shard 6,7,8\n");
     let pid = server.handle.sfu_after(0).await.unwrap();
     kill(pid);
     wait_for_marks(&marks, 2).await;
@@ -166,6 +167,54 @@ async fn a_relay_that_dies_is_started_again_with_its_sockets() {
     // Signalling went on meanwhile.
     let mut client = server.connect("?v=8").await.unwrap();
     assert!(matches!(frame(&mut client).await, ServerFrame::Hello(_)));
+    server.handle.shutdown().await;
+}
+
+/// The relay is a shell that says, when it is told to, that it is busy with the first leg, and dies of it.
+#[tokio::test]
+async fn who_relays_die_with_is_left_out_the_second_time() {
+    let data = tempfile::tempdir().unwrap();
+    let (head, die) = (data.path().join("head"), data.path().join("die"));
+    let mut words = [0; HEAD_WORDS];
+    (words[HEAD_AT], words[LEG_AT], words[WORK_AT]) = (HEAD, 1, Work::Rtp as u64);
+    std::fs::write(&head, words.map(u64::to_ne_bytes).concat()).unwrap();
+    let script = format!(
+        "until rm {die} 2>/dev/null; do sleep 0.01; done; dd if={head} of=/proc/self/fd/5 conv=notrunc 2>/dev/null; kill -$(cat {head}.signal) $$",
+        die = die.display(),
+        head = head.display(),
+    );
+    let server = start_with(&script, |_| {}).await.unwrap();
+    let mut clients = Vec::new();
+    for n in 1..=2 {
+        let mut client = server.connect("?v=8").await.unwrap();
+        send(&mut client, server.identify_as(UserId(n), SessionId(u128::from(n)))).await;
+        frame(&mut client).await;
+        assert!(matches!(frame(&mut client).await, ServerFrame::Ready(_)));
+        clients.push(client);
+    }
+    // To be killed is nobody's doing.
+    for signal in ["KILL", "ABRT", "KILL", "SEGV"] {
+        let pid = server.handle.sfu_after(0).await.unwrap();
+        std::fs::write(format!("{}.signal", head.display()), signal).unwrap();
+        std::fs::write(&die, []).unwrap();
+        timeout(PATIENCE, server.handle.sfu_after(pid)).await.expect("a successor starts");
+        send(&mut clients[1], r#"{"op":3,"d":1}"#).await;
+        let answer = loop {
+            match frame(&mut clients[1]).await {
+                ServerFrame::HeartbeatAck(_) => break true,
+                ServerFrame::ClientDisconnect(gone) => {
+                    assert_eq!((gone.user_id, signal), (UserId(1), "SEGV"))
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(answer);
+        if signal != "SEGV" {
+            send(&mut clients[0], r#"{"op":3,"d":1}"#).await;
+            assert!(matches!(frame(&mut clients[0]).await, ServerFrame::HeartbeatAck(_)), "after {signal}");
+        }
+    }
+    assert_eq!(close_code(&mut clients[0]).await, 4014);
     server.handle.shutdown().await;
 }
 

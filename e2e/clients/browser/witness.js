@@ -48,6 +48,7 @@ export function witness() {
     constructor(...args) {
       super(...args);
       peers.push(this);
+      this.addEventListener('connectionstatechange', () => window.tellBot('peer', { state: this.connectionState }));
     }
   };
 

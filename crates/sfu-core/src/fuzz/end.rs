@@ -29,6 +29,8 @@ pub struct End {
     srtp: Srtp,
     windows: HashMap<Ssrc, ReplayWindow>,
     seen: HashMap<(Ssrc, u16), Vec<u8>>,
+    /// What signalling said of it last.
+    said: Leg,
 }
 
 fn material(number: u8, version: u32) -> Vec<u8> {
@@ -52,6 +54,7 @@ impl End {
             srtp: srtp.expect("it has the profile's length"),
             windows: HashMap::new(),
             seen: HashMap::new(),
+            said: Leg::default(),
         }
     }
 
@@ -81,7 +84,7 @@ impl End {
             ext_audio_level: 1,
             srtp: (flags & HAS_KEYS != 0).then_some(srtp),
         };
-        Leg {
+        self.said = Leg {
             id: self.id(),
             room: u64::from(room),
             ssrc: 2000 + u32::from(self.number),
@@ -89,7 +92,12 @@ impl End {
             hear: flags & 2 != 0,
             webrtc: Some(webrtc),
             ..Leg::default()
-        }
+        };
+        self.leg()
+    }
+
+    pub fn leg(&self) -> Leg {
+        self.said.clone()
     }
 
     pub fn frame(&mut self, payload_type: u8, seq: u16, payload: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@
 mod end;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rtp_wire::{OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, Ssrc};
@@ -13,6 +14,7 @@ use transport::{Key, Mode, NonceCounter, Session};
 
 use self::end::End;
 use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::page::Memory;
 use crate::shard::Shard;
 use crate::sink::Sink;
 
@@ -22,9 +24,20 @@ const BROWSERS: u8 = 2;
 
 /// One instruction a byte, its operands behind it; the programme ends where they do.
 pub fn fuzz_shard(data: &[u8]) {
+    fuzz_dying_shard(data, usize::MAX);
+}
+
+/// The same, with a relay that ends after every so many instructions, and another that goes on.
+pub fn fuzz_dying_shard(data: &[u8], every: usize) {
     let mut machine = Machine::new();
     let mut program = Program { rest: data };
-    while machine.step(&mut program).is_some() {
+    for step in 1.. {
+        if machine.step(&mut program).is_none() {
+            return;
+        }
+        if step % every == 0 {
+            machine.die();
+        }
         assert!(machine.shard.counters.conserved());
         machine.shard.assert_consistent();
         while machine.shard.poll_event().is_some() {}
@@ -73,15 +86,28 @@ impl Sink for Out {
     }
 }
 
+thread_local! {
+    /// Where the shards of a thread's programmes write, one after the other, with a place for fewer legs than may be there.
+    static MEMORY: Memory = (0..1_600).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+}
+
+fn start() -> Start {
+    Start { protocol: 1, shard: 0, seed: vec![1], sender_packets_per_s_max: 20 }
+}
+
 struct Machine {
     now: Instant,
     shard: Shard,
+    memory: Memory,
     out: Out,
     /// The clients' ends, so that some of what comes authenticates. By leg and key.
     sessions: Vec<Session>,
     legs: Vec<Leg>,
     browsers: Vec<End>,
 }
+
+/// Instructions from here on.
+const DIE: u8 = 250;
 
 const KEYS: u8 = 3;
 
@@ -103,10 +129,12 @@ impl Machine {
                 Session::new(mode, &Key::new(key(leg, version)), NonceCounter::client(0), [leg; 16])
             })
             .collect();
-        let start = Start { protocol: 1, shard: 0, seed: vec![1], sender_packets_per_s_max: 20 };
+        let memory = MEMORY.with(|memory| *memory);
+        memory.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         let mut machine = Self {
             now,
-            shard: Shard::new(now, &start),
+            shard: Shard::with_memory(now, &start(), memory),
+            memory,
             out: Out::default(),
             sessions,
             legs: Vec::new(),
@@ -115,11 +143,17 @@ impl Machine {
         for leg in 0..LEGS {
             machine.legs.push(wanted(leg, leg % 2, 3, 1));
         }
+        machine.tell(ToSfu::Snapshot(Snapshot::default()));
         machine
     }
 
     fn step(&mut self, program: &mut Program<'_>) -> Option<()> {
-        match program.byte()? % 10 {
+        let what = program.byte()?;
+        if what >= DIE {
+            self.die();
+            return Some(());
+        }
+        match what % 10 {
             0 => {
                 let from = program.byte()? % (8 + BROWSERS);
                 let from = match from.checked_sub(8) {
@@ -189,6 +223,18 @@ impl Machine {
             browser.expect("nobody else has its port").receive(datagram);
         }
         Some(())
+    }
+
+    /// The relay's process ends, and another one goes on with what it wrote.
+    fn die(&mut self) {
+        let legs = self.shard.legs.iter().map(|(_, leg)| leg.id);
+        let legs = legs.map(|id| match usize::try_from(id).expect("ids are small") {
+            native if native < self.legs.len() => self.legs[native].clone(),
+            browser => self.browsers[browser - self.legs.len()].leg(),
+        });
+        let legs = legs.collect();
+        self.shard = Shard::with_memory(self.now, &start(), self.memory);
+        self.tell(ToSfu::Snapshot(Snapshot { legs }));
     }
 
     fn browser(&self, program: &mut Program<'_>) -> Option<usize> {
@@ -281,5 +327,19 @@ impl Shard {
         assert_eq!(self.by_address.len(), addresses);
         assert_eq!(self.by_ufrag.len(), browsers);
         assert_eq!(self.legs.len(), members);
+        self.assert_written();
+    }
+
+    /// Another process would know of each leg what this one does.
+    fn assert_written(&self) {
+        let written = self.page.read().legs;
+        for (_, leg) in self.legs.iter() {
+            let found = written.iter().find(|found| Some(found.slot) == leg.slot);
+            match (leg.state(), found) {
+                (Some(state), Some(found)) if !found.is_incomplete => assert_eq!(found.state, state),
+                _ => assert_eq!(leg.slot, found.map(|found| found.slot)),
+            }
+        }
+        assert_eq!(written.len(), self.legs.iter().filter(|(_, leg)| leg.slot.is_some()).count());
     }
 }

@@ -13,11 +13,14 @@ use rtp_wire::{RtpTime, SAMPLE_RATE_HZ, SeqNo, Ssrc};
 use crate::leg::LegKey;
 use crate::limits::{OUTGOING_STREAMS_MAX, REORDER_MAX, RESTART_GAP};
 use crate::loss::Loss;
+use crate::page::{Page, RecordAt, SlotAt};
 
 #[derive(Debug, Clone, Default)]
 pub struct Outgoing {
     /// In order of SSRC. None is forgotten while the transport lives, because the browser does not forget either.
     streams: Vec<Stream>,
+    /// The leg's place in the page, where every new index is written before its packet can leave.
+    slot: Option<SlotAt>,
 }
 
 /// What must be written down of a stream to go on with it in another process.
@@ -28,6 +31,8 @@ pub(crate) struct OutgoingState {
     pub highest: SeqNo,
     pub packets: u32,
     pub octets: u32,
+    /// Where it is written down.
+    pub record: Option<RecordAt>,
 }
 
 /// A packet as its sender's stream has it, before any listener's own numbering. None has two payloads.
@@ -81,6 +86,8 @@ struct Stream {
     last: (RtpTime, Instant),
     /// It has been sent since the last report.
     fresh: bool,
+    /// Where it is written down.
+    record: Option<RecordAt>,
 }
 
 const _: () = assert!(REORDER_MAX <= u64::BITS as u64, "each packet that may still come has its bit");
@@ -88,10 +95,10 @@ const _: () = assert!(REORDER_MAX <= u64::BITS as u64, "each packet that may sti
 impl Outgoing {
     /// The index under which this listener is sent a packet of a stream; nothing for one that it must not see.
     #[inline]
-    pub fn place(&mut self, now: Instant, ssrc: Ssrc, packet: &Outbound) -> Option<Placed> {
+    pub fn place(&mut self, now: Instant, ssrc: Ssrc, packet: &Outbound, page: &mut Page) -> Option<Placed> {
         let at = match self.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc) {
             Ok(at) => at,
-            Err(at) => self.begin(now, at, ssrc, packet)?,
+            Err(at) => self.begin(now, at, ssrc, packet, page)?,
         };
         let stream = &mut self.streams[at];
         let index = stream.place(packet.source, packet.seq)?;
@@ -103,6 +110,9 @@ impl Outgoing {
         stream.packets = stream.packets.wrapping_add(1);
         stream.octets = stream.octets.wrapping_add(pair.unwrap_or(packet.octets) as u32);
         stream.fresh = true;
+        if let Some(record) = stream.record {
+            page.outgoing(record, &stream.state());
+        }
         Some(Placed { index, redundant: pair.is_some() })
     }
 
@@ -132,7 +142,14 @@ impl Outgoing {
         }
     }
 
-    fn begin(&mut self, now: Instant, at: usize, ssrc: Ssrc, packet: &Outbound) -> Option<usize> {
+    fn begin(
+        &mut self,
+        now: Instant,
+        at: usize,
+        ssrc: Ssrc,
+        packet: &Outbound,
+        page: &mut Page,
+    ) -> Option<usize> {
         let Outbound { source, seq, time, .. } = *packet;
         if self.streams.len() >= OUTGOING_STREAMS_MAX {
             return None;
@@ -140,7 +157,7 @@ impl Outgoing {
         // Just below a rollover a listener that loses the first packets would never know of it, so there it begins behind.
         let first = u64::from(seq.wire());
         let first = if first + REORDER_MAX > u64::from(u16::MAX) { 0 } else { first };
-        let stream = Stream {
+        let mut stream = Stream {
             ssrc,
             offset: first.wrapping_sub(seq.0),
             lowest: 0,
@@ -154,7 +171,9 @@ impl Outgoing {
             octets: 0,
             last: (time, now),
             fresh: false,
+            record: None,
         };
+        stream.record = self.slot.and_then(|slot| page.begin_outgoing(slot, &stream.state()));
         self.streams.insert(at, stream);
         Some(at)
     }
@@ -179,17 +198,30 @@ impl Outgoing {
 impl Outgoing {
     #[must_use]
     pub fn state(&self) -> Vec<OutgoingState> {
-        let state = |stream: &Stream| {
-            let Stream { ssrc, offset, highest, packets, octets, .. } = *stream;
-            OutgoingState { ssrc, offset, highest, packets, octets }
-        };
-        self.streams.iter().map(state).collect()
+        self.streams.iter().map(Stream::state).collect()
+    }
+
+    /// From now on it is written down there. What it has by now is written at once, as far as it has no place yet.
+    pub fn write(&mut self, page: &mut Page, slot: SlotAt) {
+        self.slot = Some(slot);
+        for stream in self.streams.iter_mut().filter(|stream| stream.record.is_none()) {
+            stream.record = page.begin_outgoing(slot, &stream.state());
+        }
+    }
+
+    /// The leg's place in the page goes, and everything of it.
+    pub fn unwrite(&mut self, page: &mut Page) {
+        self.slot = None;
+        self.streams
+            .iter_mut()
+            .filter_map(|stream| stream.record.take())
+            .for_each(|record| page.free_record(record));
     }
 
     /// Goes on behind what another relay sent. What that was is not known here and so not sent again.
     pub fn restore(&mut self, now: Instant, states: &[OutgoingState]) {
         let stream = |state: &OutgoingState| {
-            let OutgoingState { ssrc, offset, highest, packets, octets } = *state;
+            let OutgoingState { ssrc, offset, highest, packets, octets, record } = *state;
             Stream {
                 ssrc,
                 offset,
@@ -204,6 +236,7 @@ impl Outgoing {
                 octets,
                 last: (RtpTime(0), now),
                 fresh: false,
+                record,
             }
         };
         self.streams = states.iter().map(stream).collect();
@@ -211,6 +244,12 @@ impl Outgoing {
 }
 
 impl Stream {
+    #[inline]
+    fn state(&self) -> OutgoingState {
+        let Self { ssrc, offset, highest, packets, octets, record, .. } = *self;
+        OutgoingState { ssrc, offset, highest, packets, octets, record }
+    }
+
     fn place(&mut self, source: Source, seq: SeqNo) -> Option<SeqNo> {
         let mut ahead = seq.0.wrapping_add(self.offset).wrapping_sub(self.highest.0).cast_signed();
         let another_leg = self.leg != Some(source.leg);

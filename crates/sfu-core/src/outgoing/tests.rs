@@ -17,7 +17,7 @@ fn packet(seq: u64, source: Source) -> Outbound {
 
 /// As for a listener that was never away.
 fn place(outgoing: &mut Outgoing, seq: u64) -> Option<u64> {
-    let placed = outgoing.place(Instant::now(), A, &packet(seq, source(seq)));
+    let placed = outgoing.place(Instant::now(), A, &packet(seq, source(seq)), &mut Page::none());
     placed.map(|placed| placed.index.0)
 }
 
@@ -83,7 +83,7 @@ fn a_report_says_where_the_stream_is_now_and_only_if_it_was_sent() {
     let mut outgoing = Outgoing::default();
     for (seq, time, octets) in [(0x1_0001, 1_000, 100), (0x1_0002, 1_960, 50)] {
         let packet = Outbound { time: RtpTime(time), octets, ..packet(seq, source(seq)) };
-        outgoing.place(start, A, &packet).unwrap();
+        outgoing.place(start, A, &packet, &mut Page::none()).unwrap();
     }
     let (ssrc, info) = outgoing.reports(start + Duration::from_millis(500), 9).next().unwrap();
     assert_eq!((ssrc, info.ntp, info.time), (A, 9, RtpTime(1_960 + 24_000)));
@@ -136,7 +136,7 @@ fn a_packet_comes_once() {
 fn numbers_that_mean_other_packets_are_not_mixed_up() {
     let mut outgoing = Outgoing::default();
     let mut place = |seq: u64, source: Source| {
-        let placed = outgoing.place(Instant::now(), A, &packet(seq, source));
+        let placed = outgoing.place(Instant::now(), A, &packet(seq, source), &mut Page::none());
         (placed.map(|placed| placed.index.0), outgoing.clone())
     };
     place(0x1_0100, source(0x1_0100));
@@ -170,7 +170,7 @@ fn who_loses_much_is_sent_it_twice_where_that_may_be() {
     let mut outgoing = Outgoing::default();
     let place = |outgoing: &mut Outgoing, seq, may: bool| {
         let packet = Outbound { pair_octets: may.then_some(25), ..packet(seq, source(seq)) };
-        outgoing.place(Instant::now(), A, &packet).unwrap().redundant
+        outgoing.place(Instant::now(), A, &packet, &mut Page::none()).unwrap().redundant
     };
     assert!(!place(&mut outgoing, 0x1_0001, true));
     for _ in 0..RED_REPORTS {

@@ -4,14 +4,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use rtp_wire::{
     DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SeqNo, Ssrc, classify,
 };
 use sfu_core::limits::DATAGRAM_BYTES_MAX;
-use sfu_core::{DropReason, Shard, Sink};
-use sfu_wire::{FromSfu, Leg, Native, RemoveLeg, Start, ToSfu};
+use sfu_core::{DropReason, Memory, Shard, Sink};
+use sfu_wire::{FromSfu, Leg, Native, RemoveLeg, Snapshot, Start, ToSfu};
 use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
 
 pub const VOICE: &[u8] = b"\x78 twenty milliseconds of somebody's voice";
@@ -63,9 +64,16 @@ pub struct Client {
     pub pongs: usize,
 }
 
+/// Memory for so many legs. It stays, as that of a relay does.
+pub fn memory(legs: usize) -> Memory {
+    (0..16 + legs * 248).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak()
+}
+
 pub struct World {
     pub now: Instant,
     pub shard: Shard,
+    /// Where the shard writes what its successor must know.
+    pub memory: Memory,
     pub wire: Wire,
     pub clients: Vec<Client>,
     pub events: Vec<FromSfu>,
@@ -85,9 +93,13 @@ impl World {
     pub fn with_rate(sender_packets_per_s_max: u32) -> Self {
         let now = Instant::now();
         let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max };
+        let memory = memory(60);
+        let mut shard = Shard::with_memory(now, &start, memory);
+        shard.handle_message(now, ToSfu::Snapshot(Snapshot::default()), &mut Wire::default()).unwrap();
         Self {
             now,
-            shard: Shard::new(now, &start),
+            shard,
+            memory,
             wire: Wire::default(),
             clients: Vec::new(),
             events: Vec::new(),

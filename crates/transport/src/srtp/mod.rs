@@ -205,6 +205,12 @@ impl Srtp {
         SrtpState { next_rtcp: self.next_rtcp, rtcp_sources: self.sources.0 }
     }
 
+    /// The index that our next RTCP packet gets: all that changes of the state when one is sealed.
+    #[must_use]
+    pub fn next_rtcp(&self) -> u32 {
+        self.next_rtcp
+    }
+
     /// Goes on where another one with the same keys stopped. Our index never goes back.
     pub fn restore(&mut self, state: SrtpState) {
         self.next_rtcp = self.next_rtcp.max(state.next_rtcp);
