@@ -97,8 +97,10 @@ fn nobody_in_a_call_notices_that_the_relay_died() {
         let killed = relay_of(server.process.pid());
         page.listen(LISTEN_S);
         bot.listen(LISTEN_S);
-        // It answers when it has begun to listen.
+        // They answer when they have begun to listen.
         page.state();
+        bot.command(json!({"do": "state"}));
+        bot.expect("state");
         signal_pid(killed, "KILL");
         let (by_page, by_bot) = (page.heard(), bot.heard());
         for (user, hz) in [(2, OURS), (4, THEIRS), (3, SONGBIRDS)] {
