@@ -8,7 +8,7 @@ const ENOUGH: u64 = 16_384;
 /// Takes as many descriptors as an unprivileged process may, and returns how many that are; none where there is no limit.
 pub fn raise() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = Rlimit { current: limit.maximum, ..limit.clone() };
+    let wanted = Rlimit { current: limit.maximum, ..limit };
     // Where even that is refused it stays as it was.
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, wanted).is_err() {
         return limit.current;

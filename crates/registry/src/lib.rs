@@ -13,6 +13,7 @@ pub mod limits;
 mod memory;
 mod stored;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_wire::record::ServerRecord;
@@ -44,7 +45,7 @@ pub struct Registry(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Memory(memory::Memory),
-    Etcd(etcd::Etcd),
+    Etcd(Arc<etcd::Etcd>),
 }
 
 impl Registry {
@@ -55,7 +56,8 @@ impl Registry {
 
     /// In etcd, at any of these addresses (`http://host:port`), under keys that begin with `prefix`. Leases are of whole seconds.
     pub async fn etcd(endpoints: &[String], prefix: &str, ttl: Duration) -> Result<Self, RegistryError> {
-        etcd::Etcd::connect(endpoints, prefix, ttl).await.map(Kind::Etcd).map(Self)
+        let etcd = etcd::Etcd::connect(endpoints, prefix, ttl).await?;
+        Ok(Self(Kind::Etcd(Arc::new(etcd))))
     }
 
     /// Makes a server known. The record stays while the registration lives and [`Registration::update`] is called
@@ -63,7 +65,7 @@ impl Registry {
     pub async fn publish(&self, record: ServerRecord) -> Result<Registration, RegistryError> {
         Ok(Registration(match &self.0 {
             Kind::Memory(memory) => RegistrationKind::Memory(memory.publish(record)?),
-            Kind::Etcd(etcd) => RegistrationKind::Etcd(etcd.publish(record).await?),
+            Kind::Etcd(etcd) => RegistrationKind::Etcd(Box::new(etcd.publish(record).await?)),
         }))
     }
 
@@ -92,7 +94,7 @@ pub struct Registration(RegistrationKind);
 #[derive(Debug)]
 enum RegistrationKind {
     Memory(memory::Registration),
-    Etcd(etcd::Registration),
+    Etcd(Box<etcd::Registration>),
 }
 
 impl Registration {
