@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use e2e::Server;
 use e2e::call::Sums;
+use e2e::{Running, Server, signal_pid};
 use serde_json::Value;
 
 fn load(data: &Path, options: &[&str]) -> Output {
@@ -68,6 +68,42 @@ fn browsers_and_native_clients_hear_each_other_without_loss() {
         assert!(part["delay_ms"]["p99"].as_f64() > Some(0.0), "{report}");
     }
     assert_conserved(&server, 3 * 50 * 8);
+}
+
+/// The longest time that somebody hears nothing of a speaker when the relay dies. Far above what it takes on a machine with nothing else to do.
+const GAP_MS_MAX: f64 = 400.0;
+
+#[test]
+fn a_relay_that_dies_under_a_mixed_raid_is_hardly_heard() {
+    let server = Server::start(1);
+    let mut command = Command::new(e2e::guildhall());
+    command.args(["load", "--json", "--no-floor", "--transport", "mixed", "--seconds", "12", "--data"]);
+    let mut load = Running::start("load", {
+        command.arg(server.data());
+        command
+    });
+    let start = Instant::now();
+    while !load.lines.stderr_contains("everyone is in") {
+        assert!(start.elapsed().as_secs() < 120, "{}", load.lines.story());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // In the middle of what they say, and again when all is well.
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_secs(4));
+        let [relay] = e2e::call::relays(server.process.pid())[..] else {
+            panic!("one voice server has one relay")
+        };
+        signal_pid(relay, "KILL");
+    }
+    let report = load.lines.until("the report", Duration::from_secs(60), |v| v.get("expected").is_some());
+    println!("{report}");
+    for name in ["duplicates", "unopened", "connections_lost"] {
+        assert_eq!(report[name], 0, "{name}: {report}");
+    }
+    assert!(report["gap_ms"]["p99"].as_f64() <= Some(GAP_MS_MAX), "{report}");
+    // Packets wait in the kernel while no relay runs; what one had read when it died is gone.
+    let number = |name: &str| report[name].as_f64().expect("a number");
+    assert!(number("lost") <= number("expected") / 200.0, "{report}");
 }
 
 #[test]
