@@ -77,6 +77,7 @@ const GAP_MS_MAX: f64 = 400.0;
 fn a_relay_that_dies_under_a_mixed_raid_is_hardly_heard() {
     let server = Server::start(1);
     let mut command = Command::new(e2e::guildhall());
+    command.env("RUST_LOG", "info");
     command.args(["load", "--json", "--no-floor", "--transport", "mixed", "--seconds", "12", "--data"]);
     let mut load = Running::start("load", {
         command.arg(server.data());
