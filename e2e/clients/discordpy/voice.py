@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import sys
 
 import discord
 from control import emit
@@ -167,12 +168,25 @@ class ObservedVoiceClient(discord.VoiceClient):
     def _read(self) -> None:
         try:
             while True:
-                self._ears.datagram(self, self._media.recv(DATAGRAM_BYTES_MAX))
+                datagram = self._media.recv(DATAGRAM_BYTES_MAX)
+                if self._reads_alone():
+                    self._ears.datagram(self, datagram)
         except BlockingIOError:
             return
         except OSError as why:
             # The server's port may be closed for a moment; the library takes no notice of that either.
             logging.getLogger('bot').debug('media socket: %r', why)
+
+    def _reads_alone(self) -> bool:
+        """Whether the library's thread has left the socket to us.
+
+        Told to pause, it still takes the next datagram that comes and throws it away; only then it waits until it is told to go on. Which
+        one that is depends on who is faster, so that nothing counts as heard before.
+        """
+        frame = sys._current_frames().get(self._connection._socket_reader.ident)
+        while frame is not None and frame.f_code.co_name != 'wait':
+            frame = frame.f_back
+        return frame is not None
 
     async def _message(self, _: object, message: dict) -> None:
         if message['op'] == SPEAKING_OP:
