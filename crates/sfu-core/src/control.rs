@@ -81,6 +81,8 @@ impl Shard {
             result = result.and(self.put_leg(now, leg));
         }
         if let Some(predecessor) = self.predecessor.take() {
+            // What goes wrong here is no one leg's doing.
+            self.page.busy_with(0);
             self.take_over(now, predecessor);
         }
         result

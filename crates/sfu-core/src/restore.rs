@@ -27,11 +27,12 @@ impl Shard {
             let leg = self.legs.get_mut(index);
             leg.slot = Some(*slot);
             slots.push(*slot);
+            // Its own even if it is spent, or others would write into what it gives back when it goes.
+            records.extend(state.records());
             if *is_incomplete && leg.browser().is_some() {
                 self.spend(index);
                 continue;
             }
-            records.extend(state.records());
             gone_on.push((index, state.address));
         }
         self.page.take_over(&slots, &records);

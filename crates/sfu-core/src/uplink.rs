@@ -47,6 +47,8 @@ impl Shard {
         browser.begin_stream(ssrc);
         leg.window = window;
         leg.rewriter.restart();
+        // In this order: an old stream with a new window heals with its next packet, a new one with the old one's takes them for replayed.
+        self.write_leg(index);
         self.write_peer(index);
         self.take_browsers(now, index, opened, datagram)
     }

@@ -362,7 +362,11 @@ impl Hub {
         self.ways.record.send_if_modified(|record| {
             let changed = record.load != load || record.health != health;
             if record.health != health {
-                tracing::warn!(id = %record.id, before = ?record.health, now = ?health, "the voice server's health");
+                let (id, before) = (&record.id, record.health);
+                match health {
+                    Health::Ok => tracing::info!(%id, ?before, "the voice server is well"),
+                    _ => tracing::warn!(%id, ?before, now = ?health, "the voice server is not well"),
+                }
             }
             (record.load, record.health) = (load, health);
             changed
