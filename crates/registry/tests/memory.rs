@@ -1,35 +1,15 @@
 //! The memory registry as its users see it. Time is tokio's, paused: it moves only when everyone waits for it.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::time::Duration;
 
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
-use model::{GuildId, RegionId, ServerId};
 use registry::{Change, Registry, RegistryError, limits};
+use support::{draining, id, server};
 use tokio::time::{Instant, timeout};
 
 const TTL: Duration = Duration::from_secs(10);
-
-fn id(name: &str) -> ServerId {
-    ServerId(name.to_owned())
-}
-
-fn server(name: &str) -> ServerRecord {
-    ServerRecord {
-        id: id(name),
-        region: RegionId("local".to_owned()),
-        endpoint: format!("{name}.example:443"),
-        health: Health::Ok,
-        load: ServerLoad::default(),
-        capacity: 100,
-        version: "1".to_owned(),
-        draining: false,
-    }
-}
-
-fn draining(name: &str) -> ServerRecord {
-    ServerRecord { draining: true, ..server(name) }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_sees_what_is_there_and_then_every_change_in_order() {
@@ -136,15 +116,4 @@ async fn a_watch_that_is_not_read_ends_instead_of_growing() {
         a.update(if n % 2 == 0 { draining("a") } else { server("a") }).await.unwrap();
     }
     assert_eq!(watch.next().await, Err(RegistryError::Lagged));
-}
-
-#[tokio::test(start_paused = true)]
-async fn fencing_numbers_only_grow_whoever_claims() {
-    let registry = Registry::memory(TTL);
-    let mut last = 0;
-    for (guild, node) in [(1, "x"), (2, "x"), (1, "y"), (1, "y"), (2, "x")] {
-        let fencing = registry.claim_guild(GuildId(guild), node).await.unwrap();
-        assert!(fencing > last, "{fencing} follows {last}");
-        last = fencing;
-    }
 }

@@ -1,13 +1,16 @@
 //! The registry of one process and the one in etcd, held to the same; and what is etcd's alone: that it may be gone for a while.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
-use model::{GuildId, RegionId, ServerId};
+use cluster_wire::record::ServerRecord;
+use model::GuildId;
 use registry::{Change, Registry, RegistryError};
+use support::{draining, id, server};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -73,27 +76,6 @@ impl Drop for Etcd {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn id(name: &str) -> ServerId {
-    ServerId(name.to_owned())
-}
-
-fn server(name: &str) -> ServerRecord {
-    ServerRecord {
-        id: id(name),
-        region: RegionId("local".to_owned()),
-        endpoint: format!("{name}.example:443"),
-        health: Health::Ok,
-        load: ServerLoad::default(),
-        capacity: 100,
-        version: "1".to_owned(),
-        draining: false,
-    }
-}
-
-fn draining(name: &str) -> ServerRecord {
-    ServerRecord { draining: true, ..server(name) }
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
