@@ -75,6 +75,12 @@ impl ApiError {
         }
     }
 
+    /// The same with a status, which a body does not carry.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     pub fn unauthorized() -> Self {
         Self::new(401, code::GENERAL, "401: Unauthorized")
     }

@@ -12,20 +12,44 @@ use std::sync::Arc;
 use client_wire::error::ApiError;
 use client_wire::gateway::ChannelFields;
 use client_wire::rest;
-use model::{ChannelId, GuildId, MessageId, PresenceStatus, RoleId, ServerId, SessionId, UserId, VoiceFlags};
+use model::{
+    ChannelId, GuildId, MessageId, PresenceStatus, RoleId, ServerId, SessionId, UserId, VoiceFlags,
+    VoiceState,
+};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::link::EventSender;
+use crate::name::{self, Name};
 
 /// A JSON text, encoded once and shared by everyone who sends it.
 pub type Json = Arc<RawValue>;
 
 /// Tells one user's tokens apart without being one: the beginning of a token's hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TokenMark(pub [u8; 8]);
 
+/// One life of a gateway's process: random, so that a gateway that begins anew is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct GatewayId(pub u64);
+
+/// What a session is in voice with: as its gateway was last told, to be said again to a guild's next owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    pub state: VoiceState,
+    /// Where the session was told to connect; None while it awaits an endpoint.
+    pub server: Option<ServerId>,
+}
+
+/// What a session asked for when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    pub intents: u64,
+    /// Which shard of how many.
+    pub shard: (u64, u64),
+}
+
 /// Who is asking.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Account {
     pub user: UserId,
     pub bot: bool,
@@ -38,18 +62,31 @@ pub struct Account {
     pub guilds: Vec<GuildId>,
 }
 
-/// A call from a gateway. Those that name a guild go to its owner.
-#[derive(Debug, Clone)]
+/// A call from a gateway, or from another guilds node. Those that name a guild go to its owner; where another node owns it, the answer is
+/// [`Reply::NotHere`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Call {
-    /// A gateway whose stream of events was cut off is to be told every event from now on. Answers [`Reply::Done`].
-    Listen { events: EventSender },
     /// Whose token is this? Answers [`Reply::Account`], or 401.
     Authenticate { token: String },
     /// A session of this gateway's begins to follow a guild it is a member of. Answers [`Reply::Done`]; the GUILD_CREATE comes
-    /// through the stream, addressed to the session, before any other event of the guild reaches it.
-    Attach { guild: GuildId, user: UserId, session: SessionId, intents: u64 },
-    /// The session is over (not merely disconnected): its voice state and presence go.
-    Detach { guild: GuildId, user: UserId, session: SessionId },
+    /// through the stream, addressed to the session, before any other event of the guild reaches it. `seat`: where it is in voice already,
+    /// should the guild not know it.
+    Attach {
+        guild: GuildId,
+        user: UserId,
+        session: SessionId,
+        gateway: GatewayId,
+        terms: Terms,
+        seat: Option<Box<Seat>>,
+    },
+    /// The session is over (not merely disconnected): its voice state and presence go, unless another gateway has attached it since.
+    Detach { guild: GuildId, user: UserId, session: SessionId, gateway: GatewayId },
+    /// A client wants to resume a session that its gateway does not know. Answers [`Reply::Terms`], or 404.
+    FindSession { guild: GuildId, user: UserId, session: SessionId },
+    /// From another guilds node: the person entered voice in a guild there, and is in voice nowhere else.
+    LeaveElsewhere { user: UserId, guild: GuildId },
+    /// From another guilds node: the guild as an entry of the user's list. Answers [`Reply::Json`], or [`Reply::Empty`] if there is none.
+    DescribeTo { guild: GuildId, user: UserId },
     /// Gateway op 4. Refusals are silent towards the client, by the protocol's custom; the reply says why, for logs and metrics.
     UpdateVoice {
         guild: GuildId,
@@ -70,7 +107,26 @@ pub enum Call {
     Rest { actor: Option<UserId>, operator: bool, reason: Option<String>, op: Op },
 }
 
-#[derive(Debug, Clone, Default)]
+impl Call {
+    /// The guild that it names, if it names one.
+    pub fn guild(&self) -> Option<GuildId> {
+        match self {
+            Self::Authenticate { .. } | Self::LeaveElsewhere { .. } => None,
+            Self::Attach { guild, .. }
+            | Self::Detach { guild, .. }
+            | Self::FindSession { guild, .. }
+            | Self::DescribeTo { guild, .. }
+            | Self::UpdateVoice { guild, .. }
+            | Self::VoiceServerPing { guild, .. }
+            | Self::UpdatePresence { guild, .. }
+            | Self::RequestMembers { guild, .. }
+            | Self::RequestChannelInfo { guild, .. } => Some(*guild),
+            Self::Rest { op, .. } => op.guild(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct MembersQuery {
     pub query: Option<String>,
     pub users: Vec<UserId>,
@@ -80,7 +136,7 @@ pub struct MembersQuery {
 }
 
 /// Where somebody comes from, as far as it matters to whom guesses passwords: all addresses of one household or server are one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin(u64);
 
 impl Origin {
@@ -101,7 +157,7 @@ impl fmt::Debug for Origin {
 }
 
 /// REST operations, their forms already checked for shape; what they mean is for guilds to judge.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Op {
     Register(rest::Register),
     Login(Origin, rest::Login),
@@ -197,7 +253,42 @@ pub enum Op {
     AdminModifyServer(ServerId, rest::ModifyServer),
 }
 
-#[derive(Debug, Clone)]
+impl Op {
+    /// The guild whose own business it is, if it names it.
+    pub fn guild(&self) -> Option<GuildId> {
+        match self {
+            Self::GetGuild(guild)
+            | Self::ModifyGuild(guild, _)
+            | Self::DeleteGuild(guild)
+            | Self::ListChannels(guild)
+            | Self::CreateChannel(guild, _)
+            | Self::ReorderChannels(guild, _)
+            | Self::ListRoles(guild)
+            | Self::GetRole(guild, _)
+            | Self::CreateRole(guild, _)
+            | Self::ReorderRoles(guild, _)
+            | Self::ModifyRole(guild, ..)
+            | Self::DeleteRole(guild, _)
+            | Self::AddMemberRole(guild, ..)
+            | Self::RemoveMemberRole(guild, ..)
+            | Self::ListMembers { guild, .. }
+            | Self::SearchMembers { guild, .. }
+            | Self::GetMember(guild, _)
+            | Self::ModifyMember(guild, ..)
+            | Self::RemoveMember(guild, _)
+            | Self::ListBans(guild)
+            | Self::GetBan(guild, _)
+            | Self::Ban(guild, ..)
+            | Self::Unban(guild, _)
+            | Self::GetVoiceState(guild, _)
+            | Self::ModifyVoiceState(guild, ..)
+            | Self::ListInvites(guild) => Some(*guild),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Reply {
     Done,
     Account(Account),
@@ -206,7 +297,14 @@ pub enum Reply {
     /// 204.
     Empty,
     /// Op 4 or op 5 was not acted upon, and why.
-    Refused(&'static str),
+    Refused(#[serde(deserialize_with = "name::read")] Name),
+    /// On what terms a session began.
+    Terms(Terms),
+    /// Another node owns the guild. Whoever carries calls asks that one; no caller sees this.
+    NotHere {
+        guild: GuildId,
+        owner: String,
+    },
 }
 
 pub type CallResult = Result<Reply, ApiError>;
@@ -224,9 +322,31 @@ pub struct Dispatch {
     pub audience: Audience,
     /// Sessions of this user get it whatever their intents (own voice state, own message content).
     pub always: Option<UserId>,
+    /// What the gateway of the session concerned must keep, whether or not the session is told.
+    pub note: Option<Box<Note>>,
 }
 
-#[derive(Debug, Clone)]
+/// What a dispatch says of one session's voice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    In(VoiceState),
+    Out(SessionId),
+    Server(SessionId, Option<ServerId>),
+    /// All of it, with the guild itself.
+    Seated(Seat),
+}
+
+impl Note {
+    /// Whose.
+    pub fn session(&self) -> SessionId {
+        match self {
+            Self::In(state) | Self::Seated(Seat { state, .. }) => state.session,
+            Self::Out(session) | Self::Server(session, _) => *session,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Audience {
     /// Every session that follows the guild.
     Guild,
@@ -259,5 +379,9 @@ pub enum Event {
     TokensRevoked {
         user: UserId,
         token: Option<TokenMark>,
+    },
+    /// Whoever owned the guild owns it no more: sessions that follow it attach anew, each with its seat.
+    OwnerLost {
+        guild: GuildId,
     },
 }

@@ -1,4 +1,4 @@
-//! How calls and events travel between roles that live in one process.
+//! How calls and events travel between roles within a process; a role of another process stands behind the same channels.
 //!
 //! The roles see only [`GuildsLink`] and [`VoiceLink`]; what carries them is decided where the roles are wired together.
 
@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use client_wire::error::ApiError;
 
-use crate::guilds::{Call, CallResult, Event};
+use crate::guilds::{Call, CallResult, Event, GatewayId};
 use crate::voice::{Order, Report, ToVoice};
 
 /// Calls waiting for guilds. Full: the caller waits, which slows its own client only.
@@ -20,31 +20,45 @@ pub const EVENTS_MAX: usize = 65_536;
 /// each session until there is room.
 pub const ORDERS_MAX: usize = 65_536;
 
-pub type CallEnvelope = (Call, oneshot::Sender<CallResult>);
+/// What reaches guilds from a gateway.
+#[derive(Debug)]
+pub enum ToGuilds {
+    Call(Call, oneshot::Sender<CallResult>),
+    /// This gateway wants every event from now on.
+    Listen(GatewayId, EventSender),
+}
 
 /// A gateway's way to guilds.
 #[derive(Debug, Clone)]
 pub struct GuildsLink {
-    calls: mpsc::Sender<CallEnvelope>,
+    calls: mpsc::Sender<ToGuilds>,
 }
 
 impl GuildsLink {
-    pub fn new(calls: mpsc::Sender<CallEnvelope>) -> Self {
+    pub fn new(calls: mpsc::Sender<ToGuilds>) -> Self {
         Self { calls }
     }
 
     pub async fn call(&self, call: Call) -> CallResult {
-        let (reply, answer) = oneshot::channel();
-        if self.calls.send((call, reply)).await.is_err() {
-            return Err(ApiError::new(503, 0, "guilds is shutting down"));
-        }
-        answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        self.begin(call).await.await
     }
 
-    /// A new stream of events, for a gateway whose own was cut off. `None` when guilds is gone.
-    pub async fn listen(self) -> Option<EventReceiver> {
+    /// Hands the call over, after those that were handed over before; the answer is another matter.
+    pub async fn begin(&self, call: Call) -> impl Future<Output = CallResult> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let is_taken = self.calls.send(ToGuilds::Call(call, reply)).await.is_ok();
+        async move {
+            if !is_taken {
+                return Err(ApiError::new(503, 0, "guilds is shutting down"));
+            }
+            answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        }
+    }
+
+    /// A stream of events, which begins before any call that is made after this. `None` when guilds is gone.
+    pub async fn listen(self, gateway: GatewayId) -> Option<EventReceiver> {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        self.call(Call::Listen { events }).await.ok().map(|_| receiver)
+        self.calls.send(ToGuilds::Listen(gateway, events)).await.ok().map(|()| receiver)
     }
 }
 

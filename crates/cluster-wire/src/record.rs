@@ -15,6 +15,16 @@ pub struct ServerRecord {
     pub version: String,
     /// Asked by the operator to take no new guilds.
     pub draining: bool,
+    /// `host:port` where guilds nodes reach it; None where it shares their process.
+    pub cluster: Option<String>,
+}
+
+/// A guilds node, as gateways and other guilds nodes see it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeRecord {
+    pub name: String,
+    /// `host:port` of its cluster port.
+    pub address: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

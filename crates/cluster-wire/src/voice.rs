@@ -4,9 +4,10 @@
 //! carries the fencing number of the guild's ownership: a voice server refuses one lower than it has seen for that guild.
 
 use model::{ChannelId, GuildId, ServerId, SessionId, UserId};
+use serde::{Deserialize, Serialize};
 
 /// What the voice server must know of one participant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Participant {
     pub user: UserId,
     pub session: SessionId,
@@ -15,7 +16,7 @@ pub struct Participant {
 }
 
 /// What a participant may do to others' ears, decided by guilds and enforced by the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rights {
     /// Its audio is forwarded: not server-muted, not suppressed, has SPEAK.
     pub speak: bool,
@@ -27,14 +28,14 @@ pub struct Rights {
     pub priority: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     pub guild: GuildId,
     pub fencing: u64,
     pub kind: OrderKind,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderKind {
     /// The whole truth for this guild: participants not listed are gone.
     Push(Vec<Participant>),
@@ -47,14 +48,14 @@ pub enum OrderKind {
 }
 
 /// What guilds sends to a voice server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToVoice {
     Order(Order),
     /// The operator's wish: take no new guilds, or take some again. The server says so in its record, and guilds moves its guilds elsewhere.
     SetDraining(bool),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// A client identified on its voice connection.
     Live { server: ServerId, guild: GuildId, user: UserId, session: SessionId },

@@ -14,13 +14,24 @@ use crate::node::{Node, SessionEnd};
 use crate::session::Follow;
 
 impl Node {
-    pub(crate) fn dispatched(&mut self, guild: GuildId, dispatch: Dispatch) {
+    pub(crate) fn dispatched(&mut self, guild: GuildId, mut dispatch: Dispatch) {
+        if let Some(note) = dispatch.note.take()
+            && let Some(key) = self.by_id.get(&note.session())
+        {
+            self.sessions[*key].note(guild, *note);
+        }
         let mut receivers = std::mem::take(&mut self.receivers);
         match dispatch.audience {
             Audience::Session(session) => receivers.extend(self.addressed(guild, session, &dispatch)),
             _ => self.fanout.select(guild, &dispatch, &mut receivers),
         }
         for (key, variant) in receivers.drain(..) {
+            if dispatch.t == "GUILD_CREATE" && self.sessions[key].stale.remove(&guild) {
+                self.guild_unavailable(key, guild);
+                if !self.sessions.contains(key) {
+                    continue;
+                }
+            }
             let d = match (variant, &dispatch.without_content) {
                 (Variant::WithoutContent, Some(d)) => d,
                 _ => &dispatch.d,
@@ -72,7 +83,7 @@ impl Node {
         for key in self.by_user.get(&user).cloned().unwrap_or_default() {
             let session = &mut self.sessions[key];
             let Some(follow) = session.guilds.remove(&guild) else { continue };
-            session.voice_guilds.remove(&guild);
+            session.forget_guild(guild);
             if follow == Follow::Following {
                 self.fanout.unfollow(guild, key);
             }
@@ -80,6 +91,39 @@ impl Node {
                 self.guild_arrived(key);
             }
             self.guild_removed(key, guild);
+        }
+    }
+
+    /// The guild's next owner knows none of its sessions: all attach anew. Those in voice first, or they would be missed there.
+    pub(crate) fn owner_lost(&mut self, guild: GuildId) {
+        let following: Vec<Key> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.guilds.get(&guild) == Some(&Follow::Following))
+            .map(|(key, _)| key)
+            .collect();
+        for key in &following {
+            self.fanout.unfollow(guild, *key);
+            let session = &mut self.sessions[*key];
+            session.stale.insert(guild);
+            session.guilds.insert(guild, Follow::Waiting);
+            if session.seats.contains_key(&guild) || session.conn().is_none() {
+                session.guilds.insert(guild, Follow::Attaching);
+                session.on_the_way += 1;
+                self.attach(*key, guild);
+            }
+        }
+        for key in following {
+            self.attach_more(key);
+        }
+    }
+
+    /// The protocol's word for an outage, before the guild is shown anew: clients then take nothing that they knew for granted.
+    fn guild_unavailable(&mut self, key: Key, guild: GuildId) {
+        let text = format!(r#"{{"id":"{guild}","unavailable":true}}"#);
+        let d = RawValue::from_string(text).expect("the text is JSON");
+        if !self.deliver(key, "GUILD_DELETE", d.into()) {
+            self.end_session(key, SessionEnd::Forgotten);
         }
     }
 

@@ -108,6 +108,7 @@ mod tests {
             intents,
             audience,
             always: always.map(UserId),
+            note: None,
         };
         let mut receivers = Vec::new();
         fanout.select(GUILD, &dispatch, &mut receivers);

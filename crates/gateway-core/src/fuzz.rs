@@ -95,6 +95,7 @@ impl World {
                         intents: 0,
                         audience,
                         always: None,
+                        note: None,
                     };
                     self.node.handle_event(self.now, Event::Dispatch { guild, dispatch });
                 }

@@ -18,7 +18,7 @@ use crate::limits::{
 };
 use crate::node::{Frame, Node, Notice, SessionEnd};
 use crate::replay::ReplayError;
-use crate::session::{Follow, Phase, Session, Shard};
+use crate::session::{Follow, Phase, Session, Shard, Wish};
 use crate::timers::Reason;
 
 /// What a call's reply is for.
@@ -43,6 +43,19 @@ pub enum Waiting {
     },
     Voice {
         session: SessionId,
+        /// Of a voice state update.
+        wish: Option<(GuildId, Wish)>,
+    },
+    /// The same as [`Self::Resume`], for a session that is not here.
+    Adopt {
+        conn: ConnId,
+        token: String,
+        session: SessionId,
+        seq: u64,
+        changes_since: u64,
+    },
+    Find {
+        conn: ConnId,
     },
     /// Nothing follows from it.
     Told,
@@ -158,10 +171,23 @@ impl Node {
         let Some(token) = bare(&resume.token) else {
             return self.close(now, id, CloseCode::AuthenticationFailed);
         };
-        let session = resume.session_id.parse().ok().filter(|session| self.by_id.contains_key(session));
-        let Some(session) = session else { return self.refuse_resume(id, "unknown") };
+        let session: Option<SessionId> = resume.session_id.parse().ok();
+        let here = session.is_some_and(|session| self.by_id.contains_key(&session));
+        let is_elsewhere = !here && self.config.is_one_of_many && !self.is_draining();
+        let Some(session) = session.filter(|_| here || is_elsewhere) else {
+            return self.refuse_resume(id, "unknown");
+        };
         self.connection_step(id, Step::Resume);
-        self.ask_to_resume(id, token.to_owned(), session, resume.seq);
+        match here {
+            true => self.ask_to_resume(id, token.to_owned(), session, resume.seq),
+            false => self.ask_to_adopt(id, token.to_owned(), session, resume.seq),
+        }
+    }
+
+    fn ask_to_adopt(&mut self, conn: ConnId, token: String, session: SessionId, seq: u64) {
+        let call = Call::Authenticate { token: token.clone() };
+        let changes_since = self.changes.watch();
+        self.call(call, Waiting::Adopt { conn, token, session, seq, changes_since });
     }
 
     fn ask_to_resume(&mut self, conn: ConnId, token: String, session: SessionId, seq: u64) {
@@ -191,10 +217,25 @@ impl Node {
                     None => {}
                 }
             }
+            Waiting::Adopt { conn, token, session, seq, changes_since } => {
+                match self.account(now, conn, changes_since, reply) {
+                    Some(Asked::Answered(account)) => self.search(now, conn, account, session, seq),
+                    Some(Asked::TooEarly) => self.ask_to_adopt(conn, token, session, seq),
+                    None => {}
+                }
+            }
+            Waiting::Find { conn } => self.found(now, conn, reply),
             Waiting::Attach { session, guild } => self.attach_answered(now, session, guild, reply),
-            Waiting::Voice { session } => match reply {
+            Waiting::Voice { session, wish } => match reply {
                 Ok(Reply::Refused(why)) => self.notice(Notice::VoiceRefused(session, why)),
-                Err(_) => self.notice(Notice::VoiceRefused(session, "error")),
+                Err(error) => {
+                    self.notice(Notice::VoiceRefused(session, "error"));
+                    if let Some((guild, wish)) = wish.filter(|_| error.status >= 500)
+                        && let Some(key) = self.by_id.get(&session)
+                    {
+                        self.sessions[*key].wishes.insert(guild, wish);
+                    }
+                }
                 Ok(_) => {}
             },
             Waiting::Told => {}
@@ -265,14 +306,19 @@ impl Node {
         session.guilds = guilds.iter().map(|guild| (*guild, Follow::Waiting)).collect();
         session.status =
             identify.presence.as_ref().map_or(model::PresenceStatus::Online, |presence| presence.status());
-        let id = session.id;
         let ready = self.ready(conn, &session, &account);
-        let key = self.sessions.insert(session);
-        self.by_id.insert(id, key);
-        self.by_user.entry(account.user).or_default().push(key);
-        self.notice(Notice::SessionStarted(id));
+        let key = self.insert(session);
         let _ = self.deliver(key, "READY", ready);
         self.go_live(now, conn, key);
+    }
+
+    pub(crate) fn insert(&mut self, session: Session) -> Key {
+        let (id, user) = (session.id, session.user);
+        let key = self.sessions.insert(session);
+        self.by_id.insert(id, key);
+        self.by_user.entry(user).or_default().push(key);
+        self.notice(Notice::SessionStarted(id));
+        key
     }
 
     fn ready(&self, conn: ConnId, session: &Session, account: &Account) -> Json {
@@ -295,7 +341,7 @@ impl Node {
     }
 
     /// Whether the user may have one more session, if need be in place of one that waits in vain.
-    fn make_room(&mut self, user: UserId) -> bool {
+    pub(crate) fn make_room(&mut self, user: UserId) -> bool {
         let Some(siblings) = self.by_user.get(&user) else { return true };
         if siblings.len() < SESSIONS_PER_USER_MAX {
             return true;
@@ -339,6 +385,10 @@ impl Node {
         for kept in missed {
             self.send(conn, kept.into());
         }
+        self.tell_resumed(now, conn, key);
+    }
+
+    pub(crate) fn tell_resumed(&mut self, now: Instant, conn: ConnId, key: Key) {
         // An object, never null: discord.py writes into it.
         let trace = RawValue::from_string(r#"{"_trace":[]}"#.to_owned()).expect("the text is JSON");
         let _ = self.deliver(key, "RESUMED", trace.into());
@@ -373,7 +423,7 @@ impl Node {
         self.send(conn, Frame::Control(FromServer::InvalidSession { may_resume: false }));
     }
 
-    fn refuse_pending_resume(&mut self, conn: ConnId, why: &'static str) {
+    pub(crate) fn refuse_pending_resume(&mut self, conn: ConnId, why: &'static str) {
         self.connection_step(conn, Step::Refuse);
         let connection = self.connections.get_mut(&conn).expect("the caller has looked");
         // What it asked of that session is void with it.
@@ -386,8 +436,8 @@ impl Node {
     }
 
     fn attach_answered(&mut self, now: Instant, id: SessionId, guild: GuildId, reply: CallResult) {
-        let Err(error) = reply else { return };
         let Some(&key) = self.by_id.get(&id) else { return };
+        let Err(error) = reply else { return self.wish_again(now, key, guild) };
         let session = &mut self.sessions[key];
         if session.guilds.get(&guild) != Some(&Follow::Attaching) {
             return;
@@ -398,6 +448,7 @@ impl Node {
         } else {
             // No member any more; READY may have promised the guild.
             session.guilds.remove(&guild);
+            session.forget_guild(guild);
             self.guild_removed(key, guild);
         }
         if self.sessions.contains(key) {

@@ -87,3 +87,11 @@ const _: () =
     assert!(VOICE_UPDATES_DELAYED_MAX < VOICE_FLOOD_BURST as usize, "a delay must come before a close");
 const _: () =
     assert!(IDENTIFY_PATIENCE.as_millis() > HEARTBEAT_INTERVAL.as_millis(), "a first heartbeat fits");
+
+/// How long a voice state update that found a guild without an owner is good for. Because a client that has waited longer has given up, and would be
+/// put into a channel out of the blue.
+pub const WISH_KEEP: Duration = Duration::from_secs(15);
+
+/// Guilds that are asked for a session which this gateway does not know. Because whoever is in more is a bot, whose shards come back one by one, and
+/// identifying anew costs it little.
+pub const GUILDS_ASKED_MAX: usize = 200;

@@ -6,12 +6,13 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use client_wire::gateway::{CloseCode, FrameError, FromClient, FromServer, encode_dispatch};
-use cluster_wire::guilds::{Call, CallResult, Event, Json};
+use cluster_wire::guilds::{Call, CallResult, Event, GatewayId, Json};
 use model::{GuildId, SessionId, UserId};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use slab::Slab;
 
+use crate::adopt::Search;
 use crate::connection::{ConnId, Connection, Phase as ConnPhase, Step};
 use crate::fanout::{Fanout, Key, Variant};
 use crate::identify::{Changes, Waiting};
@@ -27,11 +28,20 @@ pub struct NodeConfig {
     pub heartbeat_interval: Duration,
     /// How long a session waits for a lost client.
     pub session_keep: Duration,
+    /// Who this is, for guilds.
+    pub gateway: GatewayId,
+    /// There are other gateways: sessions may come from them, and go on there after a shutdown.
+    pub is_one_of_many: bool,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { heartbeat_interval: HEARTBEAT_INTERVAL, session_keep: SESSION_KEEP }
+        Self {
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            session_keep: SESSION_KEEP,
+            gateway: GatewayId::default(),
+            is_one_of_many: false,
+        }
     }
 }
 
@@ -107,6 +117,8 @@ pub enum SessionEnd {
     TokensRevoked,
     /// Its user opened too many others.
     Crowded,
+    /// Guilds cut off the events.
+    CutOff,
     Shutdown,
 }
 
@@ -117,6 +129,8 @@ pub enum Notice {
     SessionDetached(SessionId),
     SessionEnded(SessionId, SessionEnd),
     Resumed(SessionId, /* replayed */ usize),
+    /// It began at another gateway.
+    Adopted(SessionId),
     /// With the outcome's name.
     ResumeRefused(&'static str),
     VoiceDelayed(SessionId),
@@ -138,6 +152,8 @@ pub struct Node {
     pub(crate) fanout: Fanout,
     pub(crate) timers: Timers,
     waiting: HashMap<CallId, Waiting>,
+    /// Connections whose session is asked for at guilds.
+    pub(crate) searches: HashMap<ConnId, Search>,
     next_call: u64,
     pub(crate) changes: Changes,
     /// Clients still to be sent away; None while the node takes new ones.
@@ -165,6 +181,7 @@ impl Node {
             fanout: Fanout::default(),
             timers: Timers::default(),
             waiting: HashMap::new(),
+            searches: HashMap::new(),
             next_call: 0,
             changes: Changes::default(),
             draining: None,
@@ -240,6 +257,7 @@ impl Node {
     /// A socket is gone; `close` is the number its client closed with, if it did so properly.
     pub fn handle_disconnected(&mut self, now: Instant, id: ConnId, close: Option<u16>) {
         let Some(connection) = self.connections.remove(&id) else { return };
+        self.searches.remove(&id);
         let Some(key) = connection.session.map(|session| self.by_id[&session]) else { return };
         self.live -= 1;
         if CloseCode::ends_session(close) {
@@ -262,6 +280,7 @@ impl Node {
             Event::Joined { guild, user } => self.joined(guild, user),
             Event::Left { guild, user } => self.left(guild, user),
             Event::TokensRevoked { user, token } => self.tokens_revoked(now, user, token),
+            Event::OwnerLost { guild } => self.owner_lost(guild),
         }
     }
 
@@ -292,11 +311,15 @@ impl Node {
     /// Ends everything: sessions first, so that guilds hears of it.
     pub fn handle_shutdown(&mut self, now: Instant) {
         self.draining.get_or_insert_default();
-        self.handle_cut_off(now);
+        self.end_all(now, SessionEnd::Shutdown);
     }
 
     /// Events were missed, so no session is what its client was promised: all end, and clients that come back begin anew.
     pub fn handle_cut_off(&mut self, now: Instant) {
+        self.end_all(now, SessionEnd::CutOff);
+    }
+
+    fn end_all(&mut self, now: Instant, end: SessionEnd) {
         let mut all: Vec<ConnId> = self.connections.keys().copied().collect();
         all.sort_unstable();
         for id in all {
@@ -304,7 +327,7 @@ impl Node {
         }
         let keys: Vec<Key> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.end_session(key, SessionEnd::Shutdown);
+            self.end_session(key, end);
         }
     }
 
@@ -365,6 +388,7 @@ impl Node {
     /// Closes a connection from our side. Its session, if it has one, waits for a resume.
     pub(crate) fn close(&mut self, now: Instant, id: ConnId, code: CloseCode) {
         let Some(mut connection) = self.connections.remove(&id) else { return };
+        self.searches.remove(&id);
         connection.step(Step::Close);
         self.transmits.push_back(Transmit { conn: id, output: Output::Close(code) });
         if let Some(session) = connection.session {
@@ -401,8 +425,11 @@ impl Node {
             if follow == Follow::Following {
                 self.fanout.unfollow(guild, key);
             }
-            if follow.is_attached() {
-                let call = Call::Detach { guild, user: session.user, session: session.id };
+            // Another gateway may go on with it, or guilds will miss this one.
+            let goes_on = end == SessionEnd::Shutdown && self.config.is_one_of_many;
+            if follow.is_attached() && !goes_on {
+                let gateway = self.config.gateway;
+                let call = Call::Detach { guild, user: session.user, session: session.id, gateway };
                 self.call(call, Waiting::Told);
             }
         }
@@ -437,9 +464,11 @@ impl Node {
 
     pub(crate) fn attach(&mut self, key: Key, guild: GuildId) {
         let session = &self.sessions[key];
-        let (user, id, intents, status) = (session.user, session.id, session.intents, session.status);
+        let (user, id, terms, status) = (session.user, session.id, session.terms(), session.status);
+        let seat = session.seats.get(&guild).cloned().map(Box::new);
         let waiting = Waiting::Attach { session: id, guild };
-        self.call(Call::Attach { guild, user, session: id, intents }, waiting);
+        let gateway = self.config.gateway;
+        self.call(Call::Attach { guild, user, session: id, gateway, terms, seat }, waiting);
         if status != model::PresenceStatus::Online {
             self.call(Call::UpdatePresence { guild, user, status }, Waiting::Told);
         }

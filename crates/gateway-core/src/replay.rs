@@ -31,6 +31,11 @@ pub enum ReplayError {
 }
 
 impl Replay {
+    /// Of a session that has been sent this many elsewhere.
+    pub fn after_another(last: u64) -> Self {
+        Self { last, ..Self::default() }
+    }
+
     /// Numbers a dispatch and keeps it; the oldest go when there are too many or too large ones.
     pub fn push(&mut self, t: &'static str, d: Json) -> Kept {
         self.last += 1;

@@ -11,9 +11,9 @@ use model::{GuildId, PresenceStatus, SessionId, VoiceFlags};
 use crate::connection::ConnId;
 use crate::fanout::Key;
 use crate::identify::Waiting;
-use crate::limits::{MEMBERS_REQUEST_NONCE_BYTES_MAX, MEMBERS_REQUEST_USERS_MAX};
+use crate::limits::{MEMBERS_REQUEST_NONCE_BYTES_MAX, MEMBERS_REQUEST_USERS_MAX, WISH_KEEP};
 use crate::node::{Node, Notice};
-use crate::session::{Follow, Gate};
+use crate::session::{Follow, Gate, Wish};
 use crate::timers::Reason;
 
 impl Node {
@@ -50,7 +50,7 @@ impl Node {
         let session = &mut self.sessions[key];
         let id = session.id;
         match session.voice.admit(now, update) {
-            Gate::Pass(update) => self.update_voice(key, &update),
+            Gate::Pass(update) => self.update_voice(now, key, &update),
             Gate::Delayed { wake, dropped } => {
                 if let Some(at) = wake {
                     self.timers.set(at, Reason::VoiceUpdate(id));
@@ -64,7 +64,7 @@ impl Node {
     pub(crate) fn release_voice_updates(&mut self, now: Instant, id: SessionId) {
         while let Some(&key) = self.by_id.get(&id) {
             match self.sessions[key].voice.release(now) {
-                Some(Ok(update)) => self.update_voice(key, &update),
+                Some(Ok(update)) => self.update_voice(now, key, &update),
                 Some(Err(at)) => return self.timers.set(at, Reason::VoiceUpdate(id)),
                 None => return,
             }
@@ -73,7 +73,7 @@ impl Node {
 
     /// Outside guilds there are no calls here, and of a guild that is not its own a client is told nothing:
     /// both are passed over in silence, as the protocol has it.
-    fn update_voice(&mut self, key: Key, update: &VoiceStateUpdate) {
+    fn update_voice(&mut self, now: Instant, key: Key, update: &VoiceStateUpdate) {
         let Some(guild) = update.guild_id else { return };
         if !self.reach(key, guild) {
             return;
@@ -90,9 +90,24 @@ impl Node {
             self_video: update.self_video,
             self_stream: false,
         };
+        session.wishes.remove(&guild);
+        self.wish(key, guild, Wish { channel: update.channel_id, flags, at: now });
+    }
+
+    fn wish(&mut self, key: Key, guild: GuildId, wish: Wish) {
+        let session = &self.sessions[key];
         let (user, id) = (session.user, session.id);
-        let call = Call::UpdateVoice { guild, user, session: id, channel: update.channel_id, flags };
-        self.call(call, Waiting::Voice { session: id });
+        let call = Call::UpdateVoice { guild, user, session: id, channel: wish.channel, flags: wish.flags };
+        self.call(call, Waiting::Voice { session: id, wish: Some((guild, wish)) });
+    }
+
+    /// The guild has an owner again: what could not be said to the one before is said to this one.
+    pub(crate) fn wish_again(&mut self, now: Instant, key: Key, guild: GuildId) {
+        if let Some(wish) = self.sessions[key].wishes.remove(&guild)
+            && now.saturating_duration_since(wish.at) <= WISH_KEEP
+        {
+            self.wish(key, guild, wish);
+        }
     }
 
     /// Whether guilds knows, or is told before anything else, that the session is in this guild. A client
@@ -121,7 +136,10 @@ impl Node {
             .filter(|joined| guild.is_none_or(|named| named == *joined))
             .collect();
         for guild in suspects {
-            self.call(Call::VoiceServerPing { guild, user, session: id }, Waiting::Voice { session: id });
+            self.call(
+                Call::VoiceServerPing { guild, user, session: id },
+                Waiting::Voice { session: id, wish: None },
+            );
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use client_wire::gateway::VoiceStateUpdate;
-use cluster_wire::guilds::{Json, TokenMark};
-use model::{GuildId, PresenceStatus, SessionId, UserId};
+use cluster_wire::guilds::{Json, Note, Seat, Terms, TokenMark};
+use model::{ChannelId, GuildId, PresenceStatus, SessionId, UserId, VoiceFlags};
 
 use crate::connection::ConnId;
 use crate::limits::{
@@ -85,6 +85,20 @@ pub struct Session {
     /// Guilds whose voice channels this session has asked into, for a ping that names none.
     pub voice_guilds: BTreeSet<GuildId>,
     pub voice: VoiceGate,
+    /// Where it is in voice, as guilds said last.
+    pub seats: BTreeMap<GuildId, Seat>,
+    /// Guilds that the client knows, but perhaps not as they are now.
+    pub stale: BTreeSet<GuildId>,
+    /// Where it wished to be when its guild had no owner.
+    pub wishes: BTreeMap<GuildId, Wish>,
+}
+
+/// A voice state update that guilds could not take.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    pub channel: Option<ChannelId>,
+    pub flags: VoiceFlags,
+    pub at: Instant,
 }
 
 impl Session {
@@ -108,6 +122,42 @@ impl Session {
             status: PresenceStatus::Online,
             voice_guilds: BTreeSet::new(),
             voice: VoiceGate::default(),
+            seats: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            wishes: BTreeMap::new(),
+        }
+    }
+
+    pub fn terms(&self) -> Terms {
+        Terms { intents: self.intents, shard: (self.shard.id, self.shard.count) }
+    }
+
+    /// Nothing of the guild is the session's any more.
+    pub fn forget_guild(&mut self, guild: GuildId) {
+        self.voice_guilds.remove(&guild);
+        self.seats.remove(&guild);
+        self.stale.remove(&guild);
+        self.wishes.remove(&guild);
+    }
+
+    /// Guilds has said where it is in voice.
+    pub fn note(&mut self, guild: GuildId, note: Note) {
+        match note {
+            Note::In(state) => {
+                self.voice_guilds.insert(guild);
+                let server = self.seats.remove(&guild).and_then(|seat| seat.server);
+                self.seats.insert(guild, Seat { state, server });
+            }
+            Note::Out(_) => drop(self.seats.remove(&guild)),
+            Note::Server(_, server) => {
+                if let Some(seat) = self.seats.get_mut(&guild) {
+                    seat.server = server;
+                }
+            }
+            Note::Seated(seat) => {
+                self.voice_guilds.insert(guild);
+                self.seats.insert(guild, seat);
+            }
         }
     }
 
@@ -215,8 +265,6 @@ impl VoiceGate {
 
 #[cfg(test)]
 mod tests {
-    use model::ChannelId;
-
     use super::*;
 
     #[test]

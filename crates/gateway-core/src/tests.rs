@@ -3,5 +3,6 @@
 mod events;
 mod identify;
 mod lifetime;
+mod others;
 mod resume;
 mod world;

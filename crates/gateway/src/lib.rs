@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cluster_wire::guilds::GatewayId;
 use cluster_wire::link::{EventReceiver, GuildsLink};
 use rustls::ServerConfig;
 use tokio::sync::{Semaphore, mpsc};
@@ -63,6 +64,10 @@ pub struct GatewayConfig {
     /// How pages reach the voice WebSocket through this gateway. None: browsers trust the voice servers' certificates,
     /// and pages go there directly.
     pub voice: Option<SameOrigin>,
+    /// Who this is, for guilds: another one in each life.
+    pub gateway: GatewayId,
+    /// There are other gateways, at which this one's sessions can go on.
+    pub is_one_of_many: bool,
 }
 
 impl Default for GatewayConfig {
@@ -77,6 +82,8 @@ impl Default for GatewayConfig {
             sign_ins: limits::SIGN_INS,
             metrics: None,
             voice: None,
+            gateway: GatewayId(rand::random()),
+            is_one_of_many: false,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use client_wire::gateway::{FrameError, FromClient};
-use cluster_wire::guilds::{Call, CallResult, Event};
+use cluster_wire::guilds::{Call, CallResult, Event, GatewayId};
 use cluster_wire::link::{EventReceiver, GuildsLink};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gateway_core::{CallId, ConnId, Frame, Node, NodeConfig, Output, Transmit};
@@ -68,6 +68,7 @@ struct Shell {
     guilds: GuildsLink,
     voice: Option<Arc<VoiceDoor>>,
     answers: FuturesUnordered<Answer>,
+    gateway: GatewayId,
     is_over: bool,
 }
 
@@ -79,14 +80,19 @@ pub async fn run(
     guilds: GuildsLink,
     voice: Option<Arc<VoiceDoor>>,
 ) {
-    let core =
-        NodeConfig { heartbeat_interval: config.heartbeat_interval, session_keep: config.session_keep };
+    let core = NodeConfig {
+        heartbeat_interval: config.heartbeat_interval,
+        session_keep: config.session_keep,
+        gateway: config.gateway,
+        is_one_of_many: config.is_one_of_many,
+    };
     let mut shell = Shell {
         node: Node::new(core, rand::random()),
         writers: HashMap::new(),
         guilds,
         voice,
         answers: FuturesUnordered::new(),
+        gateway: config.gateway,
         is_over: false,
     };
     let (mut some_inputs, mut some_events) = (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
@@ -206,7 +212,7 @@ impl Shell {
     fn listen_again(&mut self) -> Feed {
         tracing::warn!("guilds has ended the stream of events");
         self.node.handle_cut_off(Instant::now());
-        Feed::AskedFor(Box::pin(self.guilds.clone().listen()))
+        Feed::AskedFor(Box::pin(self.guilds.clone().listen(self.gateway)))
     }
 
     /// Without guilds no session is worth anything: all end, and their clients look for another node.

@@ -90,6 +90,10 @@ pub fn notice(notice: Notice) {
             counter!(RESUMES, "outcome" => "resumed").increment(1);
             tracing::debug!(?session, replayed, "session resumed");
         }
+        Notice::Adopted(session) => {
+            counter!(RESUMES, "outcome" => "adopted").increment(1);
+            tracing::debug!(?session, "a session of another gateway's goes on here");
+        }
         Notice::ResumeRefused(why) => counter!(RESUMES, "outcome" => why).increment(1),
         Notice::VoiceDelayed(_) => counter!(VOICE_UPDATES, "fate" => "delayed").increment(1),
         Notice::VoiceDropped(_) => counter!(VOICE_UPDATES, "fate" => "dropped").increment(1),
@@ -111,6 +115,7 @@ fn end_name(end: SessionEnd) -> &'static str {
         SessionEnd::Forgotten => "forgotten",
         SessionEnd::TokensRevoked => "tokens_revoked",
         SessionEnd::Crowded => "crowded",
+        SessionEnd::CutOff => "cut_off",
         SessionEnd::Shutdown => "shutdown",
     }
 }

@@ -173,7 +173,9 @@ impl Exchange<'_> {
                 Ok(json(status, body.get().to_owned()))
             }
             Reply::Empty | Reply::Done => Ok(empty()),
-            Reply::Account(_) | Reply::Refused(_) => Err(ApiError::internal()),
+            Reply::Account(_) | Reply::Refused(_) | Reply::Terms(_) | Reply::NotHere { .. } => {
+                Err(ApiError::internal())
+            }
         }
     }
 }

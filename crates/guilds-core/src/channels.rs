@@ -119,6 +119,7 @@ impl GuildCore {
             intents: Intents::GUILDS.bits(),
             audience,
             always: None,
+            note: None,
         });
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use client_wire::error::{ApiError, code};
 use client_wire::gateway::Intents;
 use client_wire::{object, rest};
-use cluster_wire::guilds::{Audience, Call, CallResult, Op, Reply};
+use cluster_wire::guilds::{Audience, Call, CallResult, GatewayId, Op, Reply, Terms};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::{OrderKind, Report};
 use model::{
@@ -28,7 +28,15 @@ use crate::{Facts, forms};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Session {
     pub user: UserId,
-    pub intents: Intents,
+    /// The gateway that attached it last.
+    pub gateway: GatewayId,
+    pub terms: Terms,
+}
+
+impl Session {
+    pub fn intents(&self) -> Intents {
+        Intents::from_bits_retain(self.terms.intents)
+    }
 }
 
 /// Why `handle_timeout` wants to be called.
@@ -38,6 +46,8 @@ pub enum Reason {
     Absence,
     /// A stage may have had no speaker for too long.
     SpeakerlessStage,
+    /// Every gateway had time to say who is in voice.
+    Settled,
 }
 
 pub struct GuildCore {
@@ -64,6 +74,8 @@ pub struct GuildCore {
     pub(crate) absence_ms: u64,
     /// No participant has been away for too long before this; somebody may have been then.
     pub(crate) absence_due: Option<UnixMs>,
+    /// After an earlier owner's end: when everybody who is in voice should be known again.
+    pub(crate) settled_at: Option<UnixMs>,
     /// For each channel that was asked about, the attached users who cannot see it.
     pub(crate) hidden: BTreeMap<ChannelId, Arc<HashSet<UserId>>>,
 }
@@ -88,6 +100,7 @@ impl GuildCore {
             placement: Placement::Idle,
             absence_ms: ABSENCE_MS,
             absence_due: None,
+            settled_at: None,
             hidden: BTreeMap::new(),
         }
     }
@@ -156,13 +169,15 @@ impl GuildCore {
     pub fn poll_timeout(&self) -> Option<(UnixMs, Reason)> {
         let absence = self.absence_due.map(|at| (at, Reason::Absence));
         let speakerless = self.speakerless_stage_due().map(|at| (at, Reason::SpeakerlessStage));
-        absence.into_iter().chain(speakerless).min_by_key(|(at, _)| *at)
+        let settled = self.settled_at.map(|at| (at, Reason::Settled));
+        absence.into_iter().chain(speakerless).chain(settled).min_by_key(|(at, _)| *at)
     }
 
     pub fn handle_timeout(&mut self, moment: Moment<'_>) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         self.end_absences(&mut turn);
         self.end_speakerless_stages(&mut turn);
+        self.settle(&mut turn);
         turn.finish(Ok(Reply::Done))
     }
 
@@ -177,6 +192,25 @@ impl GuildCore {
     pub fn handle_missed_orders(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         self.repeat_orders(&mut turn, server);
+        turn.finish(Ok(Reply::Done))
+    }
+
+    /// The server is the same that it was, but may have missed orders: if the guild is there, it is told the whole truth.
+    pub fn handle_reconnected(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
+        let mut turn = Turn::new(moment, Facts::default());
+        if self.placement.server() == Some(server) {
+            self.repeat_orders(&mut turn, server);
+        }
+        turn.finish(Ok(Reply::Done))
+    }
+
+    /// A gateway is gone for good: its sessions are over, but for those that another has attached since.
+    pub fn handle_gateway_gone(&mut self, moment: Moment<'_>, gateway: GatewayId) -> Outcome {
+        let mut turn = Turn::new(moment, Facts::default());
+        let theirs = self.sessions.iter().filter(|(_, session)| session.gateway == gateway);
+        for session in theirs.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.detach(&mut turn, session, gateway);
+        }
         turn.finish(Ok(Reply::Done))
     }
 
@@ -220,8 +254,18 @@ impl GuildCore {
 
     fn call(&mut self, turn: &mut Turn<'_>, call: Call) -> CallResult {
         match call {
-            Call::Attach { user, session, intents, .. } => self.attach(turn, user, session, intents),
-            Call::Detach { session, .. } => self.detach(turn, session),
+            Call::Attach { user, session, gateway, terms, seat, .. } => {
+                self.attach(turn, session, Session { user, gateway, terms }, seat.map(|seat| *seat))
+            }
+            Call::Detach { session, gateway, .. } => {
+                self.detach(turn, session, gateway);
+                Ok(Reply::Done)
+            }
+            Call::FindSession { user, session, .. } => self.find_session(user, session),
+            Call::DescribeTo { user, .. } => match self.entry_for(user, turn.now) {
+                Some(entry) => ok(&entry),
+                None => Ok(Reply::Empty),
+            },
             Call::UpdateVoice { user, session, channel, flags, .. } => {
                 Ok(self.update_voice(turn, user, session, channel, flags))
             }
@@ -236,7 +280,7 @@ impl GuildCore {
             Call::Rest { actor, operator, reason, op } => {
                 self.rest(turn, Who { user: actor, operator }, reason, op)
             }
-            Call::Authenticate { .. } | Call::Listen { .. } => Err(not_here()),
+            Call::Authenticate { .. } | Call::LeaveElsewhere { .. } => Err(not_here()),
         }
     }
 

@@ -47,6 +47,7 @@ mod order;
 mod overwrites;
 mod placement;
 mod roles;
+mod seats;
 mod sessions;
 mod stage;
 mod stage_instances;

@@ -82,3 +82,7 @@ const _: () = assert!(LARGE_GUILD_MEMBERS <= ONLINE_LISTED_MAX && ONLINE_LISTED_
 const _: () = assert!(MEMBERS_MAX.is_multiple_of(CHUNK_MEMBERS));
 const _: () = assert!(MESSAGES_PAGE_DEFAULT <= MESSAGES_PAGE_MAX);
 const _: () = assert!(INVITE_AGE_DEFAULT_S <= INVITE_AGE_MAX_S);
+
+/// How long after the first voice state of an earlier owner's the voice server is told who is not in voice any more. Because gateways notice within a second
+/// that an owner is gone, and attach a few sessions at a time.
+pub const SETTLE_MS: u64 = 15_000;

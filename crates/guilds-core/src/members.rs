@@ -91,6 +91,7 @@ impl GuildCore {
             intents: Intents::GUILD_MEMBERS.bits(),
             audience: Audience::Guild,
             always: Some(user),
+            note: None,
         });
     }
 

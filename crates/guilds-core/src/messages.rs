@@ -178,6 +178,7 @@ impl GuildCore {
             intents: Intents::GUILD_MESSAGES.bits(),
             audience: except(Arc::new(others)),
             always: None,
+            note: None,
         };
         if !concerned.is_empty() {
             let audience = Audience::Users(Arc::new(concerned));

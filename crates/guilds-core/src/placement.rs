@@ -69,6 +69,7 @@ mod tests {
             capacity,
             version: String::new(),
             draining: false,
+            cluster: None,
         }
     }
 

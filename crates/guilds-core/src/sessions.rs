@@ -1,25 +1,26 @@
 //! Gateway sessions that follow the guild: coming, going, presence, and lists of members.
 
-use client_wire::error::ApiError;
+use client_wire::error::{ApiError, code};
 use client_wire::gateway::Intents;
 use client_wire::object;
-use cluster_wire::guilds::{Audience, CallResult, MembersQuery, Reply};
+use cluster_wire::guilds::{Audience, CallResult, Dispatch, GatewayId, MembersQuery, Note, Reply, Seat};
 use model::{Member, PresenceStatus, SessionId, UserId};
 
 use crate::GuildCore;
 use crate::guild::Session;
 use crate::limits::{CHUNK_MEMBERS, CHUNK_USERS_MAX, CHUNKS_MAX, NONCE_BYTES_MAX, SESSIONS_MAX};
-use crate::turn::Turn;
+use crate::turn::{Turn, json};
 
 impl GuildCore {
     /// A session that is attached already gets the guild again.
     pub(crate) fn attach(
         &mut self,
         turn: &mut Turn<'_>,
-        user: UserId,
         session: SessionId,
-        intents: u64,
+        following: Session,
+        seat: Option<Seat>,
     ) -> CallResult {
+        let user = following.user;
         if self.guild.member(user).is_none() {
             return Err(ApiError::missing_access());
         }
@@ -27,7 +28,6 @@ impl GuildCore {
         if taken || self.sessions.len() >= SESSIONS_MAX {
             return Err(ApiError::new(503, 0, "the guild can take no more sessions"));
         }
-        let following = Session { user, intents: Intents::from_bits_retain(intents) };
         self.sessions.insert(session, following);
         let sessions = self.attached.entry(user).or_default();
         sessions.insert(session);
@@ -36,15 +36,31 @@ impl GuildCore {
             self.note_attached(user, turn.now);
             self.presences.insert(user, PresenceStatus::Online);
         }
-        turn.tell_session("GUILD_CREATE", session, &self.guild_create(turn, following));
+        let seat = seat.filter(|seat| seat.state.session == session);
+        let taken = seat.and_then(|seat| Some((self.take_seat(turn, user, &seat)?, seat.server)));
+        turn.dispatch(Dispatch {
+            t: "GUILD_CREATE",
+            d: json(&self.guild_create(turn, following)),
+            without_content: None,
+            intents: Intents::empty().bits(),
+            audience: Audience::Session(session),
+            always: None,
+            note: self.seat_of(user, session).map(|seat| Box::new(Note::Seated(seat))),
+        });
         if first {
             self.tell_presence(turn, user);
+        }
+        if let Some((was, server)) = taken {
+            self.announce_seat(turn, user, server.as_ref(), &was);
         }
         Ok(Reply::Done)
     }
 
-    pub(crate) fn detach(&mut self, turn: &mut Turn<'_>, session: SessionId) -> CallResult {
-        let Some(Session { user, .. }) = self.sessions.remove(&session) else { return Ok(Reply::Done) };
+    /// Nothing if another gateway has attached it since.
+    pub(crate) fn detach(&mut self, turn: &mut Turn<'_>, session: SessionId, gateway: GatewayId) {
+        let attached = self.sessions.get(&session).filter(|known| known.gateway == gateway);
+        let Some(&Session { user, .. }) = attached else { return };
+        self.sessions.remove(&session);
         if self.voice.get(&user).is_some_and(|entry| entry.state.session == session) {
             self.leave_voice(turn, user);
         }
@@ -57,7 +73,12 @@ impl GuildCore {
                 self.tell_presence(turn, user);
             }
         }
-        Ok(Reply::Done)
+    }
+
+    pub(crate) fn find_session(&self, user: UserId, session: SessionId) -> CallResult {
+        let found = self.sessions.get(&session).filter(|known| known.user == user);
+        let unknown = || ApiError::new(404, code::GENERAL, "Unknown session");
+        found.map(|found| Reply::Terms(found.terms)).ok_or_else(unknown)
     }
 
     /// The user is no member any more: its sessions, presence and voice state go.
@@ -101,7 +122,7 @@ impl GuildCore {
         };
         let prefix = query.query.as_deref().unwrap_or_default();
         let whole = query.users.is_empty() && prefix.is_empty();
-        if whole && !asking.intents.contains(Intents::GUILD_MEMBERS) {
+        if whole && !asking.intents().contains(Intents::GUILD_MEMBERS) {
             return Ok(Reply::Refused("the list of all members needs the intent GUILD_MEMBERS"));
         }
         let mut not_found = Vec::new();

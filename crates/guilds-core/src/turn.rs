@@ -142,6 +142,7 @@ impl<'a> Turn<'a> {
             intents: intents.bits(),
             audience,
             always: None,
+            note: None,
         });
     }
 

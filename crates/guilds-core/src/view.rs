@@ -64,7 +64,7 @@ impl GuildCore {
             .collect();
         let stage_instances = channels.iter().filter_map(|channel| self.stage_object(channel.id)).collect();
         let large = self.guild.members.len() >= LARGE_GUILD_MEMBERS;
-        let online: Vec<UserId> = match session.intents.contains(Intents::GUILD_PRESENCES) {
+        let online: Vec<UserId> = match session.intents().contains(Intents::GUILD_PRESENCES) {
             false => Vec::new(),
             true => self.online().take(ONLINE_LISTED_MAX).collect(),
         };

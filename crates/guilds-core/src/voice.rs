@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use client_wire::gateway::Intents;
 use client_wire::object;
-use cluster_wire::guilds::{Audience, Dispatch, Reply};
+use cluster_wire::guilds::{Audience, Dispatch, Note, Reply};
 use cluster_wire::token::VoiceToken;
 use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
 use model::{
@@ -22,7 +22,7 @@ use crate::turn::{Effect, Turn, json};
 use crate::visibility::{Scope, except};
 
 /// What entering a voice channel by oneself needs.
-const TO_ENTER: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::CONNECT);
+pub(crate) const TO_ENTER: Permissions = Permissions::VIEW_CHANNEL.union(Permissions::CONNECT);
 
 #[derive(Debug, Clone)]
 pub(crate) struct VoiceEntry {
@@ -202,7 +202,7 @@ impl GuildCore {
     }
 
     /// Sets what permissions and moderators decide about a participant: mutes, suppression, rights.
-    fn judge(&self, entry: &mut VoiceEntry, now: UnixMs) {
+    pub(crate) fn judge(&self, entry: &mut VoiceEntry, now: UnixMs) {
         let state = &mut entry.state;
         let permissions = self.member_permissions_in(state.user, state.channel, now);
         let is_stage =
@@ -264,7 +264,8 @@ impl GuildCore {
         let mut event = self.voice_state_event(&state);
         (event.channel_id, event.suppress, event.request_to_speak_timestamp) = (None, false, None);
         let audience = self.seers(state.channel, user, turn.now);
-        turn.dispatch(voice_state_dispatch(&event, audience, Some(user)));
+        let note = Note::Out(state.session);
+        turn.dispatch(voice_state_dispatch(&event, audience, Some(user), Some(note)));
         turn.effect(Effect::LeftVoice(user));
         self.order(turn, OrderKind::Remove { user, session: state.session });
         if self.voice.is_empty() {
@@ -339,7 +340,7 @@ impl GuildCore {
         }
     }
 
-    fn set_life(&mut self, user: UserId, life: Life) {
+    pub(crate) fn set_life(&mut self, user: UserId, life: Life) {
         let entry = self.voice.get_mut(&user).expect("only a participant has a connection");
         entry.life = life;
         if let Some(at) = life.absent_at(self.absence_ms) {
@@ -410,7 +411,7 @@ impl GuildCore {
     }
 
     /// Chooses a server for a guild that has none, if there is one.
-    fn try_place(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn try_place(&mut self, turn: &mut Turn<'_>) {
         if self.placement.server().is_some() {
             return;
         }
@@ -433,7 +434,7 @@ impl GuildCore {
     }
 
     /// The whole truth.
-    fn push(&self, turn: &mut Turn<'_>) {
+    pub(crate) fn push(&self, turn: &mut Turn<'_>) {
         let participants = self.voice.values().map(|entry| {
             let VoiceState { user, session, channel, .. } = entry.state;
             Participant { user, session, channel, rights: entry.rights }
@@ -450,7 +451,7 @@ impl GuildCore {
         turn.effect(Effect::Order { server: server.clone(), order });
     }
 
-    fn tell_server_to_all(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn tell_server_to_all(&mut self, turn: &mut Turn<'_>) {
         let users: Vec<UserId> = self.voice.keys().copied().collect();
         for user in users {
             self.tell_server(turn, user);
@@ -458,7 +459,7 @@ impl GuildCore {
     }
 
     /// VOICE_SERVER_UPDATE with a new token, to the session that is in voice.
-    fn tell_server(&mut self, turn: &mut Turn<'_>, user: UserId) {
+    pub(crate) fn tell_server(&mut self, turn: &mut Turn<'_>, user: UserId) {
         // Grows over restarts too, since a guild is not told where to connect a thousand times a millisecond.
         self.serial = (self.serial + 1).max(turn.now.0 << 10);
         self.set_life(user, Life::Pending { since: turn.now });
@@ -479,23 +480,38 @@ impl GuildCore {
             Placement::Idle | Placement::Awaiting => (String::new(), None),
         };
         let event = object::VoiceServer { token, guild_id: self.guild.id, endpoint };
-        turn.tell_session("VOICE_SERVER_UPDATE", entry.state.session, &event);
+        let session = entry.state.session;
+        turn.dispatch(Dispatch {
+            t: "VOICE_SERVER_UPDATE",
+            d: json(&event),
+            without_content: None,
+            intents: Intents::empty().bits(),
+            audience: Audience::Session(session),
+            always: None,
+            note: Some(Box::new(Note::Server(session, self.placement.server().cloned()))),
+        });
     }
 
     /// VOICE_STATE_UPDATE to those who see the channel; those who saw only the old one see the user leave.
-    fn tell_voice_state(&mut self, turn: &mut Turn<'_>, user: UserId, old_channel: Option<ChannelId>) {
+    pub(crate) fn tell_voice_state(
+        &mut self,
+        turn: &mut Turn<'_>,
+        user: UserId,
+        old_channel: Option<ChannelId>,
+    ) {
         let state = self.voice[&user].state.clone();
         let mut event = self.voice_state_event(&state);
         let hidden = self.hidden_from(state.channel, turn.now);
         let audience = self.seers(state.channel, user, turn.now);
-        turn.dispatch(voice_state_dispatch(&event, audience, Some(user)));
+        let note = Note::In(state.clone());
+        turn.dispatch(voice_state_dispatch(&event, audience, Some(user), Some(note)));
         let Some(old_channel) = old_channel.filter(|old| *old != state.channel) else { return };
         let hidden_old = self.hidden_from(old_channel, turn.now);
         let only_old: HashSet<UserId> =
             hidden.difference(&hidden_old).copied().filter(|other| *other != user).collect();
         if !only_old.is_empty() {
             event.channel_id = None;
-            turn.dispatch(voice_state_dispatch(&event, Audience::Users(Arc::new(only_old)), None));
+            turn.dispatch(voice_state_dispatch(&event, Audience::Users(Arc::new(only_old)), None, None));
         }
     }
 
@@ -510,7 +526,12 @@ impl GuildCore {
 }
 
 /// `always` is the user itself: without its own state a library never connects, whatever its intents.
-fn voice_state_dispatch(event: &object::VoiceState, audience: Audience, always: Option<UserId>) -> Dispatch {
+fn voice_state_dispatch(
+    event: &object::VoiceState,
+    audience: Audience,
+    always: Option<UserId>,
+    note: Option<Note>,
+) -> Dispatch {
     Dispatch {
         t: "VOICE_STATE_UPDATE",
         d: json(event),
@@ -518,5 +539,6 @@ fn voice_state_dispatch(event: &object::VoiceState, audience: Audience, always: 
         intents: Intents::GUILD_VOICE_STATES.bits(),
         audience,
         always,
+        note: note.map(Box::new),
     }
 }

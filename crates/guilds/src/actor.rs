@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client_wire::error::{ApiError, code};
-use client_wire::object;
 use cluster_wire::guilds::{Call, CallResult, Event};
 use cluster_wire::voice::{Order, OrderKind, Report};
 use guilds_core::{Effect, Facts, GuildCore, Moment, Need, Outcome, Servers, needs};
-use model::{Guild, GuildId, Permissions, UnixMs, User, UserId};
+use model::{Guild, GuildId, UnixMs, User, UserId};
+use registry::Claim;
 use store::StoreError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::fleet::Review;
@@ -29,14 +29,31 @@ pub(crate) enum Input {
     Fleet(Review),
     /// The user entered voice in another guild.
     LeaveVoice(UserId),
-    Ask(Question),
+    /// This node's ownership has ended.
+    Lose,
 }
 
-/// What the service itself wants to know.
-pub(crate) enum Question {
-    Permissions(UserId, oneshot::Sender<Option<Permissions>>),
-    /// The guild as an entry of the user's list.
-    Entry(UserId, oneshot::Sender<Option<object::GuildEntry>>),
+/// Why a guild cannot be served here.
+#[derive(Debug, Clone)]
+enum Refusal {
+    Error(ApiError),
+    /// By the node of this name it can.
+    NotHere(String),
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Refusal {
+    fn result(&self, guild: GuildId) -> CallResult {
+        match self {
+            Self::Error(error) => Err(error.clone()),
+            Self::NotHere(owner) => Ok(cluster_wire::guilds::Reply::NotHere { guild, owner: owner.clone() }),
+        }
+    }
 }
 
 pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::Receiver<Input>) {
@@ -44,19 +61,19 @@ pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::R
     inputs.close();
     shared.forget_actor(guild);
     while let Some(input) = inputs.recv().await {
-        refuse(input, &refusal);
+        refuse(guild, input, &refusal);
     }
 }
 
 /// Until the guild or the service is over; the error is for whoever comes after that.
-async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::Receiver<Input>) -> ApiError {
+async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::Receiver<Input>) -> Refusal {
     let mut first = None;
     loop {
         let loaded = Actor::load(shared, guild).await;
-        let mut actor = match loaded.and_then(|found| found.ok_or_else(unknown_guild)) {
+        let mut actor = match loaded.and_then(|found| found.ok_or_else(|| unknown_guild().into())) {
             Ok(actor) => Box::new(actor),
             Err(refusal) => {
-                first.into_iter().for_each(|input| refuse(input, &refusal));
+                first.into_iter().for_each(|input| refuse(guild, input, &refusal));
                 return refusal;
             }
         };
@@ -65,15 +82,25 @@ async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::
         actor.count();
         let fencing = actor.core.fencing();
         drop((actor, in_memory));
-        if end == End::Over {
-            return unknown_guild();
+        match end {
+            End::Over => return unknown_guild().into(),
+            End::Lost => return lose(shared, guild),
+            End::Rest => tracing::debug!(%guild, "at rest"),
         }
-        tracing::debug!(%guild, "at rest");
         first = rest(shared, guild, fencing, inputs).await;
-        if first.is_none() {
-            return unknown_guild();
+        match first {
+            None => return unknown_guild().into(),
+            Some(Input::Lose) => return lose(shared, guild),
+            Some(_) => {}
         }
     }
+}
+
+/// Its sessions attach to whoever owns it next; until then calls are to be made again.
+fn lose(shared: &Shared, guild: GuildId) -> Refusal {
+    shared.forget_voice_of(guild);
+    shared.gateways.tell(Event::OwnerLost { guild });
+    ApiError::new(503, code::GENERAL, "The guild is changing its owner. Try again soon.").into()
 }
 
 /// Waits for an input that needs the guild; None when the service ends. Nobody follows a guild at rest and nobody is in voice there,
@@ -92,15 +119,15 @@ async fn rest(
             Input::Fleet(Review::Missed(server)) => {
                 shared.order(&server, Order { guild, fencing, kind: OrderKind::Drop });
             }
-            Input::Report(_) | Input::Fleet(Review::Look | Review::Lost(_)) | Input::LeaveVoice(_) => {}
-            input @ (Input::Call(..) | Input::Ask(_)) => return Some(input),
+            Input::Report(_) | Input::Fleet(_) | Input::LeaveVoice(_) => {}
+            input @ (Input::Call(..) | Input::Lose) => return Some(input),
         }
     }
 }
 
-fn refuse(input: Input, refusal: &ApiError) {
+fn refuse(guild: GuildId, input: Input, refusal: &Refusal) {
     if let Input::Call(_, reply) = input {
-        let _ = reply.send(Err(refusal.clone()));
+        let _ = reply.send(refusal.result(guild));
     }
 }
 
@@ -118,6 +145,8 @@ enum End {
     Rest,
     /// The guild is deleted, or the service ends.
     Over,
+    /// Another node may own it.
+    Lost,
 }
 
 async fn sleep_until(at: Option<UnixMs>) {
@@ -148,14 +177,27 @@ struct Counted {
 }
 
 impl Actor {
-    async fn load(shared: &Arc<Shared>, guild: GuildId) -> Result<Option<Self>, ApiError> {
-        let Some((found, users)) = fetch_guild(shared, guild).await.map_err(storage)? else {
-            return Ok(None);
+    /// Owned before it is read, so that what another owner wrote last is in it.
+    async fn load(shared: &Arc<Shared>, guild: GuildId) -> Result<Option<Self>, Refusal> {
+        let membership = shared.membership();
+        let fencing = match membership.claim(guild).await {
+            Ok(Claim::Ours(fencing)) => fencing,
+            Ok(Claim::Others(owner)) => return Err(Refusal::NotHere(owner)),
+            Err(error) => {
+                tracing::warn!(%guild, %error, "the guild could not be claimed");
+                let message = "The guild cannot be claimed while the registry is away. Try again soon.";
+                return Err(ApiError::new(503, code::GENERAL, message).into());
+            }
         };
-        let fencing = shared.registry.claim_guild(guild, &shared.config.node).await.map_err(|error| {
-            tracing::warn!(%guild, ?error, "the guild could not be claimed");
-            ApiError::internal()
-        })?;
+        let found = fetch_guild(shared, guild).await.map_err(storage);
+        let (found, users) = match found {
+            Ok(Some(found)) => found,
+            nothing => {
+                // There is nothing to own. A claim that cannot be given up now goes with the node's lease.
+                let _ = membership.release(guild).await;
+                return nothing.map(|_| None).map_err(Refusal::from);
+            }
+        };
         let core = GuildCore::new(found, users, fencing, shared.token_key.clone())
             .with_absence_ms(shared.config.voice_absence.as_millis() as u64);
         Ok(Some(Self {
@@ -189,14 +231,17 @@ impl Actor {
                 }
                 () = tokio::time::sleep_until(rest_at), if self.may_rest() => return End::Rest,
             };
-            let Some(input) = input else { return End::Over };
-            self.take(input).await;
+            match input {
+                None => return End::Over,
+                Some(Input::Lose) => return End::Lost,
+                Some(input) => self.take(input).await,
+            }
         }
         End::Over
     }
 
     async fn take(&mut self, input: Input) {
-        let is_use = matches!(input, Input::Call(..) | Input::Ask(_));
+        let is_use = matches!(input, Input::Call(..));
         let was_needed = !self.may_rest();
         self.handle(input).await;
         if is_use || was_needed || !self.may_rest() {
@@ -222,6 +267,8 @@ impl Actor {
                     Review::Look => core.handle_servers(moment, None),
                     Review::Lost(server) => core.handle_servers(moment, Some(server)),
                     Review::Missed(server) => core.handle_missed_orders(moment, server),
+                    Review::Reconnected(server) => core.handle_reconnected(moment, server),
+                    Review::GatewayGone(gateway) => core.handle_gateway_gone(moment, *gateway),
                 });
                 self.carry_out(outcome.effects);
             }
@@ -231,13 +278,7 @@ impl Actor {
                     self.carry_out(outcome.effects);
                 }
             }
-            // Whoever asked and went away needs no answer.
-            Input::Ask(Question::Permissions(user, answer)) => {
-                let _ = answer.send(self.core.permissions_of(user, now()));
-            }
-            Input::Ask(Question::Entry(user, answer)) => {
-                let _ = answer.send(self.core.entry_for(user, now()));
-            }
+            Input::Lose => unreachable!("it ends the loop that calls this"),
         }
     }
 
@@ -384,7 +425,9 @@ fn unknown_guild() -> ApiError {
 fn call_kind(call: &Call) -> &'static str {
     match call {
         Call::Authenticate { .. } => "authenticate",
-        Call::Listen { .. } => "listen",
+        Call::FindSession { .. } => "find_session",
+        Call::LeaveElsewhere { .. } => "leave_elsewhere",
+        Call::DescribeTo { .. } => "describe_to",
         Call::Attach { .. } => "attach",
         Call::Detach { .. } => "detach",
         Call::UpdateVoice { .. } => "update_voice",

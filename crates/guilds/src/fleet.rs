@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use cluster_wire::guilds::GatewayId;
 use cluster_wire::link::{Undelivered, VoiceLink};
 use cluster_wire::record::{Health, ServerRecord};
 use cluster_wire::voice::Order;
@@ -18,6 +19,10 @@ pub(crate) enum Review {
     Lost(ServerId),
     /// This server was not told everything, and takes orders again.
     Missed(ServerId),
+    /// The way to this server was interrupted, and it is the same that it was.
+    Reconnected(ServerId),
+    /// This gateway will not come back.
+    GatewayGone(GatewayId),
 }
 
 /// What became of an order.
@@ -206,6 +211,7 @@ mod tests {
             capacity: 10,
             version: String::new(),
             draining: false,
+            cluster: None,
         };
         let link = || VoiceLink::new(mpsc::channel(1).0);
         assert_eq!(fleet.put(record.clone()), None, "not reachable yet");

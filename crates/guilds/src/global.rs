@@ -9,10 +9,8 @@ use cluster_wire::record::{Health, ServerRecord};
 use guilds_core::found_guild;
 use model::{GuildId, RegionId, ServerId, UserId};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use crate::accounts;
-use crate::actor::{Input, Question};
 use crate::limits::{GUILDS_PER_BOT_MAX, GUILDS_PER_USER_MAX, USERS_LISTED_MAX};
 use crate::shared::{Shared, now, storage};
 
@@ -56,12 +54,17 @@ pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: 
 }
 
 async fn list_guilds(shared: &Arc<Shared>, user: UserId) -> CallResult {
-    let mut entries = Vec::new();
+    let mut entries: Vec<Json> = Vec::new();
     for guild in shared.store.guilds_of(user).await.map_err(storage)? {
-        let (answer, asked) = oneshot::channel();
-        // A guild that ends meanwhile drops the question and is not in the list.
-        let _ = shared.actor(guild).send(Input::Ask(Question::Entry(user, answer))).await;
-        entries.extend(asked.await.ok().flatten());
+        match shared.call(guild, Call::DescribeTo { guild, user }).await {
+            Ok(Reply::Json(_, entry)) => entries.push(entry),
+            // A guild, or a membership, that ended meanwhile is not in the list.
+            Ok(_) => {}
+            Err(error) if error.status == 404 => {}
+            Err(_) => {
+                return Err(ApiError::new(503, code::GENERAL, "A guild cannot be read now. Try again soon."));
+            }
+        }
     }
     ok(&entries)
 }

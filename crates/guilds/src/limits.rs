@@ -67,3 +67,10 @@ const _: () = assert!(LOGIN_WAIT_FIRST.as_secs() < LOGIN_WAIT_MAX.as_secs());
 const _: () = assert!(LOGIN_WAIT_MAX.as_secs() < LOGIN_MEMORY.as_secs());
 const _: () = assert!(LOGIN_FAILURES_FREE < LOGIN_FAILURES_FREE_ANYWHERE);
 const _: () = assert!(LOGIN_WAIT_MAX_ANYWHERE.as_secs() < LOGIN_MEMORY.as_secs());
+
+/// How often the registry is told that this node lives. Because its lease is of three seconds.
+pub const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// How long the sessions of a gateway that is gone wait for their clients elsewhere. Because they would wait as long for them there.
+pub const GATEWAY_KEEP: Duration = Duration::from_secs(150);
+/// How often it is looked for gateways that are gone.
+pub const GATEWAYS_SWEPT_EVERY: Duration = Duration::from_secs(5);

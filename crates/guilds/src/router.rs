@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Call, CallResult, Op, Reply as CallReply};
-use cluster_wire::link::CallEnvelope;
+use cluster_wire::link::ToGuilds;
 use model::{ChannelId, GuildId, UserId};
 use tokio::sync::mpsc;
 
@@ -21,30 +21,17 @@ enum Target {
 }
 
 /// Calls of one session to one guild keep their order.
-pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::Receiver<CallEnvelope>) {
-    loop {
-        let (call, reply) = tokio::select! {
-            () = shared.stopping.cancelled() => return,
-            call = calls.recv() => match call {
-                Some(call) => call,
-                None => return,
-            },
-        };
-        route(&shared, call, reply);
+pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::Receiver<ToGuilds>) {
+    while let Some(Some(message)) = shared.stopping.run_until_cancelled(calls.recv()).await {
+        match message {
+            ToGuilds::Call(call, reply) => route(&shared, call, reply),
+            ToGuilds::Listen(gateway, events) => shared.gateways.add(gateway, events),
+        }
     }
 }
 
 fn route(shared: &Arc<Shared>, call: Call, reply: Reply) {
-    let call = match call {
-        // Needs no place among the calls at work: it is refused by nothing but the end.
-        Call::Listen { events } => {
-            shared.gateways.add(events);
-            // Whoever asked and went away is noticed at the next event.
-            let _ = reply.send(Ok(CallReply::Done));
-            return;
-        }
-        call => without_nobody(call),
-    };
+    let call = without_nobody(call);
     let known = match target(&call) {
         Target::Guild(guild) => Some(guild),
         Target::Channel(channel) => shared.known_channel(channel),
@@ -93,67 +80,26 @@ async fn answer(shared: &Arc<Shared>, call: Call) -> CallResult {
         Target::Here => match call {
             Call::Authenticate { token } => accounts::authenticate(shared, &token).await,
             Call::Rest { actor, operator, op, .. } => global::rest(shared, actor, operator, op).await,
+            Call::LeaveElsewhere { user, guild } => {
+                shared.entered_voice_elsewhere(user, guild).await;
+                Ok(CallReply::Done)
+            }
             _ => Err(ApiError::internal()),
         },
     }
 }
 
 fn target(call: &Call) -> Target {
-    match call {
-        Call::Authenticate { .. } | Call::Listen { .. } => Target::Here,
-        Call::Attach { guild, .. }
-        | Call::Detach { guild, .. }
-        | Call::UpdateVoice { guild, .. }
-        | Call::VoiceServerPing { guild, .. }
-        | Call::UpdatePresence { guild, .. }
-        | Call::RequestMembers { guild, .. }
-        | Call::RequestChannelInfo { guild, .. } => Target::Guild(*guild),
-        Call::Rest { op, .. } => op_target(op),
+    match (call.guild(), call) {
+        (Some(guild), _) => Target::Guild(guild),
+        (None, Call::Rest { op, .. }) => op_target(op),
+        (None, _) => Target::Here,
     }
 }
 
+/// Of those that name no guild.
 fn op_target(op: &Op) -> Target {
     match op {
-        Op::Register(_)
-        | Op::Login(..)
-        | Op::Logout(_)
-        | Op::GetUser(_)
-        | Op::CreateBot(_)
-        | Op::ResetToken(_)
-        | Op::ListGuilds
-        | Op::CreateGuild(_)
-        | Op::ListRegions
-        | Op::AdminCreateUser(_)
-        | Op::AdminListUsers
-        | Op::AdminAddMember(..)
-        | Op::AdminServers
-        | Op::AdminModifyServer(..) => Target::Here,
-        Op::GetGuild(guild)
-        | Op::ModifyGuild(guild, _)
-        | Op::DeleteGuild(guild)
-        | Op::ListChannels(guild)
-        | Op::CreateChannel(guild, _)
-        | Op::ReorderChannels(guild, _)
-        | Op::ListRoles(guild)
-        | Op::GetRole(guild, _)
-        | Op::CreateRole(guild, _)
-        | Op::ReorderRoles(guild, _)
-        | Op::ModifyRole(guild, ..)
-        | Op::DeleteRole(guild, _)
-        | Op::AddMemberRole(guild, ..)
-        | Op::RemoveMemberRole(guild, ..)
-        | Op::ListMembers { guild, .. }
-        | Op::SearchMembers { guild, .. }
-        | Op::GetMember(guild, _)
-        | Op::ModifyMember(guild, ..)
-        | Op::RemoveMember(guild, _)
-        | Op::ListBans(guild)
-        | Op::GetBan(guild, _)
-        | Op::Ban(guild, ..)
-        | Op::Unban(guild, _)
-        | Op::GetVoiceState(guild, _)
-        | Op::ModifyVoiceState(guild, ..)
-        | Op::ListInvites(guild) => Target::Guild(*guild),
         Op::GetChannel(channel)
         | Op::ModifyChannel(channel, _)
         | Op::DeleteChannel(channel)
@@ -173,5 +119,6 @@ fn op_target(op: &Op) -> Target {
         | Op::Typing(channel)
         | Op::CreateInvite(channel, _) => Target::Channel(*channel),
         Op::GetInvite(code) | Op::AcceptInvite(code) | Op::DeleteInvite(code) => Target::Invite(code.clone()),
+        _ => Target::Here,
     }
 }

@@ -1,19 +1,25 @@
 //! Starting, wiring and stopping the service.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use cluster_wire::guilds::GatewayId;
 use cluster_wire::link::{CALLS_MAX, EventSender, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
+use cluster_wire::record::NodeRecord;
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::Report;
 use model::ServerId;
-use registry::{Change, Registry, RegistryError, Watch};
+use registry::limits::NODE_TTL;
+use registry::{Change, Membership, Registry, RegistryError, Watch};
 use store::Store;
 use tokio::sync::mpsc;
 
 use crate::actor::Input;
 use crate::fleet::Review;
-use crate::limits::{GUILD_REST, REGISTRY_RETRY, REPORTS_MAX};
+use crate::limits::{
+    GATEWAY_KEEP, GATEWAYS_SWEPT_EVERY, GUILD_REST, REGISTRY_RETRY, RENEW_EVERY, REPORTS_MAX,
+};
 use crate::passwords::PasswordCost;
 use crate::router;
 use crate::shared::Shared;
@@ -31,10 +37,8 @@ pub enum Registration {
 
 #[derive(Clone)]
 pub struct GuildsConfig {
-    /// This node's name, as other nodes see it in the registry.
-    pub node: String,
-    /// Distinguishes the ids this node makes; unique among nodes, 0 to 31.
-    pub worker: u8,
+    /// This node, as others see it in the registry.
+    pub node: NodeRecord,
     /// Authenticates as the operator. None: nobody does.
     pub operator_key: Option<String>,
     pub registration: Registration,
@@ -52,8 +56,7 @@ impl Default for GuildsConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            node: "local".to_owned(),
-            worker: 0,
+            node: NodeRecord { name: "local".to_owned(), address: String::new() },
             operator_key: None,
             registration: Registration::default(),
             password_cost: PasswordCost::default(),
@@ -70,7 +73,6 @@ impl std::fmt::Debug for GuildsConfig {
         // The operator's key stays out of logs.
         f.debug_struct("GuildsConfig")
             .field("node", &self.node)
-            .field("worker", &self.worker)
             .field("operator_key", &self.operator_key.as_ref().map(|_| "…"))
             .field("registration", &self.registration)
             .field("password_cost", &self.password_cost)
@@ -84,21 +86,39 @@ impl std::fmt::Debug for GuildsConfig {
 pub struct Guilds;
 
 impl Guilds {
-    /// Begins to serve. Needs a running tokio runtime.
-    pub fn start(
+    /// Takes this node's place in the registry and begins to serve. Needs a running tokio runtime. `peers` leads to the other guilds nodes, where there are any.
+    pub async fn start(
         config: GuildsConfig,
         store: Store,
         registry: Registry,
+        peers: Option<GuildsLink>,
         token_key: TokenKey,
-    ) -> GuildsHandle {
-        let shared = Shared::new(config, store, registry, token_key);
+    ) -> Result<GuildsHandle, RegistryError> {
+        let membership = join(&registry, &config.node).await?;
+        let shared = Shared::new(config, store, (registry, membership), peers, token_key);
         let (calls, calls_in) = mpsc::channel(CALLS_MAX);
         let (reports, reports_in) = mpsc::channel(REPORTS_MAX);
         shared.tasks.spawn(router::run(Arc::clone(&shared), calls_in));
         shared.tasks.spawn(route_reports(Arc::clone(&shared), reports_in));
         shared.tasks.spawn(follow_registry(Arc::clone(&shared)));
+        shared.tasks.spawn(stay_member(Arc::clone(&shared)));
+        shared.tasks.spawn(sweep_gateways(Arc::clone(&shared)));
         tracing::info!(config = ?shared.config, "guilds serves");
-        GuildsHandle { shared, link: GuildsLink::new(calls), reports }
+        Ok(GuildsHandle { shared, link: GuildsLink::new(calls), reports })
+    }
+}
+
+/// A process of this name that has just died, at another address, keeps the name until its lease ends.
+async fn join(registry: &Registry, node: &NodeRecord) -> Result<Membership, RegistryError> {
+    let until = Instant::now() + NODE_TTL + RENEW_EVERY;
+    loop {
+        match registry.join(node.clone()).await {
+            Err(RegistryError::IdInUse(_)) if Instant::now() < until => {
+                tracing::info!(name = node.name, "waiting for the lease of the last node of this name to end");
+                tokio::time::sleep(RENEW_EVERY).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -122,13 +142,18 @@ impl GuildsHandle {
     }
 
     /// From now on this gateway is told every event. If its queue fills up it is cut off: its receiver ends.
-    pub fn add_gateway(&self, events: EventSender) {
-        self.shared.gateways.add(events);
+    pub fn add_gateway(&self, gateway: GatewayId, events: EventSender) {
+        self.shared.gateways.add(gateway, events);
     }
 
     /// A way to a voice server. A new link to a server that had one means that the server began anew.
     pub fn add_voice(&self, server: ServerId, link: VoiceLink) {
         self.shared.spawn_review(self.shared.fleet.link(server, link));
+    }
+
+    /// The way to this voice server was interrupted, and leads to the same process as before: what it may have missed is said again.
+    pub fn voice_reconnected(&self, server: ServerId) {
+        self.shared.spawn_review(Some(Review::Reconnected(server)));
     }
 
     /// The voice server is gone: its guilds are placed anew.
@@ -146,6 +171,10 @@ impl GuildsHandle {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        // Others take over at once, instead of when the lease ends.
+        if let Err(error) = self.shared.leave().await {
+            tracing::warn!(%error, "the registry could not be told that this node ends");
+        }
         tracing::info!("guilds has stopped");
     }
 }
@@ -159,6 +188,62 @@ async fn route_reports(shared: Arc<Shared>, mut reports: ReportReceiver) {
             let _ = actor.send(Input::Report(report)).await;
         }
     }
+}
+
+/// Keeps this node's lease. When it has ended all the same, others may own what was this node's: everything is given up.
+async fn stay_member(shared: Arc<Shared>) {
+    let work = async {
+        let mut is_well = true;
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            let outcome = shared.membership().renew().await;
+            let was_well = std::mem::replace(&mut is_well, outcome.is_ok());
+            match outcome {
+                Ok(()) if was_well => {}
+                Ok(()) => tracing::info!("the registry answers again"),
+                Err(RegistryError::Lapsed(_)) => {
+                    tracing::error!("this node's lease has ended: its guilds are given up");
+                    metrics::counter!("guildhall_guilds_leases_lost_total").increment(1);
+                    shared.lose_everything().await;
+                    join_again(&shared).await;
+                    is_well = true;
+                }
+                Err(error) if was_well => {
+                    tracing::warn!(%error, "the registry does not answer; what is owned here is served on");
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    shared.stopping.run_until_cancelled(work).await;
+}
+
+async fn join_again(shared: &Shared) {
+    loop {
+        match shared.registry.join(shared.config.node.clone()).await {
+            Ok(membership) => return shared.join_anew(membership),
+            Err(error) => tracing::warn!(%error, "this node cannot join again yet"),
+        }
+        tokio::time::sleep(RENEW_EVERY).await;
+    }
+}
+
+/// Ends the sessions of gateways that are gone for good.
+async fn sweep_gateways(shared: Arc<Shared>) {
+    let work = async {
+        let mut known = BTreeSet::new();
+        loop {
+            tokio::time::sleep(GATEWAYS_SWEPT_EVERY).await;
+            for gateway in shared.gateways.gone(Instant::now(), GATEWAY_KEEP, &mut known) {
+                tracing::warn!(
+                    ?gateway,
+                    "a gateway is gone, and with it the sessions that nobody has taken over"
+                );
+                shared.review(Review::GatewayGone(gateway)).await;
+            }
+        }
+    };
+    shared.stopping.run_until_cancelled(work).await;
 }
 
 /// Keeps the fleet as the registry tells it. While the registry cannot be reached, what is known stays.

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use client_wire::error::ApiError;
-use cluster_wire::guilds::{Call, CallResult};
-use cluster_wire::link::VoiceLink;
+use cluster_wire::guilds::{Call, CallResult, Reply as CallReply};
+use cluster_wire::link::{GuildsLink, VoiceLink};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::{Order, OrderKind};
 use model::{ChannelId, GuildId, ServerId, SnowflakeGenerator, UnixMs, UserId};
-use registry::Registry;
+use registry::{Membership, Registry, RegistryError};
 use store::{Store, StoreError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,10 @@ pub(crate) struct Shared {
     pub config: GuildsConfig,
     pub store: Store,
     pub registry: Registry,
+    /// Under which this node owns guilds. Another one after a lease that has ended.
+    membership: RwLock<Arc<Membership>>,
+    /// The way to the other guilds nodes, where there are any.
+    pub peers: Option<GuildsLink>,
     pub token_key: TokenKey,
     pub gateways: Gateways,
     pub fleet: Fleet,
@@ -50,10 +54,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub fn new(config: GuildsConfig, store: Store, registry: Registry, token_key: TokenKey) -> Arc<Self> {
+    pub fn new(
+        config: GuildsConfig,
+        store: Store,
+        (registry, membership): (Registry, Membership),
+        peers: Option<GuildsLink>,
+        token_key: TokenKey,
+    ) -> Arc<Self> {
         Arc::new(Self {
             passwords: Passwords::new(config.password_cost, config.passwords_parallel),
-            ids: Mutex::new(SnowflakeGenerator::new(config.worker, 0)),
+            ids: Mutex::new(SnowflakeGenerator::new(membership.worker(), 0)),
+            membership: RwLock::new(Arc::new(membership)),
+            peers,
             config,
             store,
             registry,
@@ -69,6 +81,28 @@ impl Shared {
             voice_index: Mutex::default(),
             channels: Mutex::default(),
         })
+    }
+
+    pub fn membership(&self) -> Arc<Membership> {
+        Arc::clone(&self.membership.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn join_anew(&self, membership: Membership) {
+        *lock(&self.ids) = SnowflakeGenerator::new(membership.worker(), 0);
+        *self.membership.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(membership);
+    }
+
+    /// Every guild is another node's by now, or may be.
+    pub async fn lose_everything(&self) {
+        for actor in self.active_actors() {
+            // An actor that has ended owns nothing.
+            let _ = actor.send(Input::Lose).await;
+        }
+    }
+
+    /// Gives up this node's place in the registry.
+    pub async fn leave(&self) -> Result<(), RegistryError> {
+        self.membership().leave().await
     }
 
     pub fn next_id(&self) -> u64 {
@@ -136,11 +170,15 @@ impl Shared {
         }
     }
 
-    /// The same, awaiting the answer.
+    /// The same, awaiting the answer; from the node that owns the guild, if that is another.
     pub async fn call(self: &Arc<Self>, guild: GuildId, call: Call) -> CallResult {
         let (reply, answer) = oneshot::channel();
+        let again = self.peers.clone().map(|peers| (peers, call.clone()));
         self.send_call(guild, call, reply);
-        answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        match (answer.await.unwrap_or_else(|_| Err(ApiError::internal())), again) {
+            (Ok(CallReply::NotHere { .. }), Some((peers, call))) => peers.call(call).await,
+            (result, _) => result,
+        }
     }
 
     /// Tells every active guild of a change of the fleet.
@@ -206,12 +244,32 @@ impl Shared {
 
     /// A person entered voice in `guild`; it leaves wherever else it was.
     pub fn entered_voice(self: &Arc<Self>, user: UserId, guild: GuildId) {
+        if let Some(peers) = self.peers.clone() {
+            self.tasks.spawn(async move { peers.call(Call::LeaveElsewhere { user, guild }).await });
+        }
         let Some(old) = lock(&self.voice_index).insert(user, guild).filter(|old| *old != guild) else {
             return;
         };
         let Some(actor) = self.active_actor(old) else { return };
         // Two guilds that wait for room in each other's queue would wait for ever, so a task waits instead.
         self.tasks.spawn(async move { actor.send(Input::LeaveVoice(user)).await });
+    }
+
+    /// The same, in a guild of another node's.
+    pub async fn entered_voice_elsewhere(&self, user: UserId, guild: GuildId) {
+        let old = {
+            let mut index = lock(&self.voice_index);
+            index.get(&user).copied().filter(|old| *old != guild).and_then(|_| index.remove(&user))
+        };
+        if let Some(actor) = old.and_then(|old| self.active_actor(old)) {
+            // An actor that has ended has nobody in voice.
+            let _ = actor.send(Input::LeaveVoice(user)).await;
+        }
+    }
+
+    /// The guild is another node's by now, and so are its voice states.
+    pub fn forget_voice_of(&self, guild: GuildId) {
+        lock(&self.voice_index).retain(|_, at| *at != guild);
     }
 
     pub fn left_voice(&self, user: UserId, guild: GuildId) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use client_wire::error::ApiError;
 use client_wire::rest;
-use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, Op, Origin, Reply};
+use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, GatewayId, Op, Origin, Reply, Terms};
 use cluster_wire::link::{EVENTS_MAX, EventReceiver, GuildsLink, ORDERS_MAX, VoiceLink};
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
@@ -22,6 +22,7 @@ use crate::{Guilds, GuildsConfig, GuildsHandle, PasswordCost, Registration};
 
 mod resting;
 
+const GATEWAY: GatewayId = GatewayId(1);
 const OPERATOR_KEY: &str = "the operator's key";
 /// Far beyond what anything here takes; reaching it means that what was awaited never happens.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,9 +60,10 @@ impl World {
             ..GuildsConfig::default()
         };
         change(&mut config);
-        let handle = Guilds::start(config, store.clone(), registry.clone(), TokenKey::new(b"secret"));
+        let key = TokenKey::new(b"secret");
+        let handle = Guilds::start(config, store.clone(), registry.clone(), None, key).await.unwrap();
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        handle.add_gateway(sender);
+        handle.add_gateway(GATEWAY, sender);
         Self { link: handle.link(), handle, events, store, registry }
     }
 
@@ -97,7 +99,8 @@ impl World {
 
     async fn attach(&self, guild: GuildId, person: &Person) -> CallResult {
         let (user, session) = (person.id, person.session);
-        self.link.call(Call::Attach { guild, user, session, intents: u64::MAX }).await
+        let terms = Terms { intents: u64::MAX, shard: (0, 1) };
+        self.link.call(Call::Attach { guild, user, session, gateway: GATEWAY, terms, seat: None }).await
     }
 
     async fn join(&self, guild: GuildId, channel: Option<ChannelId>, person: &Person) -> CallResult {
@@ -158,6 +161,7 @@ fn record(name: &str) -> ServerRecord {
         capacity: 100,
         version: "1".to_owned(),
         draining: false,
+        cluster: None,
     }
 }
 
@@ -667,7 +671,7 @@ async fn after_shutdown_calls_are_refused() {
 async fn a_gateway_that_was_cut_off_listens_again() {
     let world = World::new().await;
     let (sender, mut slow) = mpsc::channel(1);
-    world.handle.add_gateway(sender);
+    world.handle.add_gateway(GATEWAY, sender);
     let ann = world.register("ann").await;
     let joined = |event| match event {
         Some(Event::Joined { guild, .. }) => Some(guild),
@@ -678,11 +682,11 @@ async fn a_gateway_that_was_cut_off_listens_again() {
     world.guild_of(&ann).await;
     assert_eq!(joined(patient(slow.recv()).await), Some(first));
     assert_eq!(joined(patient(slow.recv()).await), None, "cut off at the one that it would miss");
-    let mut again = world.link.clone().listen().await.expect("guilds is there");
+    let mut again = world.link.clone().listen(GATEWAY).await.expect("guilds is there");
     let (third, ..) = world.guild_of(&ann).await;
     assert_eq!(joined(patient(again.recv()).await), Some(third));
     world.handle.shutdown().await;
-    assert!(world.link.clone().listen().await.is_none(), "nobody is there to listen to");
+    assert!(world.link.clone().listen(GATEWAY).await.is_none(), "nobody is there to listen to");
 }
 
 #[tokio::test]

@@ -24,7 +24,9 @@ pub use voice::{RegionId, ServerId, SessionId, VoiceFlags, VoiceState};
 pub use write::Write;
 
 /// Milliseconds since the Unix epoch: the only wall-clock time that enters the system's facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct UnixMs(pub u64);
 
 impl UnixMs {

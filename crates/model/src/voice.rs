@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::{ChannelId, UnixMs, UserId};
 
 /// One gateway session. Opaque to clients; stable for the session's life.
@@ -31,12 +33,24 @@ impl std::str::FromStr for SessionId {
     }
 }
 
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
+    }
+}
+
 /// A region's short name, such as `local` or `eu-west`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RegionId(pub String);
 
 /// A voice server's name, unique in the fleet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerId(pub String);
 
 impl fmt::Display for RegionId {
@@ -52,7 +66,7 @@ impl fmt::Display for ServerId {
 }
 
 /// What a participant says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VoiceFlags {
     pub self_mute: bool,
     pub self_deaf: bool,
@@ -61,7 +75,7 @@ pub struct VoiceFlags {
 }
 
 /// A user's presence in a guild's voice channel. There is at most one for each (guild, user).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoiceState {
     pub user: UserId,
     pub channel: ChannelId,

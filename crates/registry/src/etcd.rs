@@ -3,16 +3,18 @@
 //! | key | value | lease |
 //! |---|---|---|
 //! | `<prefix>servers/<id>` | a voice server's record, JSON | the server's, renewed by each update |
-//! | `<prefix>guilds/<id>` | the node that claimed the guild last; the revision of that write is the fencing number | none |
+//! | `<prefix>nodes/<name>` | a guilds node's record, JSON | the node's |
+//! | `<prefix>workers/<n>` | the name of the node whose snowflakes carry this number | the node's |
+//! | `<prefix>guilds/<id>` | the name of the node that owns the guild; the revision of that write is the fencing number | the node's |
 //!
 //! A server's key carries no region, because it must be one server's wherever that is. Nothing here retries: whoever calls knows how long
 //! its fact may wait, and every call ends within [`ANSWER_WITHIN`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_wire::record::ServerRecord;
+use cluster_wire::record::{NodeRecord, ServerRecord};
 use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp, WatchOptions,
     WatchStream,
@@ -20,9 +22,9 @@ use etcd_client::{
 use model::{GuildId, ServerId};
 use tokio::time::timeout;
 
-use crate::limits::{ANSWER_WITHIN, KEEPALIVE_EVERY, MAX_SERVERS};
-use crate::stored::Stored;
-use crate::{Change, RegistryError};
+use crate::limits::{ANSWER_WITHIN, KEEPALIVE_EVERY, MAX_SERVERS, NODE_TTL, WORKER_MAX};
+use crate::stored::{Stored, StoredNode};
+use crate::{Change, Claim, RegistryError};
 
 #[derive(Clone)]
 pub struct Etcd {
@@ -94,24 +96,162 @@ impl Etcd {
     }
 
     pub async fn watch(&self) -> Result<Watch, RegistryError> {
-        let mut client = self.client.clone();
-        let servers = self.servers();
-        let all = within(client.get(servers.clone(), Some(GetOptions::new().with_prefix()))).await?;
-        let revision = all.header().map_or(0, |header| header.revision());
-        let snapshot = all.kvs().iter().filter_map(|kv| Stored::read(kv.value())).map(Into::into).collect();
-        let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
-        let stream = within(client.watch(servers.clone(), Some(options))).await?;
-        Ok(Watch { snapshot, stream, servers, waiting: VecDeque::new() })
+        let (keys, first) = Keys::watch(&self.client, self.servers()).await?;
+        let read = |(_, value): (String, Vec<u8>)| Stored::read(&value).map(Into::into);
+        Ok(Watch { snapshot: first.into_iter().filter_map(read).collect(), keys })
     }
 
-    pub async fn claim_guild(&self, guild: GuildId, node: &str) -> Result<u64, RegistryError> {
-        let mut client = self.client.clone();
-        let put = within(client.put(format!("{}guilds/{guild}", self.prefix), node, None)).await?;
-        let revision = put.header().map(|header| header.revision()).and_then(|n| u64::try_from(n).ok());
-        let fencing = revision.ok_or_else(|| unavailable("an answer without a revision"))?;
-        tracing::debug!(%guild, node, fencing, "guild claimed");
-        Ok(fencing)
+    pub async fn watch_nodes(&self) -> Result<NodeWatch, RegistryError> {
+        let (keys, first) = Keys::watch(&self.client, self.nodes()).await?;
+        let nodes = first.into_iter().filter_map(|(name, value)| Some((name, StoredNode::read(&value)?)));
+        Ok(NodeWatch { nodes: nodes.collect(), keys, is_told: false })
     }
+
+    fn nodes(&self) -> String {
+        format!("{}nodes/", self.prefix)
+    }
+
+    pub async fn join(&self, record: NodeRecord) -> Result<Membership, RegistryError> {
+        let mut client = self.client.clone();
+        let ttl = i64::try_from(NODE_TTL.as_secs()).expect("a lease of seconds");
+        let lease = within(client.lease_grant(ttl, None)).await?.id();
+        let NodeRecord { name, address } = record;
+        // From here on a failure takes the lease back.
+        let mut membership =
+            Membership { client, lease, name: name.clone(), prefix: Arc::clone(&self.prefix), worker: 0 };
+        let text = StoredNode { name: name.clone(), address: address.clone() }.text();
+        let key = format!("{}{name}", self.nodes());
+        let is_ours = |value: &[u8]| StoredNode::read(value).is_some_and(|there| there.address == address);
+        if let Taken::By(_) = membership.take(key, text, is_ours).await? {
+            return Err(RegistryError::IdInUse(ServerId(name)));
+        }
+        for worker in 0..=WORKER_MAX {
+            let key = format!("{}workers/{worker}", self.prefix);
+            if let Taken::At(_) = membership.take(key, name.clone(), |there| there == name.as_bytes()).await?
+            {
+                membership.worker = worker;
+                tracing::info!(node = %name, worker, "guilds node registered");
+                return Ok(membership);
+            }
+        }
+        Err(RegistryError::Full)
+    }
+}
+
+/// A guilds node's lease, and what is held under it.
+pub struct Membership {
+    client: Client,
+    lease: i64,
+    name: String,
+    prefix: Arc<str>,
+    worker: u8,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership")
+            .field("name", &self.name)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of an attempt to hold a key under our lease.
+enum Taken {
+    /// The revision since which we hold it.
+    At(u64),
+    /// The value of whoever holds it.
+    By(Vec<u8>),
+}
+
+impl Membership {
+    pub fn worker(&self) -> u8 {
+        self.worker
+    }
+
+    pub async fn renew(&self) -> Result<(), RegistryError> {
+        keep_alive(&mut self.client.clone(), self.lease, &self.name).await
+    }
+
+    pub async fn claim(&self, guild: GuildId) -> Result<Claim, RegistryError> {
+        let key = format!("{}guilds/{guild}", self.prefix);
+        // Who had it under our name is a dead process of ours.
+        match self.take(key, self.name.clone(), |there| there == self.name.as_bytes()).await? {
+            Taken::At(fencing) => {
+                tracing::debug!(%guild, node = self.name, fencing, "guild claimed");
+                Ok(Claim::Ours(fencing))
+            }
+            Taken::By(owner) => Ok(Claim::Others(String::from_utf8_lossy(&owner).into_owned())),
+        }
+    }
+
+    pub async fn release(&self, guild: GuildId) -> Result<(), RegistryError> {
+        let key = format!("{}guilds/{guild}", self.prefix);
+        let ours = Compare::lease(key.clone(), CompareOp::Equal, self.lease);
+        let delete = Txn::new().when([ours]).and_then([TxnOp::delete(key, None)]);
+        within(self.client.clone().txn(delete)).await.map(drop)
+    }
+
+    pub async fn leave(&self) -> Result<(), RegistryError> {
+        within(self.client.clone().lease_revoke(self.lease)).await.map(drop)
+    }
+
+    /// Writes the key under our lease if nobody holds it, or if who holds it is to give way.
+    async fn take(
+        &self,
+        key: String,
+        value: String,
+        gives_way: impl Fn(&[u8]) -> bool,
+    ) -> Result<Taken, RegistryError> {
+        let mut client = self.client.clone();
+        let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(self.lease)));
+        let free = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+        let first = Txn::new().when([free]).and_then([put.clone()]).or_else([TxnOp::get(key.clone(), None)]);
+        let mut answer = within(client.txn(first)).await?;
+        if !answer.succeeded() {
+            let there = answer.op_responses().into_iter().find_map(|response| match response {
+                etcd_client::TxnOpResponse::Get(get) => get.kvs().first().cloned(),
+                _ => None,
+            });
+            let there = there.ok_or_else(|| unavailable("an answer without the key that it is about"))?;
+            if there.lease() != self.lease && !gives_way(there.value()) {
+                return Ok(Taken::By(there.value().to_vec()));
+            }
+            let unchanged = Compare::mod_revision(key, CompareOp::Equal, there.mod_revision());
+            answer = within(client.txn(Txn::new().when([unchanged]).and_then([put]))).await?;
+            if !answer.succeeded() {
+                return Ok(Taken::By(there.value().to_vec()));
+            }
+        }
+        let revision = answer.header().map(|header| header.revision()).and_then(|n| u64::try_from(n).ok());
+        revision.map(Taken::At).ok_or_else(|| unavailable("an answer without a revision"))
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        revoke(&self.client, self.lease, self.name.clone());
+    }
+}
+
+/// A lease that is not needed any more.
+fn revoke(client: &Client, lease: i64, name: String) {
+    let mut client = client.clone();
+    // Without a runtime the process is ending, and the lease ends by itself.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    runtime.spawn(async move {
+        match within(client.lease_revoke(lease)).await {
+            Ok(_) => tracing::info!(%name, "left the registry"),
+            Err(error) => tracing::debug!(%name, %error, "the lease is left to its end"),
+        }
+    });
+}
+
+async fn keep_alive(client: &mut Client, lease: i64, name: &str) -> Result<(), RegistryError> {
+    let Err(error) = within(client.lease_keep_alive(lease)).await else { return Ok(()) };
+    // A lease that has ended is an error like any other here, so it is asked for.
+    let left = within(client.lease_time_to_live(lease, None)).await?.ttl();
+    Err(if left < 0 { RegistryError::Lapsed(ServerId(name.to_owned())) } else { error })
 }
 
 pub struct Registration {
@@ -140,11 +280,7 @@ impl Registration {
 
     pub async fn update(&mut self, record: ServerRecord) -> Result<(), RegistryError> {
         assert_eq!(record.id, self.id, "a registration is one server's");
-        if let Err(error) = within(self.client.lease_keep_alive(self.lease)).await {
-            // A lease that has ended is an error like any other here, so it is asked for.
-            let left = within(self.client.lease_time_to_live(self.lease, None)).await?.ttl();
-            return Err(if left < 0 { RegistryError::Lapsed(self.id.clone()) } else { error });
-        }
+        keep_alive(&mut self.client, self.lease, &self.id.0).await?;
         if record == self.record {
             return Ok(());
         }
@@ -165,37 +301,39 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let (mut client, id, lease) = (self.client.clone(), self.id.clone(), self.lease);
-        // Without a runtime the process is ending, and the lease ends by itself.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            match within(client.lease_revoke(lease)).await {
-                Ok(_) => tracing::info!(server = %id, "voice server left"),
-                Err(error) => tracing::debug!(server = %id, %error, "the lease is left to its end"),
-            }
-        });
+        revoke(&self.client, self.lease, self.id.0.clone());
     }
 }
 
-pub struct Watch {
-    snapshot: Vec<ServerRecord>,
+/// The keys below a prefix as they change.
+struct Keys {
     stream: WatchStream,
-    servers: String,
-    waiting: VecDeque<Change>,
+    prefix: String,
+    waiting: VecDeque<KeyChange>,
 }
 
-impl std::fmt::Debug for Watch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("waiting", &self.waiting.len()).finish_non_exhaustive()
-    }
-}
+/// The key without the prefix, and its new value, or none if it is gone.
+type KeyChange = (String, Option<Vec<u8>>);
 
-impl Watch {
-    pub fn snapshot(&mut self) -> Vec<ServerRecord> {
-        std::mem::take(&mut self.snapshot)
+impl Keys {
+    /// With those that are there already.
+    async fn watch(client: &Client, prefix: String) -> Result<(Self, Vec<(String, Vec<u8>)>), RegistryError> {
+        let mut client = client.clone();
+        let all = within(client.get(prefix.clone(), Some(GetOptions::new().with_prefix()))).await?;
+        let revision = all.header().map_or(0, |header| header.revision());
+        let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
+        let stream = within(client.watch(prefix.clone(), Some(options))).await?;
+        let keys = Self { stream, prefix, waiting: VecDeque::new() };
+        let first = all.kvs().iter().filter_map(|kv| Some((keys.name(kv.key())?, kv.value().to_vec())));
+        let first = first.collect();
+        Ok((keys, first))
     }
 
-    pub async fn next(&mut self) -> Result<Change, RegistryError> {
+    fn name(&self, key: &[u8]) -> Option<String> {
+        std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix).map(str::to_owned)
+    }
+
+    async fn next(&mut self) -> Result<KeyChange, RegistryError> {
         loop {
             if let Some(change) = self.waiting.pop_front() {
                 return Ok(change);
@@ -211,17 +349,69 @@ impl Watch {
             }
             for event in answer.events() {
                 let Some(kv) = event.kv() else { continue };
-                let change = match event.event_type() {
-                    EventType::Put => Stored::read(kv.value()).map(|stored| Change::Put(stored.into())),
-                    EventType::Delete => {
-                        let key = std::str::from_utf8(kv.key()).ok();
-                        let id = key.and_then(|key| key.strip_prefix(&self.servers));
-                        id.map(|id| Change::Gone(ServerId(id.to_owned())))
-                    }
-                };
-                self.waiting.extend(change);
+                let Some(name) = self.name(kv.key()) else { continue };
+                let is_put = event.event_type() == EventType::Put;
+                self.waiting.push_back((name, is_put.then(|| kv.value().to_vec())));
             }
         }
+    }
+}
+
+pub struct Watch {
+    snapshot: Vec<ServerRecord>,
+    keys: Keys,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("waiting", &self.keys.waiting.len()).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    pub fn snapshot(&mut self) -> Vec<ServerRecord> {
+        std::mem::take(&mut self.snapshot)
+    }
+
+    pub async fn next(&mut self) -> Result<Change, RegistryError> {
+        loop {
+            match self.keys.next().await? {
+                (_, Some(value)) => {
+                    if let Some(stored) = Stored::read(&value) {
+                        return Ok(Change::Put(stored.into()));
+                    }
+                }
+                (id, None) => return Ok(Change::Gone(ServerId(id))),
+            }
+        }
+    }
+}
+
+pub struct NodeWatch {
+    nodes: BTreeMap<String, NodeRecord>,
+    keys: Keys,
+    is_told: bool,
+}
+
+impl std::fmt::Debug for NodeWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeWatch").field("nodes", &self.nodes).finish_non_exhaustive()
+    }
+}
+
+impl NodeWatch {
+    pub async fn next(&mut self) -> Result<Vec<NodeRecord>, RegistryError> {
+        if std::mem::replace(&mut self.is_told, true) {
+            match self.keys.next().await? {
+                (name, Some(value)) => {
+                    if let Some(node) = StoredNode::read(&value) {
+                        self.nodes.insert(name, node);
+                    }
+                }
+                (name, None) => drop(self.nodes.remove(&name)),
+            }
+        }
+        Ok(self.nodes.values().cloned().collect())
     }
 }
 

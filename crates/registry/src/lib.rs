@@ -1,6 +1,6 @@
 //! Where voice servers make themselves known, and where the ownership of guilds is claimed.
 //!
-//! Owns: the records of voice servers under leases, the stream of their changes, fencing numbers of guilds.
+//! Owns: the records of voice servers and guilds nodes under leases, the streams of their changes, who owns which guild.
 //! Deliberately does not: choose a server for a guild, judge health, move anything.
 //!
 //! The memory registry serves roles that share one process, the one in etcd those of many machines. Both behave alike; see
@@ -16,7 +16,7 @@ mod stored;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_wire::record::ServerRecord;
+use cluster_wire::record::{NodeRecord, ServerRecord};
 use model::{GuildId, ServerId};
 
 pub use limits::DEFAULT_TTL;
@@ -77,12 +77,101 @@ impl Registry {
         }))
     }
 
-    /// Takes a guild for `node`, whoever had it, and returns a fencing number higher than all before it: orders that
-    /// carry a lower one are refused from the moment somebody has seen this one.
-    pub async fn claim_guild(&self, guild: GuildId, node: &str) -> Result<u64, RegistryError> {
+    /// Makes a guilds node known, and gives it a lease under which it owns guilds and a number for its snowflakes. It lasts while the
+    /// membership lives and [`Membership::renew`] is called every second.
+    pub async fn join(&self, record: NodeRecord) -> Result<Membership, RegistryError> {
+        Ok(Membership(match &self.0 {
+            Kind::Memory(memory) => MembershipKind::Memory(memory.join(record)?),
+            Kind::Etcd(etcd) => MembershipKind::Etcd(etcd.join(record).await?),
+        }))
+    }
+
+    /// The guilds nodes there are, and again whenever that changes.
+    pub async fn watch_nodes(&self) -> Result<NodeWatch, RegistryError> {
+        Ok(NodeWatch(match &self.0 {
+            Kind::Memory(memory) => NodeWatchKind::Memory(memory.watch_nodes()),
+            Kind::Etcd(etcd) => NodeWatchKind::Etcd(Box::new(etcd.watch_nodes().await?)),
+        }))
+    }
+}
+
+/// Whose a guild is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Ours, with a fencing number higher than all before it: orders that carry a lower one are refused from the moment somebody has seen
+    /// this one.
+    Ours(u64),
+    /// The node of this name owns it.
+    Others(String),
+}
+
+/// A guilds node's place in the registry. Dropping it gives up everything, at once or as soon as the registry can be told.
+#[derive(Debug)]
+pub struct Membership(MembershipKind);
+
+#[derive(Debug)]
+enum MembershipKind {
+    Memory(memory::Membership),
+    Etcd(etcd::Membership),
+}
+
+impl Membership {
+    /// Unique among the nodes that live, 0 to 31.
+    pub fn worker(&self) -> u8 {
         match &self.0 {
-            Kind::Memory(memory) => Ok(memory.claim_guild(guild, node)),
-            Kind::Etcd(etcd) => etcd.claim_guild(guild, node).await,
+            MembershipKind::Memory(memory) => memory.worker(),
+            MembershipKind::Etcd(etcd) => etcd.worker(),
+        }
+    }
+
+    /// After [`RegistryError::Lapsed`] everything is given up: join anew. After [`RegistryError::Unavailable`] nobody can have taken anything.
+    pub async fn renew(&self) -> Result<(), RegistryError> {
+        match &self.0 {
+            MembershipKind::Memory(_) => Ok(()),
+            MembershipKind::Etcd(etcd) => etcd.renew().await,
+        }
+    }
+
+    /// Takes a guild that no living node owns. Claimed again, an own one gets a new number.
+    pub async fn claim(&self, guild: GuildId) -> Result<Claim, RegistryError> {
+        match &self.0 {
+            MembershipKind::Memory(memory) => Ok(memory.claim(guild)),
+            MembershipKind::Etcd(etcd) => etcd.claim(guild).await,
+        }
+    }
+
+    /// Gives a guild up, if it is ours.
+    pub async fn release(&self, guild: GuildId) -> Result<(), RegistryError> {
+        match &self.0 {
+            MembershipKind::Memory(memory) => Ok(memory.release(guild)),
+            MembershipKind::Etcd(etcd) => etcd.release(guild).await,
+        }
+    }
+
+    /// Gives everything up, and waits until the registry knows.
+    pub async fn leave(&self) -> Result<(), RegistryError> {
+        match &self.0 {
+            MembershipKind::Memory(memory) => Ok(memory.leave()),
+            MembershipKind::Etcd(etcd) => etcd.leave().await,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct NodeWatch(NodeWatchKind);
+
+#[derive(Debug)]
+enum NodeWatchKind {
+    Memory(memory::NodeWatch),
+    Etcd(Box<etcd::NodeWatch>),
+}
+
+impl NodeWatch {
+    /// All nodes by name: at once when asked first, then with the next change. Cancel safe. After an error the watch is over.
+    pub async fn next(&mut self) -> Result<Vec<NodeRecord>, RegistryError> {
+        match &mut self.0 {
+            NodeWatchKind::Memory(memory) => Ok(memory.next().await),
+            NodeWatchKind::Etcd(etcd) => etcd.next().await,
         }
     }
 }

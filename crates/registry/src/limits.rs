@@ -19,3 +19,10 @@ pub const MAX_SERVERS: usize = 10_000;
 /// Changes a watch may lag behind before it ends with [`crate::RegistryError::Lagged`] and its holder begins another.
 /// Because a watcher that reads nothing for this long gains nothing from the changes in between.
 pub const MAX_WATCH_BACKLOG: usize = 4_096;
+
+/// How long a guilds node's ownership outlives its last word. Because what its guilds' members want of it waits for that long, and a node speaks
+/// every second.
+pub const NODE_TTL: Duration = Duration::from_secs(3);
+
+/// The highest number of a node in snowflakes, which have five bits for it.
+pub const WORKER_MAX: u8 = 31;

@@ -7,15 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use cluster_wire::record::ServerRecord;
+use cluster_wire::record::{NodeRecord, ServerRecord};
 use model::{GuildId, ServerId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::limits::{MAX_SERVERS, MAX_WATCH_BACKLOG};
-use crate::{Change, RegistryError};
+use crate::limits::{MAX_SERVERS, MAX_WATCH_BACKLOG, WORKER_MAX};
+use crate::{Change, Claim, RegistryError};
 
 #[derive(Debug, Clone)]
 pub struct Memory {
@@ -27,11 +27,13 @@ struct Shared {
     ttl: Duration,
     facts: Mutex<Facts>,
     changes: broadcast::Sender<Change>,
+    nodes: watch::Sender<BTreeMap<String, (NodeRecord, u8)>>,
 }
 
 #[derive(Debug, Default)]
 struct Facts {
     servers: BTreeMap<ServerId, Entry>,
+    owners: BTreeMap<GuildId, String>,
     /// One counter for registrations and claims, as etcd has one revision for everything.
     revision: u64,
 }
@@ -46,7 +48,8 @@ struct Entry {
 impl Memory {
     pub fn new(ttl: Duration) -> Self {
         let (changes, _) = broadcast::channel(MAX_WATCH_BACKLOG);
-        Self { shared: Arc::new(Shared { ttl, facts: Mutex::default(), changes }) }
+        let nodes = watch::Sender::default();
+        Self { shared: Arc::new(Shared { ttl, facts: Mutex::default(), changes, nodes }) }
     }
 
     pub fn publish(&self, record: ServerRecord) -> Result<Registration, RegistryError> {
@@ -77,10 +80,80 @@ impl Memory {
         Watch { _shared: self.shared.clone(), snapshot, changes }
     }
 
-    pub fn claim_guild(&self, guild: GuildId, node: &str) -> u64 {
-        let fencing = self.shared.facts().next_revision();
-        tracing::debug!(%guild, node, fencing, "guild claimed");
-        fencing
+    pub fn join(&self, record: NodeRecord) -> Result<Membership, RegistryError> {
+        let name = record.name.clone();
+        let mut joined = Err(RegistryError::IdInUse(ServerId(name.clone())));
+        self.shared.nodes.send_if_modified(|nodes| {
+            if nodes.contains_key(&name) {
+                return false;
+            }
+            let free = (0..=WORKER_MAX).find(|n| nodes.values().all(|(_, taken)| taken != n));
+            joined = free.ok_or(RegistryError::Full);
+            joined.as_ref().is_ok_and(|worker| nodes.insert(name.clone(), (record, *worker)).is_none())
+        });
+        Ok(Membership { shared: self.shared.clone(), name, worker: joined? })
+    }
+
+    pub fn watch_nodes(&self) -> NodeWatch {
+        let mut nodes = self.shared.nodes.subscribe();
+        nodes.mark_changed();
+        NodeWatch { _shared: self.shared.clone(), nodes }
+    }
+}
+
+/// Lives as long as its node: one in this process cannot die alone.
+#[derive(Debug)]
+pub struct Membership {
+    shared: Arc<Shared>,
+    name: String,
+    worker: u8,
+}
+
+impl Membership {
+    pub fn worker(&self) -> u8 {
+        self.worker
+    }
+
+    pub fn claim(&self, guild: GuildId) -> Claim {
+        let mut facts = self.shared.facts();
+        match facts.owners.get(&guild) {
+            Some(owner) if *owner != self.name => Claim::Others(owner.clone()),
+            _ => {
+                facts.owners.insert(guild, self.name.clone());
+                Claim::Ours(facts.next_revision())
+            }
+        }
+    }
+
+    pub fn leave(&self) {
+        self.shared.facts().owners.retain(|_, owner| *owner != self.name);
+        self.shared.nodes.send_modify(|nodes| drop(nodes.remove(&self.name)));
+    }
+
+    pub fn release(&self, guild: GuildId) {
+        let mut facts = self.shared.facts();
+        if facts.owners.get(&guild) == Some(&self.name) {
+            facts.owners.remove(&guild);
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[derive(Debug)]
+pub struct NodeWatch {
+    _shared: Arc<Shared>,
+    nodes: watch::Receiver<BTreeMap<String, (NodeRecord, u8)>>,
+}
+
+impl NodeWatch {
+    pub async fn next(&mut self) -> Vec<NodeRecord> {
+        self.nodes.changed().await.expect("the watch itself keeps the sender");
+        self.nodes.borrow_and_update().values().map(|(record, _)| record.clone()).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A voice server's record as it is written down for others to read, perhaps of another version: names that are missing mean nothing
 //! special, names that are not known are skipped.
 
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, NodeRecord, ServerLoad, ServerRecord};
 use model::{RegionId, ServerId};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,32 @@ pub struct Stored {
     packets_out_per_s: u64,
     #[serde(default)]
     busiest_shard: f32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredNode {
+    pub name: String,
+    pub address: String,
+}
+
+impl StoredNode {
+    pub fn read(text: &[u8]) -> Option<NodeRecord> {
+        read::<Self>(text).map(|Self { name, address }| NodeRecord { name, address })
+    }
+
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("a record has string keys and no failing serialisers")
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
+    let read = serde_json::from_slice(text);
+    if let Err(error) = &read {
+        tracing::warn!(%error, "a record in the registry is not understood");
+    }
+    read.ok()
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,11 +70,7 @@ enum StoredHealth {
 impl Stored {
     /// What cannot be read is no server of ours.
     pub fn read(text: &[u8]) -> Option<Self> {
-        let read = serde_json::from_slice(text);
-        if let Err(error) = &read {
-            tracing::warn!(%error, "a record in the registry is not understood");
-        }
-        read.ok()
+        read(text)
     }
 
     pub fn text(&self) -> String {
@@ -58,7 +80,8 @@ impl Stored {
 
 impl From<&ServerRecord> for Stored {
     fn from(record: &ServerRecord) -> Self {
-        let ServerRecord { id, region, endpoint, health, load, capacity, version, draining } = record;
+        let ServerRecord { id, region, endpoint, health, load, capacity, version, draining, cluster } =
+            record;
         Self {
             id: id.0.clone(),
             region: region.0.clone(),
@@ -76,6 +99,7 @@ impl From<&ServerRecord> for Stored {
             packets_in_per_s: load.packets_in_per_s,
             packets_out_per_s: load.packets_out_per_s,
             busiest_shard: load.busiest_shard,
+            cluster: cluster.clone(),
         }
     }
 }
@@ -101,6 +125,7 @@ impl From<Stored> for ServerRecord {
             capacity: stored.capacity,
             version: stored.version,
             draining: stored.draining,
+            cluster: stored.cluster,
         }
     }
 }
@@ -127,6 +152,7 @@ mod tests {
                 capacity: 100,
                 version: "1.2".to_owned(),
                 draining: true,
+                cluster: Some("10.0.0.1:7000".to_owned()),
             };
             let text = Stored::from(&record).text();
             assert_eq!(Stored::read(text.as_bytes()).map(ServerRecord::from), Some(record), "{text}");

@@ -7,9 +7,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use cluster_wire::record::ServerRecord;
+use cluster_wire::record::{NodeRecord, ServerRecord};
 use model::GuildId;
-use registry::{Change, Registry, RegistryError};
+use registry::{Change, Claim, Registry, RegistryError};
 use support::{draining, id, server};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -104,12 +104,48 @@ async fn behaves(registry: &Registry) {
     assert_eq!(registry.publish(elsewhere).await.unwrap_err(), RegistryError::IdInUse(id("a")));
     assert_eq!(registry.watch().await.unwrap().snapshot(), [server("a")]);
 
+    owns_guilds(registry).await;
+}
+
+fn node(name: &str) -> NodeRecord {
+    NodeRecord { name: name.to_owned(), address: format!("{name}.example:7000") }
+}
+
+async fn owns_guilds(registry: &Registry) {
+    let (one, two) = (GuildId(1), GuildId(2));
+    let mut nodes = registry.watch_nodes().await.unwrap();
+    assert_eq!(soon(nodes.next()).await.unwrap(), []);
+    let x = registry.join(node("x")).await.unwrap();
+    let y = registry.join(node("y")).await.unwrap();
+    assert_eq!(soon(nodes.next()).await.unwrap().first(), Some(&node("x")));
+    assert_ne!(x.worker(), y.worker());
+    let elsewhere = NodeRecord { address: "other.example:1".to_owned(), ..node("x") };
+    assert_eq!(registry.join(elsewhere).await.unwrap_err(), RegistryError::IdInUse(id("x")));
+
     let mut last = 0;
-    for (guild, node) in [(1, "x"), (2, "x"), (1, "y"), (1, "y"), (2, "x")] {
-        let fencing = registry.claim_guild(GuildId(guild), node).await.unwrap();
-        assert!(fencing > last, "{fencing} follows {last}");
-        last = fencing;
-    }
+    let mut newer = |claim| match claim {
+        Claim::Ours(fencing) if fencing > last => last = fencing,
+        other => panic!("{other:?} after {last}"),
+    };
+    newer(x.claim(one).await.unwrap());
+    newer(x.claim(two).await.unwrap());
+    newer(x.claim(two).await.unwrap());
+    assert_eq!(y.claim(one).await.unwrap(), Claim::Others("x".to_owned()));
+    y.release(one).await.unwrap();
+    assert_eq!(y.claim(one).await.unwrap(), Claim::Others("x".to_owned()), "only the owner gives up");
+    x.release(one).await.unwrap();
+    newer(y.claim(one).await.unwrap());
+    x.renew().await.unwrap();
+    x.leave().await.unwrap();
+    newer(y.claim(two).await.unwrap());
+    let left = async {
+        loop {
+            if nodes.next().await.unwrap() == [node("y")] {
+                return;
+            }
+        }
+    };
+    soon(left).await;
 }
 
 /// A server that says nothing is gone, and cannot go on where it stopped.
@@ -167,13 +203,15 @@ async fn an_etcd_that_was_gone_for_a_while_has_lost_nothing() {
     let mut etcd = Etcd::start(4);
     let registry = etcd.registry("gone/", LONG).await;
     let mut a = registry.publish(server("a")).await.unwrap();
-    let fencing = registry.claim_guild(GuildId(1), "x").await.unwrap();
+    let x = registry.join(node("x")).await.unwrap();
+    let claimed = x.claim(GuildId(1)).await.unwrap();
     let mut watch = registry.watch().await.unwrap();
     etcd.kill();
     assert!(matches!(soon(watch.next()).await, Err(RegistryError::Unavailable(_))));
     assert!(matches!(soon(a.update(draining("a"))).await, Err(RegistryError::Unavailable(_))));
     assert!(matches!(soon(registry.watch()).await, Err(RegistryError::Unavailable(_))));
-    assert!(matches!(soon(registry.claim_guild(GuildId(1), "x")).await, Err(RegistryError::Unavailable(_))));
+    assert!(matches!(soon(x.claim(GuildId(1))).await, Err(RegistryError::Unavailable(_))));
+    assert!(matches!(soon(x.renew()).await, Err(RegistryError::Unavailable(_))));
     assert!(matches!(soon(registry.publish(server("b"))).await, Err(RegistryError::Unavailable(_))));
 
     etcd.start_again();
@@ -189,7 +227,35 @@ async fn an_etcd_that_was_gone_for_a_while_has_lost_nothing() {
     // The same registration goes on, with what could not be said.
     a.update(draining("a")).await.unwrap();
     assert_eq!(registry.watch().await.unwrap().snapshot(), [draining("a")]);
-    assert!(registry.claim_guild(GuildId(1), "x").await.unwrap() > fencing);
+    // The lease begins anew with etcd, so whoever speaks soon has lost nothing.
+    x.renew().await.unwrap();
+    let Claim::Ours(before) = claimed else { panic!("{claimed:?}") };
+    let again = x.claim(GuildId(1)).await.unwrap();
+    assert!(matches!(again, Claim::Ours(after) if after > before), "{again:?} follows {before}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_silent_loses_its_guilds_and_learns_of_it() {
+    let etcd = Etcd::start(5);
+    let registry = etcd.registry("silent/", LONG).await;
+    let (x, y) = (registry.join(node("x")).await.unwrap(), registry.join(node("y")).await.unwrap());
+    assert!(matches!(x.claim(GuildId(1)).await.unwrap(), Claim::Ours(_)));
+    let taken = async {
+        loop {
+            y.renew().await.unwrap();
+            if let Claim::Ours(fencing) = y.claim(GuildId(1)).await.unwrap() {
+                return fencing;
+            }
+        }
+    };
+    let fencing = soon(taken).await;
+    assert_eq!(x.renew().await, Err(RegistryError::Lapsed(id("x"))));
+    assert!(x.claim(GuildId(2)).await.is_err(), "nothing is held under a lease that has ended");
+    // A process that begins again in its own place has its own guilds at once.
+    drop(x);
+    let after = registry.join(node("y")).await.unwrap();
+    let again = after.claim(GuildId(1)).await.unwrap();
+    assert!(matches!(again, Claim::Ours(newer) if newer > fencing), "{again:?} follows {fencing}");
 }
 
 #[tokio::test]

@@ -341,6 +341,15 @@ impl VoiceCore {
         self.outputs.push_back(Output::Report(report));
     }
 
+    pub(crate) fn report_again(&mut self, key: SessionKey) {
+        if let Some(session) = self.session_mut(key) {
+            let was_reported = std::mem::take(&mut session.reported_live);
+            if was_reported {
+                self.report_live(key);
+            }
+        }
+    }
+
     fn report_gone(&mut self, key: SessionKey) {
         let server = self.config.server.clone();
         let Some(session) = self.session_mut(key).filter(|s| s.reported_live) else { return };

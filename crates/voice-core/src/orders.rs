@@ -19,8 +19,19 @@ impl VoiceCore {
         if order.fencing < state.fencing {
             return self.event(Event::StaleOrder);
         }
+        let has_new_owner = state.fencing != 0 && order.fencing > state.fencing;
         state.fencing = order.fencing;
-        match order.kind {
+        self.carry_out(guild, order.kind);
+        if has_new_owner {
+            // It does not know who is here.
+            for session in self.sessions_of(guild) {
+                self.report_again(SessionKey { guild, session });
+            }
+        }
+    }
+
+    fn carry_out(&mut self, guild: GuildId, kind: OrderKind) {
+        match kind {
             OrderKind::Push(participants) => self.push(guild, participants),
             OrderKind::Put(participant) => self.put(guild, participant),
             OrderKind::Remove { session, .. } => self.remove(SessionKey { guild, session }),

@@ -22,7 +22,7 @@ fn a_client_is_greeted_identified_and_shown_its_guilds() {
     let calls = world.take_calls();
     assert!(matches!(&calls[0], Call::Authenticate { token } if token == "bot"), "{calls:?}");
     assert!(
-        matches!(calls[1], Call::Attach { guild: GuildId(10), user: UserId(2), intents: 1, .. }),
+        matches!(calls[1], Call::Attach { guild: GuildId(10), user: UserId(2), terms, .. } if terms.intents == 1),
         "{calls:?}"
     );
     assert_eq!((world.node.sessions(), world.node.live(), world.node.connections()), (1, 1, 1));

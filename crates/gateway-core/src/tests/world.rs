@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use client_wire::error::ApiError;
 use client_wire::gateway::{FromClient, Identify, Resume, VoiceStateUpdate};
-use cluster_wire::guilds::{Account, Audience, Call, CallResult, Dispatch, Event, Json, Reply, TokenMark};
+use cluster_wire::guilds::{
+    Account, Audience, Call, CallResult, Dispatch, Event, GatewayId, Json, Reply, Terms, TokenMark,
+};
 use model::{ChannelId, GuildId, SessionId, UserId};
 use serde_json::value::RawValue;
 
@@ -24,6 +26,10 @@ pub struct World {
     pub writes_guilds: bool,
     /// Whether Authenticate is answered, or kept for [`World::answer_authentication`].
     pub authenticates: bool,
+    /// Sessions of other gateways that guilds knows, with their users.
+    pub elsewhere: HashMap<SessionId, (UserId, Terms)>,
+    /// Whether voice state updates find an owner of their guild.
+    pub has_owner: bool,
     kept: VecDeque<(crate::CallId, Call)>,
     /// What each connection was sent since it was last looked at.
     pub sent: BTreeMap<ConnId, Vec<String>>,
@@ -46,7 +52,7 @@ pub fn mark(token: &str) -> TokenMark {
 }
 
 pub fn dispatch(t: &'static str, text: &str, audience: Audience) -> Dispatch {
-    Dispatch { t, d: json(text), without_content: None, intents: 0, audience, always: None }
+    Dispatch { t, d: json(text), without_content: None, intents: 0, audience, always: None, note: None }
 }
 
 pub fn voice_update(guild: u64, channel: Option<u64>) -> FromClient {
@@ -61,8 +67,17 @@ pub fn voice_update(guild: u64, channel: Option<u64>) -> FromClient {
 
 impl World {
     pub fn new() -> Self {
+        Self::with(NodeConfig::default())
+    }
+
+    /// A gateway beside others.
+    pub fn one_of_many() -> Self {
+        Self::with(NodeConfig { is_one_of_many: true, gateway: GatewayId(5), ..NodeConfig::default() })
+    }
+
+    fn with(config: NodeConfig) -> Self {
         Self {
-            node: Node::new(NodeConfig::default(), [7; 32]),
+            node: Node::new(config, [7; 32]),
             now: Instant::now(),
             accounts: HashMap::from([
                 ("alice", (1, false, vec![10])),
@@ -72,6 +87,8 @@ impl World {
             broken: BTreeMap::new(),
             writes_guilds: true,
             authenticates: true,
+            elsewhere: HashMap::new(),
+            has_owner: true,
             kept: VecDeque::new(),
             sent: BTreeMap::new(),
             texts: BTreeMap::new(),
@@ -238,6 +255,11 @@ impl World {
                 Some(status) => Err(ApiError::new(*status, 0, "broken")),
                 None => Ok(Reply::Done),
             },
+            Call::FindSession { user, session, .. } => match self.elsewhere.get(session) {
+                Some((owner, terms)) if owner == user => Ok(Reply::Terms(*terms)),
+                _ => Err(ApiError::new(404, 0, "unknown")),
+            },
+            Call::UpdateVoice { .. } if !self.has_owner => Err(ApiError::new(503, 0, "no owner")),
             _ => Ok(Reply::Done),
         }
     }

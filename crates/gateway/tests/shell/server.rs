@@ -10,7 +10,7 @@ use client_wire::gateway::{FromServer, Ready};
 use cluster_wire::guilds::{
     Account, Audience, Call, CallResult, Dispatch, Event, Json, Op, Reply, TokenMark,
 };
-use cluster_wire::link::{CallEnvelope, EventSender, GuildsLink};
+use cluster_wire::link::{EventSender, GuildsLink, ToGuilds};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway::{Gateway, GatewayConfig, GatewayHandle};
 use model::{GuildId, UserId};
@@ -86,6 +86,7 @@ impl Server {
             intents: 0,
             audience: Audience::Guild,
             always: None,
+            note: None,
         };
         let events = self.events.lock().unwrap().clone().expect("the gateway listens");
         events.send(Event::Dispatch { guild: GUILD, dispatch }).await.unwrap();
@@ -111,16 +112,20 @@ impl Server {
     }
 }
 
-async fn guilds(mut calls: mpsc::Receiver<CallEnvelope>, events: Events, asked: Arc<Asked>) {
-    while let Some((call, reply)) = calls.recv().await {
+async fn guilds(mut calls: mpsc::Receiver<ToGuilds>, events: Events, asked: Arc<Asked>) {
+    while let Some(message) = calls.recv().await {
+        let (call, reply) = match message {
+            ToGuilds::Call(call, reply) => (call, reply),
+            ToGuilds::Listen(_, again) => {
+                *events.lock().unwrap() = Some(again);
+                continue;
+            }
+        };
         let answer = answer(&call);
         let attach = match &call {
             Call::Attach { guild, session, .. } => Some((*guild, *session)),
             _ => None,
         };
-        if let Call::Listen { events: again } = &call {
-            *events.lock().unwrap() = Some(again.clone());
-        }
         asked.calls.lock().unwrap().push(call);
         asked.more.notify_waiters();
         // Whoever asked may have gone.
@@ -128,8 +133,15 @@ async fn guilds(mut calls: mpsc::Receiver<CallEnvelope>, events: Events, asked: 
         if let Some((guild, session)) = attach {
             let d = json(&format!(r#"{{"id":"{guild}","unavailable":false}}"#));
             let audience = Audience::Session(session);
-            let dispatch =
-                Dispatch { t: "GUILD_CREATE", d, without_content: None, intents: 1, audience, always: None };
+            let dispatch = Dispatch {
+                t: "GUILD_CREATE",
+                d,
+                without_content: None,
+                intents: 1,
+                audience,
+                always: None,
+                note: None,
+            };
             let events = events.lock().unwrap().clone();
             if let Some(events) = events {
                 let _ = events.send(Event::Dispatch { guild, dispatch }).await;

@@ -32,7 +32,8 @@ fn a_channel_begins_with_its_first_and_ends_with_its_last_person() {
     world.attach(BOB, SessionId(30), ALL_INTENTS);
     let taken = world.update(BOB, SessionId(30), Some(ROOM), VoiceFlags::default());
     assert!(!whole_trace(&taken).iter().any(|line| line.starts_with("START")));
-    let detached = world.call(Call::Detach { guild: GUILD, user: BOB, session: SessionId(30) });
+    let detached =
+        world.call(Call::Detach { guild: GUILD, user: BOB, session: SessionId(30), gateway: GATEWAY });
     assert!(whole_trace(&detached).contains(&"START null of 203".to_owned()));
     world.check_invariants();
 }

@@ -12,13 +12,14 @@ mod property;
 mod rules;
 mod sessions;
 mod stage_instances;
+mod takeover;
 mod voice;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use client_wire::error::ApiError;
 use client_wire::rest;
-use cluster_wire::guilds::{Audience, Call, Dispatch, Op, Reply};
+use cluster_wire::guilds::{Audience, Call, Dispatch, GatewayId, Note, Op, Reply, Seat, Terms};
 use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Report};
@@ -55,6 +56,8 @@ pub struct World {
     pub servers: Servers,
     /// What voice servers would hold, had they obeyed every order.
     pub obeyed: BTreeMap<ServerId, BTreeMap<(UserId, SessionId), Participant>>,
+    /// What gateways would say of their sessions' voice.
+    pub seats: BTreeMap<SessionId, Seat>,
     pub key: TokenKey,
     next_id: u64,
 }
@@ -88,8 +91,11 @@ pub fn server(id: &str) -> ServerRecord {
         capacity: 100,
         version: String::new(),
         draining: false,
+        cluster: None,
     }
 }
+
+pub const GATEWAY: GatewayId = GatewayId(1);
 
 /// The session of a user in these tests: its first.
 pub fn session(user: UserId) -> SessionId {
@@ -106,6 +112,7 @@ impl World {
             now: START,
             servers: Servers::new(),
             obeyed: BTreeMap::new(),
+            seats: BTreeMap::new(),
             key,
             next_id: 10_000,
         };
@@ -128,7 +135,19 @@ impl World {
     }
 
     pub fn attach(&mut self, user: UserId, session: SessionId, intents: u64) -> Outcome {
-        self.call(Call::Attach { guild: GUILD, user, session, intents })
+        self.attach_from(GATEWAY, user, session, intents, None)
+    }
+
+    pub fn attach_from(
+        &mut self,
+        gateway: GatewayId,
+        user: UserId,
+        session: SessionId,
+        intents: u64,
+        seat: Option<Seat>,
+    ) -> Outcome {
+        let terms = Terms { intents, shard: (0, 1) };
+        self.call(Call::Attach { guild: GUILD, user, session, gateway, terms, seat: seat.map(Box::new) })
     }
 
     pub fn call(&mut self, call: Call) -> Outcome {
@@ -238,15 +257,32 @@ impl World {
         let moment = Moment { now: self.now, next_id: &mut next_id, random: 42, servers: &self.servers };
         let outcome = input(&mut self.core, moment);
         for effect in &outcome.effects {
-            if let Effect::Order { server, order } = effect {
-                self.obey(server.clone(), order.clone());
+            match effect {
+                Effect::Order { server, order } => self.obey(server.clone(), order.clone()),
+                Effect::Dispatch(Dispatch { note: Some(note), .. }) => self.keep(note),
+                _ => {}
             }
         }
         outcome
     }
 
+    /// As the gateway of the session concerned does.
+    fn keep(&mut self, note: &Note) {
+        match note {
+            Note::In(state) => {
+                let server = self.seats.get(&state.session).and_then(|seat| seat.server.clone());
+                self.seats.insert(state.session, Seat { state: state.clone(), server });
+            }
+            Note::Out(session) => drop(self.seats.remove(session)),
+            Note::Seated(seat) => drop(self.seats.insert(seat.state.session, seat.clone())),
+            Note::Server(session, server) => {
+                self.seats.get_mut(session).expect("told of its state first").server = server.clone();
+            }
+        }
+    }
+
     fn obey(&mut self, server: ServerId, order: Order) {
-        assert_eq!((order.guild, order.fencing), (GUILD, 7));
+        assert_eq!((order.guild, order.fencing), (GUILD, self.core.fencing()));
         let held = self.obeyed.entry(server.clone()).or_default();
         match order.kind {
             OrderKind::Push(participants) => {

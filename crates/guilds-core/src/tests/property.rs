@@ -128,7 +128,9 @@ fn server_name(n: u8) -> String {
 fn take(world: &mut World, step: Step) -> Option<Outcome> {
     let outcome = match step {
         Step::Attach(user, n) => world.attach(user, nth(user, n), ALL_INTENTS),
-        Step::Detach(user, n) => world.call(Call::Detach { guild: GUILD, user, session: nth(user, n) }),
+        Step::Detach(user, n) => {
+            world.call(Call::Detach { guild: GUILD, user, session: nth(user, n), gateway: GATEWAY })
+        }
         Step::Voice(user, n, channel, flags) => return Some(voice(world, user, n, channel, flags)),
         Step::Ping(user, n) => {
             world.call(Call::VoiceServerPing { guild: GUILD, user, session: nth(user, n) })

@@ -48,11 +48,17 @@ fn presence_follows_the_sessions() {
     assert_eq!((&presence["status"], &presence["user"]["id"]), (&"idle".into(), &"2".into()));
     expect(&status(&mut world, PresenceStatus::Idle), &[]);
     world.attach(ANN, SessionId(20), ALL_INTENTS);
-    expect(&world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN) }), &[]);
-    let gone = world.call(Call::Detach { guild: GUILD, user: ANN, session: SessionId(20) });
+    expect(
+        &world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN), gateway: GATEWAY }),
+        &[],
+    );
+    let gone = world.call(Call::Detach { guild: GUILD, user: ANN, session: SessionId(20), gateway: GATEWAY });
     expect(&gone, &["PRESENCE_UPDATE"]);
     assert_eq!(payloads(&gone, "PRESENCE_UPDATE")[0]["status"], "offline");
-    expect(&world.call(Call::Detach { guild: GUILD, user: ANN, session: SessionId(20) }), &[]);
+    expect(
+        &world.call(Call::Detach { guild: GUILD, user: ANN, session: SessionId(20), gateway: GATEWAY }),
+        &[],
+    );
     assert_eq!(error(&status(&mut world, PresenceStatus::Dnd)), (403, 50001));
     world.check_invariants();
 }
@@ -152,7 +158,7 @@ fn a_guild_is_at_rest_when_memory_holds_nothing_of_its_own() {
     world.attach(ANN, session(ANN), ALL_INTENTS);
     assert!(!world.core.is_at_rest(), "a session follows it");
     world.join(ANN, LOBBY);
-    world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN) });
+    world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN), gateway: GATEWAY });
     assert!(world.core.is_at_rest(), "with the session its voice state went");
     let status = |status| Op::SetVoiceStatus(LOBBY, rest::VoiceStatusBody { status });
     world.rest(OWNER, status(rest::Patch::Set("soon".to_owned())));

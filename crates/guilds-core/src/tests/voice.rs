@@ -173,9 +173,13 @@ fn a_second_session_of_the_user_takes_over() {
     );
     // The first session neither leaves for the second nor takes it along when it ends.
     assert_eq!(refusal(&world.leave(ANN)), Some("not in voice with this session"));
-    expect(&world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN) }), &[]);
+    expect(
+        &world.call(Call::Detach { guild: GUILD, user: ANN, session: session(ANN), gateway: GATEWAY }),
+        &[],
+    );
     world.check_invariants();
-    let ended = world.call(Call::Detach { guild: GUILD, user: ANN, session: SessionId(20) });
+    let ended =
+        world.call(Call::Detach { guild: GUILD, user: ANN, session: SessionId(20), gateway: GATEWAY });
     expect(
         &ended,
         &["STATE 2 in null", "left voice 2", "order a: remove 2/20", "order a: drop", "PRESENCE_UPDATE"],

@@ -19,7 +19,7 @@ impl World {
 
     async fn detach(&self, guild: GuildId, person: &Person) {
         let (user, session) = (person.id, person.session);
-        self.link.call(Call::Detach { guild, user, session }).await.unwrap();
+        self.link.call(Call::Detach { guild, user, session, gateway: GATEWAY }).await.unwrap();
     }
 }
 

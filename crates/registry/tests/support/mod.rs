@@ -17,6 +17,7 @@ pub fn server(name: &str) -> ServerRecord {
         capacity: 100,
         version: "1".to_owned(),
         draining: false,
+        cluster: None,
     }
 }
 
