@@ -7,10 +7,14 @@
 mod bot;
 mod browser;
 pub mod call;
+mod cluster;
 pub mod etcd;
 pub mod impair;
 mod net;
 pub mod page;
+#[allow(clippy::unwrap_used)]
+#[path = "../../store/tests/both/postgres.rs"]
+pub mod postgres;
 mod process;
 pub mod raw;
 pub mod recital;
@@ -21,6 +25,7 @@ pub mod wire;
 
 pub use bot::{Bot, Heard, Library};
 pub use browser::{Browser, Engine, Sound};
+pub use cluster::{Cluster, Role};
 pub use net::Net;
 pub use process::{Lines, Running, signal_pid};
 pub use recital::{Judged, Recital};

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::{Net, Running};
 
 /// Starting includes making certificates and accounts on a machine that is busy.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct Server {
     pub process: Running,
@@ -36,6 +36,13 @@ impl Server {
         Self::start_command(accounts, Command::new(crate::guildhall()), &[&local, options].concat())
     }
 
+    /// A process that serves clients, whatever stands behind it: its first line names what clients need, and the demonstration is in its folder.
+    pub(crate) fn of(process: Running, ready: Value, folder: TempDir) -> Self {
+        let text = std::fs::read_to_string(folder.path().join("demo.json")).expect("--demo leaves demo.json");
+        let demo = serde_json::from_str(&text).expect("demo.json is JSON");
+        Self { process, ready, demo, folder }
+    }
+
     /// At the server's place of a network of our own, where every address is the one that it announces.
     pub fn start_in(net: &Net, accounts: usize, options: &[&str]) -> Self {
         let mut command = net.beside_server();
@@ -52,9 +59,7 @@ impl Server {
         command.arg("--data").arg(folder.path()).arg("--demo").arg(accounts.to_string()).args(options);
         let mut process = Running::start("guildhall up", command);
         let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
-        let text = std::fs::read_to_string(folder.path().join("demo.json")).expect("--demo leaves demo.json");
-        let demo = serde_json::from_str(&text).expect("demo.json is JSON");
-        Self { process, ready, demo, folder }
+        Self::of(process, ready, folder)
     }
 
     pub fn data(&self) -> &Path {

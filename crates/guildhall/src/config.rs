@@ -87,6 +87,26 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// This node's name in the cluster, unique among nodes of its role.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Address of the cluster's port, where guilds nodes and voice servers are reached by other nodes (default 127.0.0.1:7000).
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<SocketAddr>,
+    /// `host:port` by which other nodes reach that port (default: its address, which must then say something).
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_announce: Option<String>,
+    /// The file with the cluster's key, the same on every node; `guildhall cluster-key` makes one.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_key: Option<PathBuf>,
+    /// Address where metrics are served for a role that has no HTTP port (default: nowhere).
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// Encryption modes offered to native clients, in order (default: all six).
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +194,11 @@ pub struct Config {
     pub modes: Option<Vec<String>>,
     pub registration: Registration,
     pub demo: u16,
+    pub name: Option<String>,
+    pub cluster: SocketAddr,
+    pub cluster_announce: Option<String>,
+    pub cluster_key: Option<PathBuf>,
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Config {
@@ -224,6 +249,11 @@ impl Options {
             modes: self.modes,
             registration: self.registration.unwrap_or_default(),
             demo: self.demo.unwrap_or(0),
+            name: self.name,
+            cluster: self.cluster.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7_000))),
+            cluster_announce: self.cluster_announce.map(cluster_address).transpose()?,
+            cluster_key: self.cluster_key,
+            metrics: self.metrics,
             data,
             http,
             http_tls: http_certificate(
@@ -283,6 +313,16 @@ fn networks(texts: &[String]) -> anyhow::Result<Vec<gateway::Network>> {
     parsed
         .collect::<Result<_, _>>()
         .map_err(|error| anyhow::anyhow!("configuration: trusted_proxies: {error}"))
+}
+
+fn cluster_address(text: String) -> anyhow::Result<String> {
+    let is_whole = text
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0));
+    if !is_whole {
+        bail!("configuration: cluster_announce: {text:?} is not of the form host:port");
+    }
+    Ok(text)
 }
 
 /// Clients append `/?v=…` themselves, and one with a path or a query of its own would break every resume.

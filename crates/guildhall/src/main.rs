@@ -10,6 +10,7 @@ mod demo;
 mod descriptors;
 mod files;
 mod load_args;
+mod roles;
 mod server_args;
 mod talk;
 mod up;
@@ -41,12 +42,17 @@ enum LogFormat {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// The whole server on one machine
-    Up {
-        #[command(flatten)]
-        options: Box<config::Options>,
-        /// A TOML file with the same keys as the options
-        #[arg(long, value_name = "FILE", env = "GUILDHALL_CONFIG")]
-        config: Option<PathBuf>,
+    Up(Box<Node>),
+    /// Of a cluster: clients' WebSockets, REST and the web client
+    Gateway(Box<Node>),
+    /// Of a cluster: owns guilds, voice states and placement
+    Guilds(Box<Node>),
+    /// Of a cluster: a voice server, with its relay
+    Voice(Box<Node>),
+    /// Makes the secret that every node of a cluster has
+    ClusterKey {
+        /// Where to write it
+        file: PathBuf,
     },
     Talk(Box<talk::Talk>),
     Load(Box<load_args::Load>),
@@ -59,6 +65,21 @@ enum Role {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Node {
+    #[command(flatten)]
+    options: config::Options,
+    /// A TOML file with the same keys as the options
+    #[arg(long, value_name = "FILE", env = "GUILDHALL_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Node {
+    fn read(self) -> anyhow::Result<config::Config> {
+        config::Config::read(self.config, self.options)
+    }
 }
 
 fn main() -> ExitCode {
@@ -84,7 +105,11 @@ fn main() -> ExitCode {
 
 async fn run(role: Role) -> anyhow::Result<()> {
     match role {
-        Role::Up { options, config } => up::run(config::Config::read(config, *options)?).await,
+        Role::Up(node) => up::run(node.read()?).await,
+        Role::Gateway(node) => roles::gateway(node.read()?).await,
+        Role::Guilds(node) => roles::guilds(node.read()?).await,
+        Role::Voice(node) => roles::voice(node.read()?).await,
+        Role::ClusterKey { file } => roles::make_key(&file),
         Role::Talk(talk) => talk.run().await,
         Role::Load(load) => load.run().await,
         Role::Ctl(ctl) => ctl.run().await,
@@ -95,7 +120,8 @@ async fn run(role: Role) -> anyhow::Result<()> {
 
 /// The server says what it does; client commands only what went wrong. `RUST_LOG` overrides both.
 fn start_logs(format: LogFormat, role: &Role) {
-    let level = if matches!(role, Role::Up { .. }) { "info" } else { "warn" };
+    let serves = matches!(role, Role::Up(_) | Role::Gateway(_) | Role::Guilds(_) | Role::Voice(_));
+    let level = if serves { "info" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use cluster_wire::link::{EVENTS_MAX, ORDERS_MAX};
+use cluster_wire::link::ORDERS_MAX;
 use cluster_wire::token::TokenKey;
 use gateway::{Gateway, GatewayConfig, GatewayHandle, SameOrigin};
 use guilds::{Guilds, GuildsConfig, GuildsHandle};
@@ -15,7 +15,7 @@ use operator::{ADDRESS_FILE, Api, OPERATOR_KEY_FILE};
 use registry::Registry;
 use serde_json::json;
 use store::Store;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use voice::{Voice, VoiceConfig, VoiceHandle};
 
@@ -36,8 +36,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     config.data = config.data.canonicalize().context(folder)?;
     descriptors::raise_for_server();
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
-    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut stop = Stop::new()?;
 
     let operator_key = operator_key(&config.data)?;
     let running = start(&config, &operator_key, metrics).await?;
@@ -51,15 +50,32 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     println!("{ready}");
     eprint!("{}", crate::welcome::text(&config, &http));
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
+    stop.asked().await;
     running.stop().await;
     // The address is no longer true.
     let _ = std::fs::remove_file(config.data.join(ADDRESS_FILE));
     Ok(())
+}
+
+/// Being asked to stop, by the system or at the terminal.
+pub(crate) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    pub fn new() -> anyhow::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+        Ok(Self { terminate: terminate.context("signals")?, interrupt: interrupt.context("signals")? })
+    }
+
+    pub async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    }
 }
 
 async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -> anyhow::Result<Running> {
@@ -72,7 +88,9 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
         registration: config.registration.into(),
         ..GuildsConfig::default()
     };
-    let guilds = Guilds::start(guilds_config, store, registry.clone(), token_key.clone());
+    let guilds = Guilds::start(guilds_config, store, registry.clone(), None, token_key.clone())
+        .await
+        .context("guilds")?;
     let mut voices = Vec::new();
     for n in 0..config.voice_servers {
         voices.push(
@@ -81,8 +99,6 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
                 .with_context(|| format!("voice server {n}"))?,
         );
     }
-    let (events, incoming) = mpsc::channel(EVENTS_MAX);
-    guilds.add_gateway(events);
     let gateway_config = GatewayConfig {
         http: config.http,
         tls: http_tls(config)?,
@@ -92,13 +108,14 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
         voice: same_origin(config, &voices),
         ..GatewayConfig::default()
     };
-    let gateway = Gateway::start(gateway_config, guilds.link(), incoming)
+    let events = guilds.link().listen(gateway_config.gateway).await.context("guilds")?;
+    let gateway = Gateway::start(gateway_config, guilds.link(), events)
         .await
         .with_context(|| format!("gateway at {}", config.http))?;
     Ok(Running { gateway, voices, guilds })
 }
 
-async fn registry_at(place: &Place) -> anyhow::Result<Registry> {
+pub(crate) async fn registry_at(place: &Place) -> anyhow::Result<Registry> {
     match place {
         Place::Memory => Ok(Registry::memory(registry::DEFAULT_TTL)),
         Place::Etcd { endpoints, prefix } => Registry::etcd(endpoints, prefix, registry::DEFAULT_TTL)
@@ -158,7 +175,7 @@ fn same_origin(config: &Config, voices: &[VoiceHandle]) -> Option<SameOrigin> {
     Some(SameOrigin { ca: ca_file(config), at: at.collect() })
 }
 
-fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+pub(crate) fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
     let files = match &config.http_tls {
         None => return Ok(None),
         Some(HttpCertificate::Own) => None,
@@ -167,13 +184,13 @@ fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>
     voice::tls_config(files, &config.data, "http", &config.host).map(Some).context("TLS of the gateway")
 }
 
-fn ca_file(config: &Config) -> PathBuf {
+pub(crate) fn ca_file(config: &Config) -> PathBuf {
     config.data.join("ca.pem")
 }
 
 /// Where the gateway is found from this machine. A certificate of the operator's is for the name that clients use; our own is
 /// also for this machine's address on itself.
-fn web_url(config: &Config, bound: SocketAddr) -> String {
+pub(crate) fn web_url(config: &Config, bound: SocketAddr) -> String {
     let here = reachable(bound);
     match &config.http_tls {
         None => format!("http://{here}"),
@@ -182,7 +199,7 @@ fn web_url(config: &Config, bound: SocketAddr) -> String {
     }
 }
 
-fn ready_line(config: &Config, http: &str) -> serde_json::Value {
+pub(crate) fn ready_line(config: &Config, http: &str) -> serde_json::Value {
     json!({
         "ready": true,
         "http": http,

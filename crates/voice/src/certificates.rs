@@ -91,16 +91,20 @@ impl Authority {
             (data.join("ca.pem"), data.join("ca-key.pem"), data.join("ca.certificate"));
         let lasting = Note::read(&note).is_some_and(|note| note.outlasts(now, CA_REMAINING_MIN));
         if lasting && pem_file.exists() && key_file.exists() {
-            let key = fs::read_to_string(&key_file).map_err(|e| file_error(&key_file, &e))?;
-            let key = KeyPair::from_pem(&key)
-                .map_err(|e| VoiceError::Certificate { path: key_file.clone(), error: e.to_string() })?;
+            let key = read_key(&key_file)?;
             let pem = fs::read_to_string(&pem_file).map_err(|e| file_error(&pem_file, &e))?;
             return Ok(Self { pem, issuer: Issuer::new(Self::params(now), key) });
         }
-        let key = KeyPair::generate().map_err(made)?;
+        // A key that is there already was given, perhaps to many machines, or has signed what clients hold.
+        let key = if key_file.exists() {
+            read_key(&key_file)?
+        } else {
+            let key = KeyPair::generate().map_err(made)?;
+            write_private(&key_file, &key.serialize_pem())?;
+            key
+        };
         let params = Self::params(now);
         let pem = params.self_signed(&key).map_err(made)?.pem();
-        write_private(&key_file, &key.serialize_pem())?;
         write(&pem_file, &pem)?;
         Note { expires_at: seconds(now + CA_LIFETIME), about: String::new() }.write(&note)?;
         tracing::info!(ca = %pem_file.display(), "a certificate authority was made");
@@ -138,6 +142,12 @@ impl Authority {
         let leaf = params.signed_by(&key, &self.issuer).map_err(made)?;
         Ok((leaf.pem(), key.serialize_pem()))
     }
+}
+
+fn read_key(file: &Path) -> Result<KeyPair, VoiceError> {
+    let key = fs::read_to_string(file).map_err(|e| file_error(file, &e))?;
+    KeyPair::from_pem(&key)
+        .map_err(|e| VoiceError::Certificate { path: file.to_owned(), error: e.to_string() })
 }
 
 fn common_name(name: &str) -> DistinguishedName {

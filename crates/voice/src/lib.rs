@@ -25,7 +25,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use client_wire::voice::MODES;
 use cluster_wire::link::ReportSender;
@@ -75,6 +75,8 @@ pub struct VoiceConfig {
     pub capacity: u32,
     /// The relay's program and first arguments; this program's own `sfu` if not given.
     pub relay: Option<Vec<OsString>>,
+    /// `host:port` where guilds nodes reach this server; None where guilds is in this process.
+    pub cluster: Option<String>,
 }
 
 impl Default for VoiceConfig {
@@ -92,6 +94,7 @@ impl Default for VoiceConfig {
             data: PathBuf::from("."),
             capacity: 10_000,
             relay: None,
+            cluster: None,
         }
     }
 }
@@ -181,7 +184,7 @@ impl Voice {
 
         let endpoint = format!("{}:{}", config.host, listens.port());
         let record = first_record(&config, &endpoint);
-        let registration = registry.publish(record.clone()).await?;
+        let registration = register(&config, &registry, &record).await?;
         let (record, records) = watch::channel(record);
         let identity = dtls::Identity::generate()?;
         let core_config = voice_core::Config {
@@ -279,6 +282,13 @@ impl VoiceHandle {
         let _ = health.wait_for(|record| record.health == Health::Ok).await;
     }
 
+    /// Waits until nobody is in voice here.
+    pub async fn empty(&self) {
+        let mut record = self.health.clone();
+        // The sender lives as long as the hub; without it nobody is here.
+        let _ = record.wait_for(|record| record.load.participants == 0).await;
+    }
+
     /// Asks every client to come back elsewhere, then ends the relay.
     pub async fn shutdown(mut self) {
         let end = async {
@@ -301,6 +311,24 @@ impl Drop for VoiceHandle {
         self.stop.cancel();
         self.stop_relay.cancel();
         self.hub.abort();
+    }
+}
+
+/// In a cluster a server of this name that has just died, at another address, keeps the name until its lease ends.
+async fn register(
+    config: &VoiceConfig,
+    registry: &Registry,
+    record: &ServerRecord,
+) -> Result<Registration, RegistryError> {
+    let until = Instant::now() + registry::DEFAULT_TTL + PUBLISH_INTERVAL;
+    loop {
+        match registry.publish(record.clone()).await {
+            Err(RegistryError::IdInUse(_)) if config.cluster.is_some() && Instant::now() < until => {
+                tracing::info!(id = %record.id, "waiting for the lease of the last server of this name to end");
+                tokio::time::sleep(PUBLISH_INTERVAL).await;
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -347,6 +375,7 @@ fn first_record(config: &VoiceConfig, endpoint: &str) -> ServerRecord {
         capacity: config.capacity,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: false,
+        cluster: config.cluster.clone(),
     }
 }
 

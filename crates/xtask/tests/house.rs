@@ -35,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("transport", &["rtp-wire"]),
     ("udp-io", &[]),
     ("registry", &["cluster-wire", "model"]),
+    ("cluster", &["client-wire", "cluster-wire", "model", "registry"]),
     ("store", &["model"]),
     ("gateway-core", &["client-wire", "cluster-wire", "model"]),
     ("gateway", &["client-wire", "cluster-wire", "gateway-core", "model"]),
@@ -68,6 +69,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "guildhall",
         &[
             "client-wire",
+            "cluster",
             "cluster-wire",
             "engine",
             "gateway",

@@ -1,0 +1,203 @@
+use cluster_wire::guilds::{GatewayId, Op, Terms};
+use model::{ChannelId, SessionId, UserId, VoiceFlags};
+
+use super::*;
+
+const GUILD: GuildId = GuildId(7);
+
+struct World {
+    routes: Routes,
+    now: Instant,
+    nodes: BTreeMap<String, mpsc::Receiver<FromCaller>>,
+    events: mpsc::Receiver<Event>,
+}
+
+impl World {
+    fn new(nodes: &[&str]) -> Self {
+        let (sender, events) = mpsc::channel(100);
+        let routes = Routes { events: Some(sender), ..Routes::default() };
+        let mut world = Self { routes, now: Instant::now(), nodes: BTreeMap::new(), events };
+        nodes.iter().for_each(|node| world.up(node));
+        world
+    }
+
+    fn up(&mut self, node: &str) {
+        let (out, calls) = mpsc::channel(100);
+        self.routes.up((node.to_owned(), 0), out);
+        self.nodes.insert(node.to_owned(), calls);
+    }
+
+    fn down(&mut self, node: &str) {
+        self.nodes.remove(node);
+        self.routes.down(&(node.to_owned(), 0));
+    }
+
+    fn call(&mut self, call: Call) -> oneshot::Receiver<CallResult> {
+        let (reply, answer) = oneshot::channel();
+        self.routes.call(self.now, call, reply);
+        answer
+    }
+
+    /// The calls that reached a node, by their numbers.
+    fn asked(&mut self, node: &str) -> Vec<(u64, Call)> {
+        let calls = self.nodes.get_mut(node).unwrap();
+        std::iter::from_fn(|| calls.try_recv().ok()).map(|call| (call.call, call.read().unwrap())).collect()
+    }
+
+    fn numbers(&mut self, node: &str) -> Vec<u64> {
+        self.asked(node).into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn say(&mut self, node: &str, id: u64, result: CallResult) {
+        self.routes.said(self.now, &(node.to_owned(), 0), Said::Reply(id, result));
+    }
+
+    fn says_not_here(&mut self, node: &str, id: u64, owner: &str) {
+        self.say(node, id, Ok(Reply::NotHere { guild: GUILD, owner: owner.to_owned() }));
+    }
+
+    fn later(&mut self) {
+        self.now += ASK_AGAIN;
+        self.routes.ask_again(self.now);
+    }
+
+    fn lost(&mut self) -> usize {
+        std::iter::from_fn(|| self.events.try_recv().ok())
+            .filter(|event| matches!(event, Event::OwnerLost { guild } if *guild == GUILD))
+            .count()
+    }
+}
+
+fn attach(session: u128) -> Call {
+    Call::Attach {
+        guild: GUILD,
+        user: UserId(1),
+        session: SessionId(session),
+        gateway: GatewayId(1),
+        terms: Terms { intents: 0, shard: (0, 1) },
+        seat: None,
+    }
+}
+
+fn join() -> Call {
+    let (user, session, flags) = (UserId(1), SessionId(1), VoiceFlags::default());
+    Call::UpdateVoice { guild: GUILD, user, session, channel: Some(ChannelId(1)), flags }
+}
+
+fn status(answer: &mut oneshot::Receiver<CallResult>) -> Option<u16> {
+    answer.try_recv().ok().map(|result| result.map_or_else(|error| error.status, |_| 200))
+}
+
+#[test]
+fn the_first_call_finds_the_owner_and_the_others_follow_it_in_order() {
+    let mut world = World::new(&["a", "b"]);
+    let first = rendezvous(world.routes.up.keys(), GUILD).unwrap();
+    let other = if first == "a" { "b" } else { "a" };
+    let mut answers: Vec<_> = (0..3).map(|n| world.call(attach(n))).collect();
+    assert_eq!(world.numbers(&first), [0], "one asks for all");
+    world.says_not_here(&first, 0, other);
+    assert_eq!(world.numbers(other), [0]);
+    world.say(other, 0, Ok(Reply::Done));
+    assert_eq!(world.numbers(other), [1, 2]);
+    let _fourth = world.call(attach(3));
+    assert_eq!(world.numbers(other), [3], "nobody waits any more");
+    assert_eq!(status(&mut answers[0]), Some(200));
+    assert!(world.numbers(&first).is_empty());
+    assert_eq!(world.lost(), 0);
+}
+
+#[test]
+fn what_a_dead_node_had_not_answered_is_asked_of_the_next_owner() {
+    let mut world = World::new(&["a"]);
+    let mut first = world.call(attach(1));
+    world.numbers("a");
+    world.say("a", 0, Ok(Reply::Done));
+    let mut second = world.call(attach(2));
+    let mut joins = world.call(join());
+    let op = Op::DeleteGuild(GUILD);
+    let mut deletes = world.call(Call::Rest { actor: None, operator: true, reason: None, op });
+    world.up("b");
+    world.down("a");
+    assert_eq!(world.lost(), 1, "its sessions attach anew");
+    assert_eq!((status(&mut first), status(&mut second)), (Some(200), None));
+    assert_eq!(status(&mut joins), Some(503), "the gateway says it again when the session is attached");
+    assert_eq!(status(&mut deletes), Some(503), "it may have been done");
+    assert_eq!(world.numbers("b"), [1]);
+    // The dead one's lease has not ended.
+    world.says_not_here("b", 1, "a");
+    assert!(world.numbers("b").is_empty());
+    let _third = world.call(attach(3));
+    world.later();
+    assert_eq!(world.numbers("b"), [1]);
+    world.say("b", 1, Ok(Reply::Done));
+    assert_eq!(status(&mut second), Some(200));
+    assert_eq!(world.numbers("b"), [4]);
+    assert_eq!(world.lost(), 0);
+}
+
+#[test]
+fn an_owner_that_is_one_no_more_is_left_once_and_order_is_kept() {
+    let mut world = World::new(&["a", "b"]);
+    let _first = world.call(attach(0));
+    let owner = if world.numbers("a").is_empty() { "b" } else { "a" }.to_owned();
+    let other = if owner == "a" { "b" } else { "a" };
+    world.say(&owner, 0, Ok(Reply::Done));
+    world.numbers(&owner);
+    let _answers: Vec<_> = (1..4).map(|n| world.call(attach(n))).collect();
+    assert_eq!(world.numbers(&owner), [1, 2, 3]);
+    world.says_not_here(&owner, 1, other);
+    assert_eq!(world.lost(), 1);
+    let _late = world.call(attach(4));
+    world.says_not_here(&owner, 2, other);
+    world.says_not_here(&owner, 3, other);
+    assert_eq!(world.lost(), 0);
+    assert_eq!(world.numbers(other), [1]);
+    world.say(other, 1, Ok(Reply::Done));
+    assert_eq!(world.numbers(other), [2, 3, 4]);
+}
+
+#[test]
+fn nobody_waits_for_ever() {
+    let mut world = World::new(&[]);
+    let mut guild = world.call(attach(0));
+    let mut account = world.call(Call::Authenticate { token: "t".to_owned() });
+    world.later();
+    assert_eq!((status(&mut guild), status(&mut account)), (None, None));
+    world.now += CALL_PATIENCE;
+    world.later();
+    assert_eq!((status(&mut guild), status(&mut account)), (Some(503), Some(503)));
+    assert_eq!(world.routes.waiting, 0);
+    world.up("a");
+    let _again = world.call(attach(0));
+    assert_eq!(world.numbers("a").len(), 1);
+}
+
+#[test]
+fn a_channels_guild_is_found_by_asking_anybody() {
+    let mut world = World::new(&["a", "b"]);
+    let op = Op::GetChannel(ChannelId(5));
+    let mut answer = world.call(Call::Rest { actor: None, operator: true, reason: None, op });
+    let asked = if world.numbers("a").is_empty() { "b" } else { "a" }.to_owned();
+    let owner = if asked == "a" { "b" } else { "a" };
+    world.numbers(&asked);
+    world.says_not_here(&asked, 0, owner);
+    world.later();
+    let id = world.numbers(owner)[0];
+    world.say(owner, id, Ok(Reply::Empty));
+    assert_eq!(status(&mut answer), Some(200));
+}
+
+#[test]
+fn a_node_that_comes_or_goes_changes_nothing_for_the_guilds_of_others() {
+    let three = ["a", "b", "c"].map(str::to_owned);
+    let owner = |nodes: &[String], guild| rendezvous(nodes.iter(), GuildId(guild)).unwrap();
+    let mut counts = BTreeMap::new();
+    for guild in 0..3_000 {
+        let before = owner(&three, guild);
+        *counts.entry(before.clone()).or_insert(0) += 1;
+        if before != "c" {
+            assert_eq!(owner(&three[..2], guild), before);
+        }
+    }
+    assert!(counts.values().all(|n| (900..1_100).contains(n)), "{counts:?}");
+}

@@ -1,0 +1,217 @@
+//! A whole cluster on this machine: etcd, PostgreSQL, and every role as processes of their own, any of which may be killed and started again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::etcd::Etcd;
+use crate::server::READY_WITHIN;
+use crate::{Running, Server, postgres};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Guilds,
+    Voice,
+    Gateway,
+}
+
+impl Role {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Guilds => "guilds",
+            Self::Voice => "voice",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// What outlives its processes.
+struct Node {
+    folder: TempDir,
+    options: Vec<String>,
+}
+
+pub struct Cluster {
+    nodes: BTreeMap<(Role, String), (Node, Option<Running>)>,
+    gateways: Gateways,
+    key: TempDir,
+    pub etcd: Etcd,
+    database: String,
+    _postgres: postgres::Server,
+}
+
+impl Cluster {
+    /// etcd and a database, and nobody yet.
+    pub fn new() -> Self {
+        let key = tempfile::tempdir().expect("a temporary folder");
+        let file = key.path().join("cluster.key");
+        let made = Command::new(crate::guildhall()).arg("cluster-key").arg(&file).output();
+        assert!(made.is_ok_and(|out| out.status.success()), "`guildhall cluster-key` failed");
+        let postgres = postgres::Server::start();
+        let database = postgres.create_database("guildhall");
+        let (etcd, gateways) = (Etcd::start(), Gateways::start());
+        Self { nodes: BTreeMap::new(), gateways, key, etcd, database, _postgres: postgres }
+    }
+
+    /// Two guilds nodes and as many voice servers in one region, and a gateway with a demonstration of so many accounts.
+    pub fn start(accounts: usize) -> (Self, Server) {
+        let mut cluster = Self::new();
+        for name in ["g1", "g2"] {
+            cluster.add(Role::Guilds, name, &[]);
+        }
+        for name in ["v1", "v2"] {
+            cluster.add(Role::Voice, name, &["--region", "here"]);
+        }
+        let server = cluster.serve(accounts);
+        (cluster, server)
+    }
+
+    pub fn add(&mut self, role: Role, name: &str, options: &[&str]) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = options.iter().map(ToString::to_string).collect();
+        self.nodes.insert((role, name.to_owned()), (Node { folder, options }, None));
+        self.start_again(role, name);
+    }
+
+    /// The first gateway, and what clients need to know; they reach whichever gateway there is at one address.
+    pub fn serve(&mut self, accounts: usize) -> Server {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let accounts = accounts.to_string();
+        let (process, mut ready) = self.run(Role::Gateway, "w0", folder.path(), &["--demo", &accounts]);
+        self.gateways.put("w0", &ready);
+        let at = self.gateways.address.clone();
+        ready["http"] = format!("http://{at}").into();
+        ready["gateway"] = format!("ws://{at}").into();
+        Server::of(process, ready, folder)
+    }
+
+    /// Starts a node that was stopped or killed, as the same one with other ports.
+    pub fn start_again(&mut self, role: Role, name: &str) {
+        let key = (role, name.to_owned());
+        let (node, before) = self.nodes.remove(&key).expect("a node of that name was added");
+        drop(before);
+        let options: Vec<&str> = node.options.iter().map(String::as_str).collect();
+        let (process, ready) = self.run(role, name, node.folder.path(), &options);
+        if role == Role::Gateway {
+            self.gateways.put(name, &ready);
+        }
+        self.nodes.insert(key, (node, Some(process)));
+    }
+
+    pub fn process(&mut self, role: Role, name: &str) -> &mut Running {
+        let node = self.nodes.get_mut(&(role, name.to_owned()));
+        node.and_then(|(_, process)| process.as_mut()).expect("it was added and runs")
+    }
+
+    pub fn kill(&mut self, role: Role, name: &str) {
+        let (_, process) = self.nodes.get_mut(&(role, name.to_owned())).expect("it was added");
+        process.take().expect("it runs").signal("KILL");
+        self.gateways.remove(name);
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self, role: Role, name: &str) {
+        self.gateways.remove(name);
+        let process = self.process(role, name);
+        process.signal("TERM");
+        let status = process.wait(READY_WITHIN);
+        assert!(status.success(), "{name}: {status}\n{}", process.lines.story());
+        self.nodes.get_mut(&(role, name.to_owned())).expect("it was added").1 = None;
+    }
+
+    /// No new connection goes to this gateway.
+    pub fn leave_out(&self, gateway: &str) {
+        self.gateways.remove(gateway);
+    }
+
+    fn run(&self, role: Role, name: &str, folder: &Path, options: &[&str]) -> (Running, Value) {
+        let mut command = Command::new(crate::guildhall());
+        command.arg(role.command()).arg("--data").arg(folder).args(["--name", name]);
+        command.arg("--cluster-key").arg(self.key.path().join("cluster.key"));
+        command.args(["--registry", &self.etcd.url(), "--cluster", "127.0.0.1:0"]);
+        command.args(["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"]);
+        if role == Role::Guilds {
+            command.args(["--database", &self.database]);
+        }
+        command.args(options);
+        let mut process = Running::start(&format!("guildhall {} {name}", role.command()), command);
+        let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
+        (process, ready)
+    }
+
+    /// What each of them said, for a failing test's message.
+    pub fn story(&self) -> String {
+        let stories = self.nodes.values().filter_map(|(_, process)| process.as_ref());
+        stories.map(|process| process.lines.story()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One address before all gateways, as a load balancer is: a connection goes to the next one that takes it.
+struct Gateways {
+    address: String,
+    there: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Gateways {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let there: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+        let known = Arc::clone(&there);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let known = Arc::clone(&known);
+                std::thread::spawn(move || carry(client, &known));
+            }
+        });
+        Self { address, there }
+    }
+
+    fn put(&self, name: &str, ready: &Value) {
+        let http = ready["http"].as_str().expect("the ready line names the HTTP address");
+        let address = http.trim_start_matches("http://").to_owned();
+        self.there.lock().expect("no holder of this lock panics").push((name.to_owned(), address));
+    }
+
+    fn remove(&self, name: &str) {
+        self.there.lock().expect("no holder of this lock panics").retain(|(known, _)| known != name);
+    }
+}
+
+fn carry(client: TcpStream, known: &Mutex<Vec<(String, String)>>) {
+    let addresses: Vec<String> = {
+        let mut known = known.lock().expect("no holder of this lock panics");
+        if !known.is_empty() {
+            known.rotate_left(1);
+        }
+        known.iter().map(|(_, address)| address.clone()).collect()
+    };
+    let Some(server) = addresses.iter().find_map(|address| TcpStream::connect(address).ok()) else { return };
+    let pipe = |from: &TcpStream, to: &TcpStream| {
+        let (mut from, mut to) = (from.try_clone().ok()?, to.try_clone().ok()?);
+        Some(std::thread::spawn(move || {
+            // Either end may go at any time, which ends the other.
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+        }))
+    };
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let pipes = [pipe(&client, &server), pipe(&server, &client)];
+    for pipe in pipes.into_iter().flatten() {
+        let _ = pipe.join();
+    }
+}
