@@ -12,6 +12,9 @@ use crate::{Net, Running};
 /// Starting includes making certificates and accounts on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// On ports that the system gives.
+const LOCAL: [&str; 6] = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
+
 pub struct Server {
     pub process: Running,
     pub ready: Value,
@@ -32,8 +35,7 @@ impl Server {
     }
 
     pub fn start_with(accounts: usize, options: &[&str]) -> Self {
-        let local = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
-        Self::start_command(accounts, Command::new(crate::guildhall()), &[&local, options].concat())
+        Self::start_command(accounts, Command::new(crate::guildhall()), &[&LOCAL, options].concat())
     }
 
     /// At the server's place of a network of our own, where every address is the one that it announces.
@@ -46,8 +48,25 @@ impl Server {
         Self::start_command(accounts, command, &[&listen, options].concat())
     }
 
-    fn start_command(accounts: usize, mut command: Command, options: &[&str]) -> Self {
+    /// Ends it and starts another one on this machine that knows what it had written down.
+    pub fn start_again(self, options: &[&str]) -> Self {
+        let Self { process, demo, folder, .. } = self;
+        drop(process);
+        let accounts = demo["users"].as_array().expect("demo.json lists accounts").len();
+        Self::start_command_in(
+            folder,
+            accounts,
+            Command::new(crate::guildhall()),
+            &[&LOCAL, options].concat(),
+        )
+    }
+
+    fn start_command(accounts: usize, command: Command, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_command_in(folder, accounts, command, options)
+    }
+
+    fn start_command_in(folder: TempDir, accounts: usize, mut command: Command, options: &[&str]) -> Self {
         command.arg("up");
         command.arg("--data").arg(folder.path()).arg("--demo").arg(accounts.to_string()).args(options);
         let mut process = Running::start("guildhall up", command);

@@ -8,9 +8,8 @@ use client_wire::{object, rest};
 use cluster_wire::guilds::{Account, Call, CallResult, Event, Json, Op, Origin, Reply, TokenMark};
 use model::{GuildId, Permissions, User, UserId};
 use store::CreateUserError;
-use tokio::sync::oneshot;
 
-use crate::actor::{Input, Question};
+use crate::actor::Question;
 use crate::global::{json, ok};
 use crate::limits::{
     DISPLAY_NAME_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, TOKEN_UNUSED_MAX, TOKEN_USE_NOTED_EVERY,
@@ -160,11 +159,8 @@ pub(crate) async fn create_bot(shared: &Arc<Shared>, owner: UserId, body: rest::
 }
 
 async fn require_manager(shared: &Arc<Shared>, guild: GuildId, user: UserId) -> Result<(), ApiError> {
-    let (answer, asked) = oneshot::channel();
-    let question = Input::Ask(Question::Permissions(user, answer));
-    // An actor that has ended drops the question, which is an answer: no such guild.
-    let _ = shared.actor(guild).send(question).await;
-    let permissions = asked.await.ok().flatten().ok_or_else(ApiError::missing_access)?;
+    let permissions = shared.ask(guild, |answer| Question::Permissions(user, answer)).await?;
+    let permissions = permissions.ok_or_else(ApiError::missing_access)?;
     match permissions.contains(Permissions::MANAGE_GUILD) {
         true => Ok(()),
         false => Err(ApiError::missing_permissions()),

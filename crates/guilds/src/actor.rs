@@ -34,10 +34,13 @@ pub(crate) enum Input {
 
 /// What the service itself wants to know.
 pub(crate) enum Question {
-    Permissions(UserId, oneshot::Sender<Option<Permissions>>),
+    Permissions(UserId, Answer<Permissions>),
     /// The guild as an entry of the user's list.
-    Entry(UserId, oneshot::Sender<Option<object::GuildEntry>>),
+    Entry(UserId, Answer<object::GuildEntry>),
 }
+
+/// None says that there is nothing to know, as of somebody who is no member; an error, that it could not be found out.
+pub(crate) type Answer<T> = oneshot::Sender<Result<Option<T>, ApiError>>;
 
 pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::Receiver<Input>) {
     let refusal = live_and_rest(&shared, guild, &mut inputs).await;
@@ -99,8 +102,12 @@ async fn rest(
 }
 
 fn refuse(input: Input, refusal: &ApiError) {
-    if let Input::Call(_, reply) = input {
-        let _ = reply.send(Err(refusal.clone()));
+    // Whoever asked and went away needs no answer.
+    match input {
+        Input::Call(_, reply) => drop(reply.send(Err(refusal.clone()))),
+        Input::Ask(Question::Permissions(_, answer)) => drop(answer.send(Err(refusal.clone()))),
+        Input::Ask(Question::Entry(_, answer)) => drop(answer.send(Err(refusal.clone()))),
+        Input::Report(_) | Input::Fleet(_) | Input::LeaveVoice(_) => {}
     }
 }
 
@@ -233,10 +240,10 @@ impl Actor {
             }
             // Whoever asked and went away needs no answer.
             Input::Ask(Question::Permissions(user, answer)) => {
-                let _ = answer.send(self.core.permissions_of(user, now()));
+                let _ = answer.send(Ok(self.core.permissions_of(user, now())));
             }
             Input::Ask(Question::Entry(user, answer)) => {
-                let _ = answer.send(self.core.entry_for(user, now()));
+                let _ = answer.send(Ok(self.core.entry_for(user, now())));
             }
         }
     }

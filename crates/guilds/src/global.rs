@@ -9,10 +9,9 @@ use cluster_wire::record::{Health, ServerRecord};
 use guilds_core::found_guild;
 use model::{GuildId, RegionId, ServerId, UserId};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use crate::accounts;
-use crate::actor::{Input, Question};
+use crate::actor::Question;
 use crate::limits::{GUILDS_PER_BOT_MAX, GUILDS_PER_USER_MAX, USERS_LISTED_MAX};
 use crate::shared::{Shared, now, storage};
 
@@ -55,13 +54,14 @@ pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: 
     }
 }
 
+/// All of them or none: whoever finds a guild missing here would believe to have been put out of it.
 async fn list_guilds(shared: &Arc<Shared>, user: UserId) -> CallResult {
+    let unread = |_| ApiError::new(503, 0, "Your guilds cannot all be read right now. Try again soon.");
     let mut entries = Vec::new();
-    for guild in shared.store.guilds_of(user).await.map_err(storage)? {
-        let (answer, asked) = oneshot::channel();
-        // A guild that ends meanwhile drops the question and is not in the list.
-        let _ = shared.actor(guild).send(Input::Ask(Question::Entry(user, answer))).await;
-        entries.extend(asked.await.ok().flatten());
+    for guild in shared.store.guilds_of(user).await.map_err(storage).map_err(unread)? {
+        let entry = shared.ask(guild, |answer| Question::Entry(user, answer)).await;
+        // A guild that was deleted or left meanwhile is not in the list.
+        entries.extend(entry.map_err(unread)?);
     }
     ok(&entries)
 }

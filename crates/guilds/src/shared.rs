@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use client_wire::error::ApiError;
+use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Call, CallResult};
 use cluster_wire::link::VoiceLink;
 use cluster_wire::token::TokenKey;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::GuildsConfig;
-use crate::actor::{self, Input};
+use crate::actor::{self, Answer, Input, Question};
 use crate::fleet::{Delivery, Fleet, Review};
 use crate::gateways::Gateways;
 use crate::limits::{ACTOR_INPUTS_MAX, CHANNELS_KNOWN_MAX, GLOBAL_CALLS_MAX};
@@ -141,6 +141,22 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         self.send_call(guild, call, reply);
         answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
+    }
+
+    /// Asks a guild's actor; None also where there is no such guild.
+    pub async fn ask<T>(
+        self: &Arc<Self>,
+        guild: GuildId,
+        question: impl FnOnce(Answer<T>) -> Question,
+    ) -> Result<Option<T>, ApiError> {
+        let (answer, asked) = oneshot::channel();
+        // An actor that ends just now drops the question, and nobody knows what it would have said.
+        let _ = self.actor(guild).send(Input::Ask(question(answer))).await;
+        match asked.await {
+            Ok(Err(refusal)) if refusal.code == code::UNKNOWN_GUILD => Ok(None),
+            Ok(answer) => answer,
+            Err(_) => Err(ApiError::internal()),
+        }
     }
 
     /// Tells every active guild of a change of the fleet.
