@@ -2,15 +2,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::wire::WITHIN;
 use crate::{Net, Running};
 
 /// Starting includes making certificates and accounts on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the server's log says whenever a relay's numbers on the metrics page are others, once a second for each shard,
+pub(crate) const RELAY_REPORTED: &str = "the relay reported";
+/// and whenever a voice server's record is, as `ctl servers` shows it.
+pub(crate) const SERVER_TOLD: &str = "a voice server told of itself";
+/// The level of its log, and those two lines.
+const LOG: &str = "info,voice::hub=debug,guilds::service=debug";
 
 /// On ports that the system gives.
 const LOCAL: [&str; 6] = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
@@ -67,7 +75,7 @@ impl Server {
     }
 
     fn start_command_in(folder: TempDir, accounts: usize, mut command: Command, options: &[&str]) -> Self {
-        command.arg("up");
+        command.env("RUST_LOG", LOG).arg("up");
         command.arg("--data").arg(folder.path()).arg("--demo").arg(accounts.to_string()).args(options);
         let mut process = Running::start("guildhall up", command);
         let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
@@ -128,6 +136,23 @@ impl Server {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{path}: {head}");
         body.to_owned()
+    }
+
+    /// What the voice servers say of themselves, once it is as wanted.
+    pub fn until_servers(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let so_far = self.process.lines.said_so_far();
+            let list = self.ctl(&["servers"]);
+            let servers: Vec<Value> =
+                list.lines().map(|line| serde_json::from_str(line).expect("ctl prints JSON")).collect();
+            if wanted(&servers) {
+                return servers;
+            }
+            // Of itself, or that it is gone.
+            let is_news = self.process.lines.until_said(so_far, "a voice server", deadline);
+            assert!(is_news, "waited for {what}: {servers:?}\n{}", self.process.lines.story());
+        }
     }
 
     /// Runs `guildhall ctl` and returns what it printed; it must succeed.

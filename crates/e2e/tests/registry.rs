@@ -32,22 +32,13 @@ fn calls_and_joins_go_on_without_etcd_and_it_is_told_everything_when_it_is_back(
     }
     etcd.start_again();
     // A server that could not renew its lease is registered again and taken for a living one: it can be drained.
-    let servers = || server.ctl(&["servers"]);
-    let until = |what: &str, wanted: &dyn Fn(&str) -> bool| {
-        let start = Instant::now();
-        while !wanted(&servers()) {
-            assert!(start.elapsed() < WITHIN, "{what}: {}\n{}", servers(), server.process.lines.story());
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    };
-    until("both servers are known", &|list| list.lines().count() == 2);
-    let list = servers();
-    let used =
-        list.lines().find(|line| line.contains("\"participants\":4")).unwrap_or_else(|| panic!("{list}"));
-    let used: serde_json::Value = serde_json::from_str(used).unwrap();
+    let list = server.until_servers("everybody is on one of two", |servers| {
+        servers.len() == 2 && servers.iter().any(|one| one["participants"] == 4)
+    });
+    let used = list.iter().find(|one| one["participants"] == 4).unwrap();
     server.ctl(&["drain", used["id"].as_str().unwrap()]);
-    until("the call is on the other server", &|list| {
-        list.lines().any(|line| line.contains("\"participants\":4") && line.contains("\"draining\":false"))
+    server.until_servers("the call is on the other server", |servers| {
+        servers.iter().any(|one| one["participants"] == 4 && one["draining"] == false)
     });
 
     speaker.process.signal("INT");
