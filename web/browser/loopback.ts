@@ -4,22 +4,9 @@
 import { Connection } from '../src/media/connection';
 import { Graph, type Heard } from '../src/media/graph';
 import { lines, sections } from '../src/media/sdp';
+import { answering, wait } from './stand-in';
 
-const TONES: [string, number][] = [
-  ['7', 440],
-  ['8', 660],
-  ['9', 880],
-];
-
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-function tone(context: AudioContext, hz: number): MediaStreamTrack {
-  const oscillator = new OscillatorNode(context, { frequency: hz });
-  const out = context.createMediaStreamDestination();
-  oscillator.connect(out);
-  oscillator.start();
-  return out.stream.getAudioTracks()[0] as MediaStreamTrack;
-}
+const TONES = [440, 660, 880];
 
 /** What a browser in the server's place must be offered so that it answers as the server would: streams are told by SSRC. */
 function offerFor(fragment: string, ssrc: number, streams: number): string {
@@ -72,15 +59,10 @@ async function run() {
   const offer = await client.offer();
 
   const server = new RTCPeerConnection();
-  const sounds = new AudioContext();
-  for (const [, hz] of TONES) server.addTrack(tone(sounds, hz));
   const heardByServer = new Graph();
   await heardByServer.resume();
   server.ontrack = ({ track, transceiver }) => transceiver.mid === '0' && heardByServer.add('client', track);
-  await server.setRemoteDescription({ type: 'offer', sdp: offerFor(offer.fragment, offer.ssrc, TONES.length) });
-  await server.setLocalDescription(await server.createAnswer());
-  while (server.iceGatheringState !== 'complete') await wait(50);
-  const described = server.localDescription?.sdp ?? '';
+  const described = await answering(server, offerFor(offer.fragment, offer.ssrc, TONES.length), TONES);
   const ssrcs = sections(described).map(({ lines }) => Number(/^a=ssrc:(\d+)/.exec(lines.find((line) => line.startsWith('a=ssrc:')) ?? '')?.[1]));
 
   await client.describe(serverFragment(described));

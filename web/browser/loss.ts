@@ -4,18 +4,9 @@
 import { Connection } from '../src/media/connection';
 import { Graph } from '../src/media/graph';
 import { lines } from '../src/media/sdp';
+import { answering, wait } from './stand-in';
 
 declare function proxied(port: number): Promise<number>;
-
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-function tone(context: AudioContext, hz: number): MediaStreamTrack {
-  const oscillator = new OscillatorNode(context, { frequency: hz });
-  const out = context.createMediaStreamDestination();
-  oscillator.connect(out);
-  oscillator.start();
-  return out.stream.getAudioTracks()[0] as MediaStreamTrack;
-}
 
 /** What a browser in the server's place must be offered; it sends with redundancy if that stands first. */
 function offerFor(fragment: string, ssrc: number, redundant: boolean): string {
@@ -54,12 +45,7 @@ async function run(redundant: boolean) {
   const offer = await client.offer();
 
   const server = new RTCPeerConnection();
-  const sounds = new AudioContext();
-  for (const hz of [440, 660]) server.addTrack(tone(sounds, hz));
-  await server.setRemoteDescription({ type: 'offer', sdp: offerFor(offer.fragment, offer.ssrc, redundant) });
-  await server.setLocalDescription(await server.createAnswer());
-  while (server.iceGatheringState !== 'complete') await wait(50);
-  const described = server.localDescription?.sdp ?? '';
+  const described = await answering(server, offerFor(offer.fragment, offer.ssrc, redundant), [440, 660]);
   const candidate = lines(described).find((line) => /^a=candidate:\S+ 1 udp .* typ host/i.test(line)) ?? '';
   await client.describe(serverFragment(described, await proxied(Number(candidate.split(' ')[5]))));
   client.add('7', Number(/^a=ssrc:(\d+)/m.exec(described)?.[1]));

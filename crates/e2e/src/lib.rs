@@ -27,7 +27,7 @@ pub use bot::{Bot, Heard, Library};
 pub use browser::{Browser, Engine, Sound};
 pub use cluster::{Cluster, Role};
 pub use net::Net;
-pub use process::{Lines, Running, signal_pid};
+pub use process::{Lines, Running, SaidSoFar, signal_pid};
 pub use recital::{Judged, Recital};
 pub use server::{Server, User};
 pub use sound::strongest_tone;

@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::server::{RELAY_REPORTED, SERVER_TOLD};
 
 /// The last lines of a process's output, for the message of a failing test.
 const TAIL_LINES: usize = 60;
@@ -26,8 +28,30 @@ pub struct Running {
 pub struct Lines {
     name: String,
     receiver: Receiver<Value>,
-    stderr: Arc<Mutex<Vec<String>>>,
+    stderr: Arc<Errors>,
     seen: Vec<Value>,
+}
+
+/// The error output, as it comes.
+#[derive(Default)]
+struct Errors {
+    lines: Mutex<Vec<String>>,
+    /// There is more.
+    news: Condvar,
+}
+
+impl Errors {
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Which part of the error output was looked at, for [`Lines::until_said`].
+#[derive(Debug, Clone, Copy)]
+pub struct SaidSoFar(usize);
+
+impl SaidSoFar {
+    pub const NOTHING: Self = Self(0);
 }
 
 impl Running {
@@ -46,12 +70,13 @@ impl Running {
                 }
             }
         });
-        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let stderr = Arc::new(Errors::default());
         let err = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let tail = Arc::clone(&stderr);
         std::thread::spawn(move || {
             for line in err.lines().map_while(Result::ok) {
-                tail.lock().expect("no holder of this lock panics").push(line);
+                tail.lines().push(line);
+                tail.news.notify_all();
             }
         });
         let stdin = child.stdin.take();
@@ -98,6 +123,11 @@ impl Running {
 pub fn signal_pid(pid: u32, signal: &str) {
     let status = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status();
     assert!(status.is_ok_and(|s| s.success()), "kill -{signal} {pid} failed");
+}
+
+/// What a server says every second or so, and only so that it can be awaited.
+fn is_beat(line: &str) -> bool {
+    [RELAY_REPORTED, SERVER_TOLD].iter().any(|beat| line.contains(beat))
 }
 
 impl Drop for Running {
@@ -156,12 +186,26 @@ impl Lines {
 
     /// Does the error output contain this text by now?
     pub fn stderr_contains(&self, text: &str) -> bool {
-        self.stderr.lock().expect("no holder of this lock panics").iter().any(|l| l.contains(text))
+        self.stderr.lines().iter().any(|l| l.contains(text))
+    }
+
+    /// To be taken before a look at something that a line of the error output announces, so that none is missed.
+    pub fn said_so_far(&self) -> SaidSoFar {
+        SaidSoFar(self.stderr.lines().len())
+    }
+
+    /// Waits until the error output has a line with this text that was not there by `so_far`; false when there is none in time.
+    pub fn until_said(&self, so_far: SaidSoFar, text: &str, deadline: Instant) -> bool {
+        let is_missing = |lines: &mut Vec<String>| !lines[so_far.0..].iter().any(|line| line.contains(text));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let waited = self.stderr.news.wait_timeout_while(self.stderr.lines(), left, is_missing);
+        !waited.expect("no holder of this lock panics").1.timed_out()
     }
 
     /// What the process said, for a failing test's message.
     pub fn story(&self) -> String {
-        let stderr = self.stderr.lock().expect("no holder of this lock panics");
+        let errors = self.stderr.lines();
+        let stderr: Vec<&str> = errors.iter().map(String::as_str).filter(|line| !is_beat(line)).collect();
         let from = stderr.len().saturating_sub(TAIL_LINES);
         let lines: Vec<String> =
             self.seen.iter().rev().take(TAIL_LINES).rev().map(Value::to_string).collect();

@@ -2,15 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::wire::WITHIN;
 use crate::{Net, Running};
 
 /// Starting includes making certificates and accounts on a machine that is busy.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the server's log says whenever a relay's numbers on the metrics page are others, once a second for each shard,
+pub(crate) const RELAY_REPORTED: &str = "the relay reported";
+/// and whenever a voice server's record is, as `ctl servers` shows it.
+pub(crate) const SERVER_TOLD: &str = "a voice server told of itself";
+/// The level of its log, and those two lines.
+const LOG: &str = "info,voice::hub=debug,guilds::service=debug";
+
+/// On ports that the system gives.
+const LOCAL: [&str; 6] = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
 
 pub struct Server {
     pub process: Running,
@@ -32,8 +43,7 @@ impl Server {
     }
 
     pub fn start_with(accounts: usize, options: &[&str]) -> Self {
-        let local = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
-        Self::start_command(accounts, Command::new(crate::guildhall()), &[&local, options].concat())
+        Self::start_command(accounts, Command::new(crate::guildhall()), &[&LOCAL, options].concat())
     }
 
     /// A process that serves clients, whatever stands behind it: its first line names what clients need, and the demonstration is in its folder.
@@ -53,9 +63,26 @@ impl Server {
         Self::start_command(accounts, command, &[&listen, options].concat())
     }
 
-    fn start_command(accounts: usize, mut command: Command, options: &[&str]) -> Self {
+    /// Ends it and starts another one on this machine that knows what it had written down.
+    pub fn start_again(self, options: &[&str]) -> Self {
+        let Self { process, demo, folder, .. } = self;
+        drop(process);
+        let accounts = demo["users"].as_array().expect("demo.json lists accounts").len();
+        Self::start_command_in(
+            folder,
+            accounts,
+            Command::new(crate::guildhall()),
+            &[&LOCAL, options].concat(),
+        )
+    }
+
+    fn start_command(accounts: usize, command: Command, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        command.arg("up");
+        Self::start_command_in(folder, accounts, command, options)
+    }
+
+    fn start_command_in(folder: TempDir, accounts: usize, mut command: Command, options: &[&str]) -> Self {
+        command.env("RUST_LOG", LOG).arg("up");
         command.arg("--data").arg(folder.path()).arg("--demo").arg(accounts.to_string()).args(options);
         let mut process = Running::start("guildhall up", command);
         let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
@@ -114,6 +141,23 @@ impl Server {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{path}: {head}");
         body.to_owned()
+    }
+
+    /// What the voice servers say of themselves, once it is as wanted.
+    pub fn until_servers(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let so_far = self.process.lines.said_so_far();
+            let list = self.ctl(&["servers"]);
+            let servers: Vec<Value> =
+                list.lines().map(|line| serde_json::from_str(line).expect("ctl prints JSON")).collect();
+            if wanted(&servers) {
+                return servers;
+            }
+            // Of itself, or that it is gone.
+            let is_news = self.process.lines.until_said(so_far, "a voice server", deadline);
+            assert!(is_news, "waited for {what}: {servers:?}\n{}", self.process.lines.story());
+        }
     }
 
     /// Runs `guildhall ctl` and returns what it printed; it must succeed.

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use e2e::call::Sums;
-use e2e::{Running, Server, signal_pid};
+use e2e::{Running, SaidSoFar, Server, signal_pid};
 use serde_json::Value;
 
 fn load(data: &Path, options: &[&str]) -> Output {
@@ -83,11 +83,8 @@ fn a_relay_that_dies_under_a_mixed_raid_is_hardly_heard() {
         command.arg(server.data());
         command
     });
-    let start = Instant::now();
-    while !load.lines.stderr_contains("everyone is in") {
-        assert!(start.elapsed().as_secs() < 120, "{}", load.lines.story());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let deadline = Instant::now() + Duration::from_secs(120);
+    assert!(load.lines.until_said(SaidSoFar::NOTHING, "everyone is in", deadline), "{}", load.lines.story());
     // In the middle of what they say, and again when all is well.
     for _ in 0..2 {
         std::thread::sleep(Duration::from_secs(4));

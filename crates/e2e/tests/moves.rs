@@ -42,31 +42,9 @@ impl Scene {
         Self { server, speaker, listener, began: Instant::now(), net }
     }
 
-    /// What the voice servers say of themselves.
-    fn servers(&self) -> Vec<Value> {
-        self.server.ctl(&["servers"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// Servers tell of themselves when something changes, and of their load once a second.
-    fn until(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let start = Instant::now();
-        loop {
-            let servers = self.servers();
-            if wanted(&servers) {
-                return servers;
-            }
-            assert!(
-                start.elapsed() < WITHIN,
-                "waited for {what}: {servers:?}\n{}",
-                self.server.process.lines.story()
-            );
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
     /// The server with everybody on it, and the other.
     fn one_and_other(&self, people: u32) -> [String; 2] {
-        let servers = self.until("everybody to be on one server", |servers| {
+        let servers = self.server.until_servers("everybody to be on one server", |servers| {
             servers.len() == 2 && servers.iter().any(|s| s["participants"] == people)
         });
         let id = |with: u32| {
@@ -77,7 +55,7 @@ impl Scene {
     }
 
     fn until_on(&self, id: &str, people: u32) {
-        self.until("everybody to be on the other server", |servers| {
+        self.server.until_servers("everybody to be on the other server", |servers| {
             servers.iter().all(|s| s["participants"] == if s["id"] == id { people } else { 0 })
         });
     }
@@ -179,12 +157,12 @@ fn a_flooded_server_is_left_and_is_in_service_again_when_the_flood_is_over() {
             }
         });
         let _until_here = goes_on;
-        scene.until("the flood to be seen", |servers| {
+        scene.server.until_servers("the flood to be seen", |servers| {
             servers.iter().any(|s| s["id"] == one.as_str() && s["health"] == "flooded")
         });
         scene.until_on(&other, 2);
     });
-    scene.until("the flood to be over", |servers| servers.iter().all(|s| s["health"] == "ok"));
+    scene.server.until_servers("the flood to be over", |servers| servers.iter().all(|s| s["health"] == "ok"));
     // It was seen to be over by the server that was flooded, and nobody had to move for that.
     scene.until_on(&other, 2);
     scene.end(1);

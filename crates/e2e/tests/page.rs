@@ -16,8 +16,8 @@ const TALKS: u32 = 830;
 const FIRST_LOAD_BYTES_MAX: u64 = 300_000;
 /// Signalling carries no sound, so its end should not be heard at all; a busy machine plays a little late.
 const CUT_GAP_MS_MAX: f64 = 400.0;
-/// Browsers take about five seconds to find a path dead; the page then makes a new connection at once.
-const MOVE_GAP_MS_MAX: f64 = 9_000.0;
+/// Browsers take about five seconds to find a path dead; the page gives that three more to come back, and then makes a new connection.
+const MOVE_GAP_MS_MAX: f64 = 12_000.0;
 const MANY: usize = 30;
 
 struct Scene {

@@ -1,10 +1,11 @@
 //! The registry in a real etcd: where voice servers are known, and what its absence means for calls.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use e2e::etcd::Etcd;
-use e2e::wire::WITHIN;
+use e2e::wire::{self, WITHIN};
 use e2e::{Server, Talk};
 
 /// Longer than a lease lives, so that everything of it would have ended.
@@ -31,22 +32,13 @@ fn calls_and_joins_go_on_without_etcd_and_it_is_told_everything_when_it_is_back(
     }
     etcd.start_again();
     // A server that could not renew its lease is registered again and taken for a living one: it can be drained.
-    let servers = || server.ctl(&["servers"]);
-    let until = |what: &str, wanted: &dyn Fn(&str) -> bool| {
-        let start = std::time::Instant::now();
-        while !wanted(&servers()) {
-            assert!(start.elapsed() < WITHIN, "{what}: {}\n{}", servers(), server.process.lines.story());
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    };
-    until("both servers are known", &|list| list.lines().count() == 2);
-    let list = servers();
-    let used =
-        list.lines().find(|line| line.contains("\"participants\":4")).unwrap_or_else(|| panic!("{list}"));
-    let used: serde_json::Value = serde_json::from_str(used).unwrap();
+    let list = server.until_servers("everybody is on one of two", |servers| {
+        servers.len() == 2 && servers.iter().any(|one| one["participants"] == 4)
+    });
+    let used = list.iter().find(|one| one["participants"] == 4).unwrap();
     server.ctl(&["drain", used["id"].as_str().unwrap()]);
-    until("the call is on the other server", &|list| {
-        list.lines().any(|line| line.contains("\"participants\":4") && line.contains("\"draining\":false"))
+    server.until_servers("the call is on the other server", |servers| {
+        servers.iter().any(|one| one["participants"] == 4 && one["draining"] == false)
     });
 
     speaker.process.signal("INT");
@@ -64,6 +56,32 @@ fn calls_and_joins_go_on_without_etcd_and_it_is_told_everything_when_it_is_back(
         let heard = guest.report(WITHIN);
         assert_eq!(Talk::stream(&heard, &server.user(0)).unwrap()["lost"], 0, "{heard}");
     }
+}
+
+#[test]
+fn a_list_of_guilds_that_cannot_be_read_back_is_refused_and_not_short() {
+    let mut etcd = Etcd::start();
+    let options = ["--registry", &etcd.url()];
+    // Nobody has used the guild since it started, so that it is in the database only.
+    let server = Server::start_with(1, &options).start_again(&options);
+    etcd.kill();
+    let user = server.user(0);
+    let list =
+        || wire::http(&server, Ipv4Addr::LOCALHOST, Some(&user.token), "GET /api/v10/users/@me/guilds", None);
+    let refused = list();
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.body["message"].as_str().unwrap().contains("Try again"), "{refused:?}");
+    etcd.start_again();
+    // The server's connections come back in their own time.
+    let start = Instant::now();
+    let told = loop {
+        let told = list();
+        if told.status != 503 {
+            break told;
+        }
+        assert!(start.elapsed() < WITHIN, "{told:?}");
+    };
+    assert_eq!((told.status, told.body[0]["id"].as_str()), (200, Some(server.guild())), "{told:?}");
 }
 
 #[test]

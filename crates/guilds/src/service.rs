@@ -275,7 +275,12 @@ async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
     }
     loop {
         match watch.next().await {
-            Ok(Change::Put(record)) => review(shared, shared.fleet.put(record)).await,
+            Ok(Change::Put(record)) => {
+                let server = record.id.clone();
+                let news = shared.fleet.put(record);
+                tracing::debug!(%server, "a voice server told of itself");
+                review(shared, news).await;
+            }
             Ok(Change::Gone(server)) => {
                 tracing::info!(%server, "a voice server is gone from the registry");
                 review(shared, shared.fleet.gone(&server)).await;

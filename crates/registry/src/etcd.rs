@@ -20,9 +20,9 @@ use etcd_client::{
     WatchStream,
 };
 use model::{GuildId, ServerId};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::limits::{ANSWER_WITHIN, KEEPALIVE_EVERY, MAX_SERVERS, NODE_TTL, WORKER_MAX};
+use crate::limits::{ANSWER_WITHIN, KEEPALIVE_EVERY, LOAD_EVERY, MAX_SERVERS, NODE_TTL, WORKER_MAX};
 use crate::stored::{Stored, StoredNode};
 use crate::{Change, Claim, RegistryError};
 
@@ -69,8 +69,14 @@ impl Etcd {
         let lease = within(client.lease_grant(ttl, None)).await?.id();
         let key = format!("{}{id}", self.servers());
         // From here on a failure takes the lease back.
-        let registration =
-            Registration { client: client.clone(), key: key.clone(), id: id.clone(), lease, record };
+        let registration = Registration {
+            client: client.clone(),
+            key: key.clone(),
+            id: id.clone(),
+            lease,
+            record,
+            written_at: Instant::now(),
+        };
         let put = registration.put();
         let free = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
         let first = Txn::new().when([free]).and_then([put.clone()]).or_else([TxnOp::get(key.clone(), None)]);
@@ -261,6 +267,7 @@ pub struct Registration {
     lease: i64,
     /// As it stands in the registry.
     record: ServerRecord,
+    written_at: Instant,
 }
 
 impl std::fmt::Debug for Registration {
@@ -281,14 +288,18 @@ impl Registration {
     pub async fn update(&mut self, record: ServerRecord) -> Result<(), RegistryError> {
         assert_eq!(record.id, self.id, "a registration is one server's");
         keep_alive(&mut self.client, self.lease, &self.id.0).await?;
-        if record == self.record {
+        let is_due = self.written_at.elapsed() >= LOAD_EVERY;
+        if record == self.record || (!is_due && differs_in_load_alone(&self.record, &record)) {
             return Ok(());
         }
         let before = std::mem::replace(&mut self.record, record);
         let ours = Compare::lease(self.key.clone(), CompareOp::Equal, self.lease);
         let written = within(self.client.txn(Txn::new().when([ours]).and_then([self.put()]))).await;
         match written {
-            Ok(answer) if answer.succeeded() => Ok(()),
+            Ok(answer) if answer.succeeded() => {
+                self.written_at = Instant::now();
+                Ok(())
+            }
             Ok(_) => Err(RegistryError::Lapsed(self.id.clone())),
             Err(error) => {
                 // Perhaps written, perhaps not: the next update writes it again.
@@ -297,6 +308,12 @@ impl Registration {
             }
         }
     }
+}
+
+/// A load at which a server begins or ceases to take guilds is more than load.
+fn differs_in_load_alone(one: &ServerRecord, other: &ServerRecord) -> bool {
+    let same_but_for_load = ServerRecord { load: one.load, ..other.clone() } == *one;
+    same_but_for_load && one.is_eligible() == other.is_eligible()
 }
 
 impl Drop for Registration {

@@ -187,7 +187,8 @@ enum RegistrationKind {
 }
 
 impl Registration {
-    /// Renews the lease; watchers are told if the record changed. After [`RegistryError::Unavailable`] the registration stands until its lease
+    /// Renews the lease; watchers are told if the record changed. A change of load alone may wait for one of the next calls
+    /// ([`limits::LOAD_EVERY`]). After [`RegistryError::Unavailable`] the registration stands until its lease
     /// ends: update it again.
     ///
     /// # Panics

@@ -12,6 +12,11 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// A connection to etcd on which nothing happens is tried this often. Because a watch would wait for ever on one that is dead.
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
+/// A record of which nothing but the load changed is written at most this often. Because the load is another one each second, etcd keeps every
+/// version until it is told to forget, and whoever places a guild compares shares of a machine that change less in this time than a guild
+/// brings. Whether a server takes guilds at all is never late.
+pub const LOAD_EVERY: Duration = Duration::from_secs(5);
+
 /// Voice servers known at once; more are refused. Because every watcher holds all records, and a fleet of this size
 /// would have been split by region long before.
 pub const MAX_SERVERS: usize = 10_000;

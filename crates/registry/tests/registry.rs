@@ -5,10 +5,11 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cluster_wire::record::{NodeRecord, ServerRecord};
+use cluster_wire::record::{Health, NodeRecord, ServerLoad, ServerRecord};
 use model::GuildId;
+use registry::limits::LOAD_EVERY;
 use registry::{Change, Claim, Registry, RegistryError};
 use support::{draining, id, server};
 use tempfile::TempDir;
@@ -256,6 +257,46 @@ async fn a_node_that_is_silent_loses_its_guilds_and_learns_of_it() {
     let after = registry.join(node("y")).await.unwrap();
     let again = after.claim(GuildId(1)).await.unwrap();
     assert!(matches!(again, Claim::Ours(newer) if newer > fencing), "{again:?} follows {fencing}");
+}
+
+/// A load is another one each second, and etcd keeps whatever was written.
+#[tokio::test]
+async fn a_change_of_load_alone_waits_for_its_turn_and_any_other_is_written_at_once() {
+    let etcd = Etcd::start(5);
+    let registry = etcd.registry("load/", LONG).await;
+    let mut a = registry.publish(server("a")).await.unwrap();
+    let mut watch = registry.watch().await.unwrap();
+    let with = |participants| {
+        let load = ServerLoad { participants, ..ServerLoad::default() };
+        ServerRecord { load, ..server("a") }
+    };
+    let mut now = server("a");
+    let moved = ServerRecord { endpoint: "other.example:443".to_owned(), ..with(3) };
+    let full = with(server("a").capacity);
+    for next in [draining("a"), ServerRecord { health: Health::Flooded, ..with(2) }, moved, full, with(5)] {
+        for packets_in_per_s in 1..=5 {
+            now.load.packets_in_per_s = packets_in_per_s;
+            a.update(now.clone()).await.unwrap();
+        }
+        a.update(next.clone()).await.unwrap();
+        // What is told next is not the load.
+        assert_eq!(soon(watch.next()).await, Ok(Change::Put(next.clone())));
+        now = next;
+    }
+    let written_at = Instant::now();
+    let mut beat = tokio::time::interval(Duration::from_millis(200));
+    let told = async {
+        loop {
+            tokio::select! {
+                change = watch.next() => return change,
+                _ = beat.tick() => a.update(with(6)).await.unwrap(),
+            }
+        }
+    };
+    assert_eq!(soon(told).await, Ok(Change::Put(with(6))));
+    // The answer to the last write came before it was told.
+    let waited = written_at.elapsed();
+    assert!(waited + Duration::from_secs(1) >= LOAD_EVERY, "{waited:?}");
 }
 
 #[tokio::test]

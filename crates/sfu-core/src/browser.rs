@@ -10,6 +10,7 @@ use rtp_wire::{FIXED_HEADER_LEN, PayloadType, RtpHeader, RtpTime, SeqNo, Ssrc, r
 use sfu_wire::WebRtc;
 use transport::{IceAgent, IceCredentials, Opened, ReplayWindow, SealError, Srtp};
 
+use crate::checked::Checked;
 use crate::leg::LegKey;
 use crate::limits::{BROWSER_STREAMS_MAX, DTLS_BURST_S, DTLS_PER_S, ROUND_TRIP_GUESS, ROUND_TRIP_MAX};
 use crate::missing::{Asks, Missing};
@@ -35,6 +36,8 @@ pub struct Browser {
     /// Streams it sent before. None comes back, because what was seen of it is forgotten and could be played again.
     streams_before: Vec<Ssrc>,
     pub dtls: Pace,
+    /// From where its checks come.
+    pub checked: Checked,
     /// What it is sent.
     pub outgoing: Outgoing,
     /// What of that it asked for again.
@@ -75,6 +78,7 @@ impl Browser {
             stream: None,
             streams_before: Vec::new(),
             dtls: Pace::new(now, DTLS_PER_S, DTLS_BURST_S),
+            checked: Checked::default(),
             outgoing: Outgoing::default(),
             resends: Resends::new(now),
             reception: Reception::default(),

@@ -20,6 +20,7 @@ use crate::shard::Shard;
 use crate::sink::Sink;
 use crate::speech::Speech;
 use crate::timers::Reason;
+use crate::webrtc::forget_checks;
 
 /// Why a leg is not as signalling wants it. Signalling is ours, so each is a defect or a limit, never a
 /// client's doing.
@@ -162,6 +163,7 @@ impl Shard {
         }
         if let Some(browser) = leg.browser() {
             self.by_ufrag.remove(browser.ufrag());
+            forget_checks(&mut self.by_check, index, browser.checked.addresses());
         }
         self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
     }
@@ -216,6 +218,7 @@ impl Shard {
         self.lose_address(index);
         if let Some(browser) = self.legs.get(index).browser() {
             self.by_ufrag.remove(browser.ufrag());
+            forget_checks(&mut self.by_check, index, browser.checked.addresses());
         }
         self.end_written(index);
         let security = match wanted {

@@ -26,6 +26,7 @@
 
 mod absence;
 mod browser;
+mod checked;
 mod control;
 mod counters;
 mod forward;

@@ -170,6 +170,13 @@ pub const STREAMS_PER_LEG: usize = 13;
 /// before what it follows from is written, a single one would do; a batch of datagrams is what is ever under way.
 pub const TORN_JUMP: u16 = 64;
 
+/// Addresses that a browser's checks came from and that are remembered. Because it checks one over UDP and one over TCP for each network that its
+/// machine is in, and has seldom more than a few. The one that was silent for longest is forgotten.
+pub const CHECKED_MAX: usize = 8;
+/// Without anything for this long from a browser's address it may choose one that it could have chosen before. Because from a path in use something
+/// comes more often, be it that consent is asked for only every five or six seconds.
+pub const CHOICE_HOLD: Duration = Duration::from_secs(7);
+
 /// Without anything authentic for this long a browser has withdrawn its consent to be sent to (RFC 7675 section 5.1).
 pub const CONSENT: Duration = Duration::from_secs(30);
 

@@ -143,7 +143,7 @@ impl Shard {
         let accepted = match &self.legs.get(index).security {
             None => return Err(DropReason::NoKey),
             Some(Security::Native(_)) => self.open_native(now, from, index, ssrc, datagram)?,
-            Some(Security::Browser(_)) => self.open_browser(now, index, ssrc, datagram)?,
+            Some(Security::Browser(_)) => self.open_browser(now, from, index, ssrc, datagram)?,
         };
         let leg = self.legs.get_mut(index);
         if let Err(reason) = permit(now, leg, &accepted.payload) {
@@ -203,7 +203,8 @@ impl Shard {
             Security::Browser(browser) => {
                 let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
                 let len = srtp.open_rtcp(datagram).map_err(reason)?;
-                leg.path.heard(now);
+                // No report is taken twice, and a browser sends it over the path that it has chosen.
+                self.learn_address(now, index, from, true);
                 self.write_peer(index);
                 self.browser_says(now, index, &datagram[..len], sink);
                 return Ok(Fate::Consumed);
@@ -259,7 +260,7 @@ impl Shard {
         Ok(Fate::Consumed)
     }
 
-    /// A browser's by its address alone. A native one by its SSRC if that is a leg's own, which also finds a client whose address has
+    /// A browser's by its address alone, or by one that it has checked and may have chosen since. A native one by its SSRC if that is a leg's own, which also finds a client whose address has
     /// changed; else by its address.
     fn find_leg(&self, from: SocketAddr, ssrc: Ssrc) -> Result<LegIndex, DropReason> {
         let at_address = self.by_address.get(&from).copied();
@@ -271,10 +272,11 @@ impl Shard {
         }
         let of_ssrc =
             self.by_ssrc.get(&ssrc).copied().filter(|index| self.legs.get(*index).browser().is_none());
-        of_ssrc.or(at_address).ok_or(DropReason::UnknownSource)
+        let checked = || self.by_check.get(&from).copied();
+        of_ssrc.or(at_address).or_else(checked).ok_or(DropReason::UnknownSource)
     }
 
-    fn learn_address(&mut self, now: Instant, index: LegIndex, from: SocketAddr, newest: bool) {
+    pub(crate) fn learn_address(&mut self, now: Instant, index: LegIndex, from: SocketAddr, newest: bool) {
         let path = &mut self.legs.get_mut(index).path;
         if path.address() == Some(from) {
             path.heard(now);

@@ -2,13 +2,13 @@
 //!
 //! Owns the rules by which an address becomes a leg's. It is told by the client over its voice connection and
 //! has been answered there by IP discovery, or an authenticated packet came from it; afterwards it follows
-//! the newest authenticated packet. Nothing unauthenticated ever moves it. Does not know other legs: who wins
+//! the newest authenticated packet, and a browser's also what that chose. Nothing unauthenticated ever moves it. Does not know other legs: who wins
 //! when two want one address is the shard's to say.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::limits::{ADDRESS_CHANGE_INTERVAL, ADDRESS_HOLD, ANSWERED_MAX};
+use crate::limits::{ADDRESS_CHANGE_INTERVAL, ADDRESS_HOLD, ANSWERED_MAX, CHOICE_HOLD};
 
 #[derive(Debug, Clone, Default)]
 pub struct Path {
@@ -86,6 +86,15 @@ impl Path {
             Some(current) => newest && now >= current.since + ADDRESS_CHANGE_INTERVAL,
         }
     }
+
+    /// Whether a browser's check that says to choose `from`, which was checked first at `first_at`, moves the leg there. Some browsers say so with every
+    /// check of every path, whether or not our answers arrive. So one that was there to be chosen before is not a choice while the present
+    /// one is in use: what the browser sends over its path besides checks tells better.
+    #[must_use]
+    pub fn is_choice(&self, now: Instant, from: SocketAddr, first_at: Instant) -> bool {
+        let is_new = self.current.is_none_or(|current| first_at > current.since);
+        self.follows(now, from, true) && (is_new || !self.heard_within(now, CHOICE_HOLD))
+    }
 }
 
 /// A socket for both families shows IPv4 addresses as IPv6 ones; the client writes what it was told.
@@ -153,6 +162,23 @@ mod tests {
         assert!(!path.follows(later, there, false));
         assert!(!path.follows(later - Duration::from_millis(1), there, true));
         assert!(path.follows(later, there, true));
+    }
+
+    #[test]
+    fn a_check_chooses_what_is_new_or_what_is_left() {
+        let now = Instant::now();
+        let at = |millis| now + Duration::from_millis(millis);
+        let (here, there) = (address("10.0.0.1:5"), address("10.0.0.2:5"));
+        let mut path = Path::default();
+        assert!(path.is_choice(now, there, now));
+        path.set(at(100), here);
+        assert!(!path.is_choice(at(200), there, at(200)), "too soon");
+        assert!(path.is_choice(at(900), there, at(200)));
+        assert!(!path.is_choice(at(900), there, at(50)), "it was there to be chosen before");
+        assert!(!path.is_choice(at(900), there, at(100)));
+        path.heard(at(1_000));
+        assert!(!path.is_choice(at(7_900), there, at(50)));
+        assert!(path.is_choice(at(8_000), there, at(50)), "nothing came from here for a while");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Shard {
     pub(crate) by_address: HashMap<SocketAddr, LegIndex>,
     /// The browsers' legs, by the user name fragment that is ours in their checks.
     pub(crate) by_ufrag: HashMap<Box<str>, LegIndex>,
+    /// The same by the addresses of their latest checks. What two have checked is whose it was first, while that goes on.
+    pub(crate) by_check: HashMap<SocketAddr, LegIndex>,
     /// What browsers send to signalling's DTLS engines.
     pub(crate) dtls: VecDeque<Dtls>,
     pub(crate) retired: Retired,
@@ -76,6 +78,7 @@ impl Shard {
             by_ssrc: HashMap::new(),
             by_address: HashMap::new(),
             by_ufrag: HashMap::new(),
+            by_check: HashMap::new(),
             dtls: VecDeque::new(),
             started_at: now,
             retired: Retired::default(),

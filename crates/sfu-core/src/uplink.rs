@@ -1,5 +1,6 @@
 //! A browser's stream on its way in: opened, its frames found, what was lost of it found in later packets or asked for.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ impl Shard {
     pub(crate) fn open_browser(
         &mut self,
         now: Instant,
+        from: SocketAddr,
         index: LegIndex,
         ssrc: Ssrc,
         datagram: &mut [u8],
@@ -32,7 +34,7 @@ impl Shard {
         let srtp = browser.srtp.as_mut().ok_or(DropReason::NoKey)?;
         if known {
             let opened = srtp.open_rtp(datagram, &mut leg.window).map_err(reason)?;
-            return self.take_browsers(now, index, opened, datagram);
+            return self.take_browsers(now, from, index, opened, datagram);
         }
         if !allowed {
             return Err(DropReason::ForeignStream);
@@ -50,20 +52,22 @@ impl Shard {
         // In this order: an old stream with a new window heals with its next packet, a new one with the old one's takes them for replayed.
         self.write_leg(index);
         self.write_peer(index);
-        self.take_browsers(now, index, opened, datagram)
+        self.take_browsers(now, from, index, opened, datagram)
     }
 
     /// An opened packet of a browser's stream.
     fn take_browsers(
         &mut self,
         now: Instant,
+        from: SocketAddr,
         index: LegIndex,
         opened: Opened,
         datagram: &[u8],
     ) -> Result<Accepted, DropReason> {
+        let newest = self.legs.get(index).window.highest() == Some(opened.seq);
+        self.learn_address(now, index, from, newest);
         let leg = self.legs.get_mut(index);
         let Some(Security::Browser(browser)) = &mut leg.security else { return Err(DropReason::NoKey) };
-        leg.path.heard(now);
         browser.received(now, &opened);
         let seq = SeqNo(opened.seq.0 + FIRST_CYCLE);
         let is_red = Some(opened.header.payload_type) == browser.red;

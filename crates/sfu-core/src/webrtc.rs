@@ -1,5 +1,6 @@
 //! A browser's leg on the wire: ICE checks answered, DTLS carried to signalling and back, reports sent.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -51,11 +52,12 @@ impl Shard {
         let seen = SocketAddr::new(from.ip().to_canonical(), from.port());
         let len = browser.agent.write_success(&check, seen, sink.slot()).expect("a slot holds any datagram");
         self.send(from, len, sink);
+        let first_at = self.note_check(now, index, from);
         let path = &mut self.legs.get_mut(index).path;
         match path.address() {
             Some(address) if address == from => path.heard(now),
             None => self.take_address(now, index, from),
-            Some(_) if check.nominated && path.follows(now, from, true) => {
+            Some(_) if check.nominated && path.is_choice(now, from, first_at) => {
                 self.take_address(now, index, from)
             }
             Some(_) => {}
@@ -63,19 +65,39 @@ impl Shard {
         Ok(Fate::Consumed)
     }
 
+    /// Remembers where a browser's check came from; says when the first one did.
+    fn note_check(&mut self, now: Instant, index: LegIndex, from: SocketAddr) -> Instant {
+        let browser = self.legs.get_mut(index).browser_mut().expect("only browsers have checks answered");
+        let (first_at, forgotten) = browser.checked.note(now, from);
+        forget_checks(&mut self.by_check, index, forgotten.into_iter());
+        let holder = self.by_check.get(&from).and_then(|holder| self.legs.get(*holder).browser());
+        if holder.is_none_or(|holder| !holder.checked.is_held(now, from)) {
+            self.by_check.insert(from, index);
+        }
+        first_at
+    }
+
     /// A part of a handshake, for signalling. Only from where a check was answered, so that nobody who was not given our password can make
     /// signalling work, and only so many.
+    ///
+    /// A browser begins its handshake where our answers arrived, which no check can tell: a path may carry them to us and nothing back. So until
+    /// there are keys, where it comes from is where the browser is.
     pub(crate) fn handle_dtls(
         &mut self,
         now: Instant,
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<Fate, DropReason> {
-        let index = *self.by_address.get(&from).ok_or(DropReason::UnknownSource)?;
+        let index = self.by_address.get(&from).or_else(|| self.by_check.get(&from)).copied();
+        let index = index.ok_or(DropReason::UnknownSource)?;
         self.busy_with(index);
         let leg = self.legs.get_mut(index);
-        let id = leg.id;
+        let (id, address) = (leg.id, leg.path.address());
         let browser = leg.browser_mut().ok_or(DropReason::Unsupported)?;
+        let decides = browser.srtp.is_none();
+        if !decides && address != Some(from) {
+            return Err(DropReason::UnknownSource);
+        }
         if datagram.len() > DTLS_BYTES_MAX {
             return Err(DropReason::TooLong);
         }
@@ -83,6 +105,9 @@ impl Shard {
             return Err(DropReason::TooFast);
         }
         self.dtls.push_back(Dtls { id, datagram: datagram.to_vec() });
+        if decides {
+            self.take_address(now, index, from);
+        }
         Ok(Fate::Consumed)
     }
 
@@ -191,6 +216,19 @@ impl Shard {
         match sealed {
             Ok(len) => self.send(address, len, sink),
             Err(_) => self.counters.unsealed += 1,
+        }
+    }
+}
+
+/// Nothing from these addresses is the leg's any more that it only checked.
+pub(crate) fn forget_checks(
+    by_check: &mut HashMap<SocketAddr, LegIndex>,
+    index: LegIndex,
+    addresses: impl Iterator<Item = SocketAddr>,
+) {
+    for address in addresses {
+        if by_check.get(&address) == Some(&index) {
+            by_check.remove(&address);
         }
     }
 }

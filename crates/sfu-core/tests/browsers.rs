@@ -376,6 +376,106 @@ fn a_browser_whose_network_changed_is_followed_once_it_says_so() {
     assert_eq!(world.heard(native).len(), 1);
 }
 
+/// Over one path everything arrives here and nothing there; over the other all goes both ways. Such a browser says with every check that its
+/// path is chosen.
+#[test]
+fn a_browser_is_where_its_handshake_comes_from() {
+    let mut world = World::default();
+    let native = world.join(1);
+    let mut browser = Browser::arrive(&mut world, 70, 1);
+    let (dead, good): (SocketAddr, SocketAddr) = (browser.address, "10.9.9.9:9".parse().unwrap());
+    let dtls = |filling: u8| [&[22, 0xFE, 0xFD][..], &[filling; 100]].concat();
+    browser.check(&mut world, true);
+    world.wait(20);
+    browser.address = good;
+    browser.check(&mut world, true);
+    world.events();
+    world.send(good, &dtls(9));
+    assert_eq!(world.events(), [FromSfu::Dtls(Dtls { id: 70, datagram: dtls(9) })]);
+    let checked_again = |world: &mut World, browser: &mut Browser| {
+        world.wait(500);
+        browser.address = dead;
+        browser.check(world, true);
+        browser.address = good;
+        world.elsewhere.clear();
+    };
+    for answer in 0..10 {
+        world.tell(ToSfu::Dtls(Dtls { id: 70, datagram: dtls(answer) }));
+        browser.receive(&mut world);
+        assert_eq!(browser.dtls.pop(), Some(dtls(answer)));
+        checked_again(&mut world, &mut browser);
+    }
+    browser.take_keys(&mut world);
+    for _ in 0..10 {
+        browser.say(&mut world, WORDS);
+        assert_eq!(world.heard(native).len(), 1);
+        checked_again(&mut world, &mut browser);
+        world.talk(native);
+        assert_eq!(browser.heard(&mut world).len(), 1);
+    }
+    // With keys a handshake says nothing, and without a check it never did.
+    for from in [dead, "10.9.9.9:10".parse().unwrap()] {
+        world.send(from, &dtls(9));
+    }
+    assert_eq!(world.dropped(DropReason::UnknownSource), 2);
+    // The chosen path is silent, so what else there is will do.
+    world.wait(7_000);
+    browser.address = dead;
+    browser.check(&mut world, true);
+    world.talk(native);
+    assert_eq!(browser.heard(&mut world).len(), 1);
+}
+
+#[test]
+fn a_browser_is_followed_by_what_it_sends_from_an_address_that_it_has_checked() {
+    let mut world = World::default();
+    let native = world.join(1);
+    let mut browser = Browser::join(&mut world, 1, 1);
+    let (first, second): (SocketAddr, SocketAddr) = (browser.address, "10.9.9.9:9".parse().unwrap());
+    browser.address = second;
+    browser.check(&mut world, false);
+    let mut plain = [0; 100];
+    let len = rtcp::write_receiver_report(browser.ssrc, &[], &mut plain).unwrap();
+    for (n, address) in [second, first, second, first].into_iter().enumerate() {
+        world.wait(600);
+        world.elsewhere.clear();
+        browser.address = address;
+        // By its voice, and if it has none by its reports.
+        if n < 2 {
+            browser.say(&mut world, WORDS);
+            assert_eq!(world.heard(native).len(), 1);
+        } else {
+            browser.send_rtcp(&mut world, &plain[..len]);
+        }
+        world.talk(native);
+        assert_eq!(browser.heard(&mut world).len(), 1, "at {address}");
+        assert_eq!(world.elsewhere, []);
+    }
+    // Too soon after the last time: it is heard, and not yet followed.
+    browser.address = second;
+    browser.say(&mut world, WORDS);
+    assert_eq!(world.heard(native).len(), 1);
+    world.talk(native);
+    assert!(browser.heard(&mut world).is_empty());
+    // Whose address it is stays so whoever else says to be there.
+    let mut other = Browser::join(&mut world, 2, 1);
+    other.address = second;
+    other.check(&mut world, true);
+    world.wait(600);
+    browser.say(&mut world, WORDS);
+    assert_eq!(world.heard(native).len(), 1);
+    // What was checked for the transport before counts no more.
+    world.elsewhere.clear();
+    let webrtc = browser.leg.webrtc.as_mut().unwrap();
+    (webrtc.ufrag, webrtc.srtp) = ("other".into(), None);
+    browser.put(&mut world);
+    let hello = [&[22, 0xFE, 0xFD][..], &[9; 100]].concat();
+    for from in [first, second] {
+        world.send(from, &hello);
+    }
+    assert_eq!(world.dropped(DropReason::UnknownSource), 2);
+}
+
 #[test]
 fn what_is_said_again_changes_nothing_and_a_new_transport_begins_anew() {
     let mut world = World::default();

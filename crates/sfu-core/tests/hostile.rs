@@ -15,7 +15,7 @@ use net::{World, assert_continuous};
 use rtp_wire::rtcp::{self, ReportBlock, SenderInfo};
 use rtp_wire::stun::StunBuilder;
 use rtp_wire::{RtpTime, SeqNo, Ssrc};
-use sfu_core::limits::{BROWSER_STREAMS_MAX, DTLS_BURST_S, DTLS_PER_S, DTLS_WAITING_MAX};
+use sfu_core::limits::{BROWSER_STREAMS_MAX, CHECKED_MAX, DTLS_BURST_S, DTLS_PER_S, DTLS_WAITING_MAX};
 use sfu_core::{Counters, DropReason, Sink};
 use sfu_wire::FromSfu;
 
@@ -200,7 +200,8 @@ fn right_checks_are_answered_where_they_come_from_and_with_no_more_than_they_bri
     let mut scene = Scene::new();
     let pwd = scene.hostile.leg.webrtc.as_ref().unwrap().pwd.clone();
     let check = scene.hostile.check_with(&pwd, false);
-    scene.undisturbed(20, 0, |scene, _| {
+    // Where they came from is remembered of a few.
+    scene.undisturbed(20, CHECKED_MAX as i64 * 200, |scene, _| {
         for n in 0..200_u16 {
             let from = SocketAddr::from(([192, 0, 2, 7], 1_000 + n));
             scene.void.bytes = 0;

@@ -276,6 +276,7 @@ impl Hub {
             FromSfu::Report(report) => {
                 if let Some(meter) = self.meters.get_mut(shard as usize) {
                     meter.take(shard, report);
+                    tracing::debug!(shard, "the relay reported");
                 }
             }
             // It may be lost, as in the network: the browser repeats itself.

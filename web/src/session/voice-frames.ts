@@ -13,7 +13,7 @@ import {
 } from '../protocol/voice';
 import type { Id } from '../protocol/objects';
 import { heartbeatAcked } from './voice-heartbeat';
-import { MEDIA_PATIENCE_MS, again, tearDown } from './voice-moves';
+import { MEDIA_PATIENCE_MS, MEDIA_RETURN_MS, again } from './voice-moves';
 import { credentials, type VoiceEffect, type VoiceState, type VoiceTurn } from './voice-state';
 
 export function receivedFrame(before: VoiceState, frame: VoiceServerFrame, now: number, random: number): VoiceTurn {
@@ -49,12 +49,6 @@ export function receivedFrame(before: VoiceState, frame: VoiceServerFrame, now: 
 function hello(state: VoiceState, d: VoiceHello | null, random: number): VoiceTurn {
   const who = credentials(state);
   if (who === null || typeof d?.heartbeat_interval !== 'number') return again(state, 'ask', random);
-  // Signalling has a way where media has none: that of media is not coming back.
-  if (state.isResuming && state.wasConnected && !state.isMediaUp) {
-    const { state: bare, effects } = tearDown({ ...state, hasSocket: false });
-    const turn = hello({ ...bare, hasSocket: true }, d, random);
-    return { ...turn, effects: [...effects, ...turn.effects] };
-  }
   const text = state.isResuming ? encodeVoiceResume(who, state.seqAck) : encodeVoiceIdentify(who);
   return {
     state: { ...state, heartbeatMs: d.heartbeat_interval, beatsMissed: 0 },
@@ -91,10 +85,13 @@ function described(state: VoiceState, d: SessionDescription | null, random: numb
 
 function resumed(state: VoiceState): VoiceTurn {
   const connected = state.isMediaUp ? 'voice connected' : state.wasConnected ? 'reconnecting' : 'connecting';
+  const isMediaDue = state.wasConnected && !state.isMediaUp;
   return {
     state: { ...state, phase: connected, isResuming: false, resumes: 0 },
     effects: [
       { type: 'cancel', timer: 'patience' },
+      // Signalling has a way where media had none. Media may have one again: browsers go on with their checks, which takes them a moment.
+      ...(isMediaDue ? [{ type: 'timer' as const, timer: 'media' as const, ms: MEDIA_RETURN_MS }] : []),
       // What changed meanwhile could not be said.
       { type: 'send', text: encodeSpeaking(state.speaking, state.ssrc) },
     ],

@@ -8,6 +8,11 @@ import type { VoiceEffect, VoicePhase, VoiceState, VoiceTurn } from './voice-sta
 export const PATIENCE_MS = 10_000;
 /** How long media may take to stand after READY. */
 export const MEDIA_PATIENCE_MS = 12_000;
+/**
+ * How long media that stood may take to come back once signalling is. Browsers repeat their checks on a silent path within this time; a path
+ * that carries none of them leads nowhere, as after a change of networks, and each second more is one of silence then.
+ */
+export const MEDIA_RETURN_MS = 3_000;
 /** Attempts to be connected for the first time, and to come back: a server's restart is worth waiting for. */
 export const FIRST_ATTEMPTS_MAX = 4;
 const ATTEMPTS_MAX = 12;

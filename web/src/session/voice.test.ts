@@ -206,17 +206,42 @@ describe('a stay', () => {
     expect(types(back.effects)).not.toContain('media stop');
     expect(run([frame(VoiceOp.RESUMED, null)], back.state).state).toMatchObject({ phase: 'voice connected', hasSocket: true });
 
-    // The socket has a way and media has none: this machine is elsewhere.
-    const elsewhere = run([HELLO], interrupted.state);
+    // The socket has a way and media gets some seconds to have one, too.
+    const resumed = run([HELLO, frame(VoiceOp.RESUMED, null)], interrupted.state);
+    expect(resumed.effects).toContainEqual({ type: 'timer', timer: 'media', ms: 3_000 });
+    expect(types(resumed.effects)).not.toContain('media stop');
+    expect(resumed.state).toMatchObject({ phase: 'reconnecting', hasSocket: true });
+    const blip = run([media('up')], resumed.state);
+    expect(blip.effects).toContainEqual({ type: 'cancel', timer: 'media' });
+    expect(blip.state.phase).toBe('voice connected');
+
+    // It has none: this machine is elsewhere.
+    const elsewhere = run([timer('media')], resumed.state);
     expect(elsewhere.effects).toContainEqual({ type: 'media stop' });
-    expect(sent(elsewhere.effects).map(({ op }) => op)).toEqual([VoiceOp.IDENTIFY]);
-    expect(elsewhere.state).toMatchObject({ isResuming: false, seqAck: -1, hasSocket: true });
-    expect(run([READY, OFFERED, DESCRIBED, media('up')], elsewhere.state).state.phase).toBe('voice connected');
+    expect(sent(elsewhere.effects)).toEqual([]);
+    const anew = run([timer('retry'), HELLO], elsewhere.state);
+    expect(sent(anew.effects).map(({ op }) => op)).toEqual([VoiceOp.IDENTIFY]);
+    expect(anew.state).toMatchObject({ isResuming: false, seqAck: -1, hasSocket: true });
+    expect(run([READY, OFFERED, DESCRIBED, media('up')], anew.state).state.phase).toBe('voice connected');
+
+    // The new socket ended meanwhile: the seconds begin anew with the next one.
+    const cut = run([closedBy(1006)], resumed.state);
+    expect(cut.effects).toContainEqual({ type: 'cancel', timer: 'media' });
+    expect(run([timer('retry'), HELLO, frame(VoiceOp.RESUMED, null)], cut.state).effects).toContainEqual({ type: 'timer', timer: 'media', ms: 3_000 });
 
     // Neither has one: it is tried again, and media is left as it is.
     const nowhere = run([timer('patience'), timer('retry'), timer('patience')], interrupted.state);
     expect(types(nowhere.effects)).not.toContain('media stop');
     expect(run([media('up'), timer('retry'), HELLO], nowhere.state).state.isResuming).toBe(true);
+  });
+
+  it('keeps the patience of its first connection over a resume', () => {
+    // The timer that READY set goes on.
+    const cut = run([...SIGNALLED, closedBy(1006)]);
+    expect(cut.effects).not.toContainEqual({ type: 'cancel', timer: 'media' });
+    const resumed = run([timer('retry'), HELLO, frame(VoiceOp.RESUMED, null)], cut.state);
+    expect(resumed.effects.filter((effect) => effect.type === 'timer')).toEqual([]);
+    expect(resumed.state.phase).toBe('connecting');
   });
 
   it('does not wait when the network is back', () => {

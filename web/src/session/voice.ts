@@ -154,6 +154,8 @@ function closed(state: VoiceState, code: number, random: number): VoiceTurn {
     effects: [
       { type: 'cancel', timer: 'heartbeat' },
       { type: 'cancel', timer: 'patience' },
+      // Where signalling has no way either, nothing is said against that of media.
+      ...(state.wasConnected ? [{ type: 'cancel' as const, timer: 'media' as const }] : []),
       { type: 'timer', timer: 'retry', ms: resumes === 1 ? Math.round(random * 500) : backoffMs(resumes - 1, random) },
     ],
   };
@@ -239,7 +241,7 @@ function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: n
 
 /**
  * Nothing arrives any more. Either there is no network, and ICE goes on by itself when there is; or this machine is in another one, where
- * neither the path nor the socket lead anywhere. A new socket tells which: see its HELLO.
+ * neither the path nor the socket lead anywhere. A new socket tells which: media that does not follow it is not coming back (see RESUMED).
  */
 function interrupted(state: VoiceState): VoiceTurn {
   // One is on its way already.

@@ -305,6 +305,7 @@ impl Shard {
         let mut members = 0;
         let mut addresses = 0;
         let mut browsers = 0;
+        let mut checks = 0;
         for (index, leg) in self.legs.iter() {
             assert_eq!(self.by_id.get(&leg.id), Some(&index));
             assert_eq!(self.by_ssrc.get(&leg.ssrc), Some(&index));
@@ -320,12 +321,16 @@ impl Shard {
             members += 1;
             if let Some(browser) = leg.browser() {
                 assert_eq!(self.by_ufrag.get(browser.ufrag()), Some(&index));
+                let checked =
+                    browser.checked.addresses().filter(|from| self.by_check.get(from) == Some(&index));
+                checks += checked.count();
                 browsers += 1;
             }
         }
         assert_eq!((self.by_id.len(), self.by_ssrc.len()), (members, members));
         assert_eq!(self.by_address.len(), addresses);
         assert_eq!(self.by_ufrag.len(), browsers);
+        assert_eq!(self.by_check.len(), checks);
         assert_eq!(self.legs.len(), members);
         self.assert_written();
     }
