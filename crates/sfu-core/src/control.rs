@@ -365,7 +365,7 @@ impl Shard {
         }
     }
 
-    fn begin_absence(&mut self, index: LegIndex) {
+    pub(crate) fn begin_absence(&mut self, index: LegIndex) {
         let mut absence = std::mem::take(&mut self.legs.get_mut(index).absence);
         let room = self.rooms.get(self.legs.get(index).room);
         let others =

@@ -11,7 +11,8 @@ use std::fmt;
 pub const BYTES: usize = 40 << 20;
 pub const WORDS: usize = BYTES / size_of::<u64>();
 
-/// Raised with every change of the layout, the relay's own included. Nobody reads another version: whoever finds one begins anew.
+/// Raised with every change of the layout, the relay's own included, but for a meaning given to bits that were always zero and still mean what they
+/// did when they are. Nobody reads another version: whoever finds one begins anew.
 pub const VERSION: u16 = 1;
 /// The first word: a mark, and the version in its lowest 16 bits. Zero before the first relay.
 pub const HEAD_AT: usize = 0;
