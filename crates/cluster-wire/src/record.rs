@@ -23,6 +23,8 @@ pub enum Health {
     Ok,
     /// The relay process is down; signalling still answers.
     NoRelay,
+    /// It has been down for so long, or so often, that guilds should leave.
+    RelayLost,
     Flooded,
 }
 

@@ -32,7 +32,9 @@ impl Server {
     }
 
     pub fn start_with(accounts: usize, options: &[&str]) -> Self {
-        let local = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"];
+        let local = [["--http", "127.0.0.1:0"], ["--voice", "127.0.0.1:0"], ["--media", "127.0.0.1:0"]];
+        let local =
+            local.into_iter().filter(|[name, _]| !options.contains(name)).collect::<Vec<_>>().concat();
         Self::start_command(accounts, Command::new(crate::guildhall()), &[&local, options].concat())
     }
 

@@ -148,6 +148,7 @@ fn server_status(record: &ServerRecord) -> object::VoiceServerStatus {
     let health = match record.health {
         Health::Ok => "ok",
         Health::NoRelay => "no_relay",
+        Health::RelayLost => "relay_lost",
         Health::Flooded => "flooded",
     };
     object::VoiceServerStatus {

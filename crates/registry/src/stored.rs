@@ -35,6 +35,7 @@ enum StoredHealth {
     #[default]
     Ok,
     NoRelay,
+    RelayLost,
     Flooded,
     /// Of a later version: nothing to place a guild on.
     #[serde(other)]
@@ -66,6 +67,7 @@ impl From<&ServerRecord> for Stored {
             health: match health {
                 Health::Ok => StoredHealth::Ok,
                 Health::NoRelay => StoredHealth::NoRelay,
+                Health::RelayLost => StoredHealth::RelayLost,
                 Health::Flooded => StoredHealth::Flooded,
             },
             draining: *draining,
@@ -89,6 +91,7 @@ impl From<Stored> for ServerRecord {
             health: match stored.health {
                 StoredHealth::Ok => Health::Ok,
                 StoredHealth::NoRelay | StoredHealth::Unknown => Health::NoRelay,
+                StoredHealth::RelayLost => Health::RelayLost,
                 StoredHealth::Flooded => Health::Flooded,
             },
             load: ServerLoad {
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        for health in [Health::Ok, Health::NoRelay, Health::Flooded] {
+        for health in [Health::Ok, Health::NoRelay, Health::RelayLost, Health::Flooded] {
             let record = ServerRecord {
                 id: ServerId("eu-0".to_owned()),
                 region: RegionId("eu".to_owned()),

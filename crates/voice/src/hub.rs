@@ -1,7 +1,6 @@
 //! The loop around the core: everything that happens to a voice server comes in here, in order, and what the core answers goes out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_wire::voice::{CloseCode, Version};
@@ -10,7 +9,7 @@ use cluster_wire::record::{Health, ServerLoad, ServerRecord};
 use cluster_wire::voice::ToVoice;
 use model::UnixMs;
 use sfu_wire::{Dtls, FromSfu, PROTOCOL, Start, ToSfu};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use voice_core::{ConnId, Event, Ice, Now, Output, VoiceCore};
 
@@ -20,7 +19,9 @@ use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::link::Link;
 use crate::measure::Meter;
 use crate::memories::Blamed;
+use crate::relay::Hung;
 use crate::reports::Reports;
+use crate::shards::{Outage, Shards};
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -82,7 +83,8 @@ pub struct Hub {
     ways: Ways,
     reports: Reports,
     meters: Vec<Meter>,
-    relay: Option<RelayLink>,
+    relay: Option<Shards>,
+    outage: Outage,
     conns: HashMap<ConnId, mpsc::Sender<Outgoing>>,
 }
 
@@ -91,17 +93,10 @@ pub struct Ways {
     pub reports: ReportSender,
     /// What the registry is told of this server.
     pub record: watch::Sender<ServerRecord>,
-    pub replace_relay: Arc<Notify>,
+    /// The relay's process that must be replaced.
+    pub hung: watch::Sender<Option<Hung>>,
     /// To the DTLS engines.
     pub dtls: mpsc::Sender<dtls::Order>,
-}
-
-/// The running relay process.
-struct RelayLink {
-    generation: u64,
-    links: Vec<Link>,
-    /// Which shards have answered.
-    started: Vec<bool>,
 }
 
 impl Hub {
@@ -122,6 +117,7 @@ impl Hub {
             reports: Reports::default(),
             meters,
             relay: None,
+            outage: Outage::default(),
             conns: HashMap::new(),
         }
     }
@@ -156,6 +152,7 @@ impl Hub {
                 }
                 () = sleep_until(wake) => self.core.handle_timeout(now()),
                 _ = second.tick() => {
+                    self.look_at_relay();
                     self.measure();
                     continue;
                 }
@@ -247,9 +244,7 @@ impl Hub {
         // What came of earlier inputs is in the snapshot already; sent after it, it would be said twice.
         self.flush();
         self.meters.iter_mut().for_each(Meter::restart);
-        let started = vec![false; links.len()];
-        for (shard, link) in links.iter().enumerate() {
-            let shard = u32::try_from(shard).expect("shards are few");
+        for (shard, link) in (0..).zip(&links) {
             let start = Start {
                 protocol: PROTOCOL,
                 shard,
@@ -261,16 +256,15 @@ impl Hub {
                 let _ = link.tell(message);
             }
         }
-        self.relay = Some(RelayLink { generation, links, started });
+        self.relay = Some(Shards::new(generation, links));
     }
 
     fn relay_says(&mut self, now: Now, generation: u64, shard: u32, message: FromSfu) {
         let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == generation) else { return };
+        relay.heard(shard);
         match message {
             FromSfu::Started(_) => {
-                if let Some(started) = relay.started.get_mut(shard as usize) {
-                    *started = true;
-                }
+                relay.started(shard);
                 self.publish();
             }
             FromSfu::Report(report) => {
@@ -323,13 +317,30 @@ impl Hub {
 
     /// Without a relay nothing is lost: its successor is told all of it.
     fn tell_relay(&mut self, shard: u32, message: ToSfu) {
-        let Some(link) = self.relay.as_ref().and_then(|relay| relay.links.get(shard as usize)) else {
-            return;
-        };
-        if link.tell(message).is_err() {
-            self.relay = None;
-            self.ways.replace_relay.notify_one();
+        let Some(relay) = &self.relay else { return };
+        if relay.tell(shard, message).is_err() {
+            self.replace_relay(vec![shard]);
         }
+    }
+
+    fn replace_relay(&mut self, shards: Vec<u32>) {
+        if let Some(Shards { generation, .. }) = self.relay.take() {
+            self.outage.hung();
+            self.ways.hung.send_replace(Some(Hung { generation, shards }));
+        }
+    }
+
+    /// Once a second.
+    fn look_at_relay(&mut self) {
+        let hang = self.relay.as_mut().map(Shards::second).unwrap_or_default();
+        if !hang.is_empty() {
+            self.replace_relay(hang);
+        }
+        self.outage.second(self.is_running());
+    }
+
+    fn is_running(&self) -> bool {
+        self.relay.as_ref().is_some_and(Shards::have_started)
     }
 
     fn measure(&mut self) {
@@ -353,8 +364,8 @@ impl Hub {
             packets_out_per_s: self.meters.iter().map(|m| m.packets_out_per_s).sum(),
             busiest_shard: self.meters.iter().map(|m| m.busy).fold(0.0, f32::max),
         };
-        let running = self.relay.as_ref().is_some_and(|relay| relay.started.iter().all(|started| *started));
-        let health = match running {
+        let health = match self.is_running() {
+            _ if self.outage.lasts() => Health::RelayLost,
             false => Health::NoRelay,
             true if self.meters.iter().any(Meter::is_flooded) => Health::Flooded,
             true => Health::Ok,

@@ -19,6 +19,7 @@ mod measure;
 mod memories;
 mod relay;
 mod reports;
+mod shards;
 
 use std::ffi::OsString;
 use std::io;
@@ -36,7 +37,7 @@ use model::{RegionId, ServerId};
 use registry::{Registration, Registry, RegistryError};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -166,14 +167,14 @@ impl Voice {
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
         let (pid, pid_watch) = watch::channel(None);
         let (stop, stop_relay) = (CancellationToken::new(), CancellationToken::new());
-        let replace = Arc::new(Notify::new());
+        let (hung, hung_watch) = watch::channel(None);
         let relay = Relay {
             command: relay_command(config.relay.clone())?,
             sockets,
             memories,
             inputs: inputs.clone(),
             pid,
-            replace: replace.clone(),
+            hung: hung_watch,
             stop: stop_relay.clone(),
         };
         let first =
@@ -197,7 +198,7 @@ impl Voice {
         let core = VoiceCore::new(core_config, Box::new(hub::fill_random));
         let (dtls, dtls_orders) = mpsc::channel(DTLS_ORDERS_MAX);
         tokio::spawn(dtls::Engines::new(identity).run(dtls_orders, inputs.clone()));
-        let ways = Ways { reports, record, replace_relay: replace, dtls };
+        let ways = Ways { reports, record, hung, dtls };
         let hub = Hub::new(core, usize::from(config.shards), received, orders, ways);
 
         let connections = TaskTracker::new();

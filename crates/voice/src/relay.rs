@@ -11,7 +11,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sfu_wire::{Deframer, FromSfu};
@@ -19,7 +18,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::process::{Child, Command};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Input;
@@ -40,9 +39,16 @@ pub struct Relay {
     pub inputs: mpsc::Sender<Input>,
     /// The running process, for whoever asks.
     pub pid: watch::Sender<Option<u32>>,
-    /// Told when the relay hangs and must be replaced.
-    pub replace: Arc<Notify>,
+    /// The process that hangs and must be replaced.
+    pub hung: watch::Receiver<Option<Hung>>,
     pub stop: CancellationToken,
+}
+
+/// A relay's process takes no orders or says nothing any more, because of these shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hung {
+    pub generation: u64,
+    pub shards: Vec<u32>,
 }
 
 /// A process and our ends of its control streams.
@@ -126,10 +132,11 @@ impl Relay {
         let _ = self.inputs.send(Input::RelayUp { generation, links }).await;
         let ended = tokio::select! {
             status = child.wait() => Some(Ended::of(status)),
-            () = self.replace.notified() => {
-                tracing::error!(generation, "the media relay takes no orders and is replaced");
+            hung = self.hangs(generation) => {
+                tracing::error!(generation, ?hung, "the media relay hangs and is replaced");
+                // It may be stopped, and then hears no other signal.
                 let _ = child.kill().await;
-                Some(Ended::Hung)
+                Some(Ended::Hung(hung))
             }
             () = self.stop.cancelled() => {
                 let _ = child.kill().await;
@@ -147,22 +154,36 @@ impl Relay {
         Some(lived)
     }
 
+    /// Until this process hangs; then its shards that do.
+    async fn hangs(&self, generation: u64) -> Vec<u32> {
+        let mut hung = self.hung.clone();
+        let this = |hung: &Option<Hung>| hung.as_ref().is_some_and(|hung| hung.generation == generation);
+        let shards = hung.wait_for(this).await.ok().and_then(|hung| Some(hung.as_ref()?.shards.clone()));
+        match shards {
+            Some(shards) => shards,
+            // Without a hub nobody looks any more.
+            None => std::future::pending().await,
+        }
+    }
+
     /// The legs that it may have been which ended the process.
     fn blamed(&self, ended: &Ended) -> Vec<Blamed> {
         let blamed = self.memories.blamed();
         let blamed = blamed.inspect_err(|error| tracing::error!(%error, "a shard's memory cannot be read"));
-        if ended.is_own_doing() { blamed.unwrap_or_default() } else { Vec::new() }
+        let mut blamed = blamed.unwrap_or_default();
+        blamed.retain(|blamed| ended.is_doing_of(blamed.shard));
+        blamed
     }
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Ended {
     /// By itself, with a code.
     Exited(i32),
     Killed(Signal),
-    /// It took no orders, so we killed it.
-    Hung,
+    /// It took no orders or said nothing, because of these shards, so we killed it.
+    Hung(Vec<u32>),
     Unknown,
 }
 
@@ -188,20 +209,24 @@ impl Ended {
         }
     }
 
-    /// Whether what it was busy with may be the cause.
-    fn is_own_doing(self) -> bool {
-        matches!(self, Self::Killed(Signal::Abort | Signal::Fault) | Self::Hung)
+    /// Whether what a shard was busy with may be the cause.
+    fn is_doing_of(&self, shard: u32) -> bool {
+        match self {
+            Self::Killed(Signal::Abort | Signal::Fault) => true,
+            Self::Hung(shards) => shards.contains(&shard),
+            Self::Killed(Signal::Other) | Self::Exited(_) | Self::Unknown => false,
+        }
     }
 
     /// The name in metrics and logs.
-    fn reason(self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             Self::Exited(0) => "exited",
             Self::Exited(_) => "failed",
             Self::Killed(Signal::Abort) => "aborted",
             Self::Killed(Signal::Fault) => "fault",
             Self::Killed(Signal::Other) => "killed",
-            Self::Hung => "hung",
+            Self::Hung(_) => "hung",
             Self::Unknown => "unknown",
         }
     }
