@@ -111,8 +111,8 @@ fn a_relay_that_dies_under_a_mixed_raid_is_hardly_heard() {
 #[test]
 fn a_server_that_does_not_answer_over_udp_is_named_in_time() {
     // Everyone is told to send to where nobody listens: media is taken at another address of this machine.
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let elsewhere = format!("127.0.0.9:{}", silent.local_addr().unwrap().port());
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let elsewhere = format!("127.0.0.9:{}", silent.local_addr().expect("it is bound").port());
     let server = Server::start_with(1, &["--shards", "1", "--announce", "127.0.0.1", "--media", &elsewhere]);
     let data = server.data();
     let check = |transport: &str, missed: &str| {
