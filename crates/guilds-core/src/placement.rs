@@ -55,7 +55,7 @@ pub(crate) fn is_to_be_left(server: &ServerRecord, region: Option<&RegionId>) ->
 
 #[cfg(test)]
 mod tests {
-    use cluster_wire::record::ServerLoad;
+    use cluster_wire::record::{RelayStatus, ServerLoad};
 
     use super::*;
 
@@ -69,6 +69,7 @@ mod tests {
             capacity,
             version: String::new(),
             draining: false,
+            relay: RelayStatus::default(),
         }
     }
 

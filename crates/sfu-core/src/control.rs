@@ -62,6 +62,8 @@ impl Shard {
                 }
             }
             ToSfu::Dtls(dtls) => self.send_dtls(&dtls, sink),
+            // That nothing more comes is the process's business. What has been counted is told once more.
+            ToSfu::Retire(_) => self.report_due = true,
         }
         Ok(())
     }

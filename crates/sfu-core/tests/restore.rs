@@ -24,7 +24,8 @@ const WORDS: &[u8] = &[0x78, 1, 2, 3, 4, 5, 6];
 /// Another relay, with what signalling says and what is in the memory.
 fn relay(world: &World, browsers: &[&Browser], memory: Memory) -> Shard {
     // Another seed than the first relay's, as signalling gives each its own.
-    let start = Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 0, ..Start::default() };
     let mut shard = Shard::with_memory(world.now, &start, memory);
     let natives = world.clients.iter().map(|client| client.leg.clone());
     let legs = natives.chain(browsers.iter().map(|browser| browser.leg.clone())).collect();
@@ -337,7 +338,8 @@ fn memory_of_another_version_is_begun_anew_and_keys_that_may_have_been_used_are_
 fn a_leg_that_found_no_place_is_counted_and_a_browser_gets_new_keys() {
     let mut world = World::default();
     let small = net::memory(2);
-    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0, ..Start::default() };
     world.shard = Shard::with_memory(world.now, &start, small);
     world.tell(ToSfu::Snapshot(Snapshot::default()));
     let natives = [world.join(1), world.join(1)];
@@ -367,7 +369,8 @@ fn a_leg_that_found_no_place_is_counted_and_a_browser_gets_new_keys() {
 fn a_browser_that_was_sent_more_streams_than_there_are_places_gets_new_keys() {
     let mut world = World::default();
     let small = net::memory(2);
-    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0, ..Start::default() };
     world.shard = Shard::with_memory(world.now, &start, small);
     world.tell(ToSfu::Snapshot(Snapshot::default()));
     let mut browser = Browser::join(&mut world, 71, 1);

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_wire::voice::{CloseCode, Version};
 use cluster_wire::link::ReportSender;
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, ServerLoad, ServerRecord, Upgrade, UpgradeOutcome};
 use cluster_wire::voice::ToVoice;
 use model::UnixMs;
-use sfu_wire::{Dtls, FromSfu, PROTOCOL, Start, ToSfu};
+use sfu_wire::{Dtls, FromSfu, PROTOCOLS, Start, ToSfu};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use voice_core::{ConnId, Event, Ice, Now, Output, VoiceCore};
@@ -19,7 +19,7 @@ use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::link::Link;
 use crate::measure::Meter;
 use crate::memories::Blamed;
-use crate::relay::Hung;
+use crate::relay::{Hung, Wish};
 use crate::reports::Reports;
 use crate::shards::{Outage, Shards};
 
@@ -50,6 +50,12 @@ pub enum Input {
     RelayUp {
         generation: u64,
         links: Vec<Link>,
+        /// The number of the wish for it, if it was tried out and is to replace one that was well.
+        wish: Option<u64>,
+    },
+    /// This process is to go, and its successor waits.
+    RelayRetires {
+        generation: u64,
     },
     RelayDown {
         generation: u64,
@@ -95,6 +101,8 @@ pub struct Ways {
     pub record: watch::Sender<ServerRecord>,
     /// The relay's process that must be replaced.
     pub hung: watch::Sender<Option<Hung>>,
+    /// The program that shall be the relay.
+    pub wishes: mpsc::Sender<Wish>,
     /// To the DTLS engines.
     pub dtls: mpsc::Sender<dtls::Order>,
 }
@@ -179,7 +187,18 @@ impl Hub {
                     |record: &mut ServerRecord| std::mem::replace(&mut record.draining, draining) != draining;
                 self.ways.record.send_if_modified(was_other);
             }
+            ToVoice::UpgradeRelay { number, program } => self.upgrade_relay(number, program),
         }
+    }
+
+    /// What comes of it is in the record.
+    fn upgrade_relay(&mut self, number: u64, program: Option<String>) {
+        let wish = Wish { number, program: program.map(Into::into) };
+        let outcome = match self.ways.wishes.try_send(wish) {
+            Ok(()) => UpgradeOutcome::Underway,
+            Err(_) => UpgradeOutcome::Failed("too many are under way".to_owned()),
+        };
+        self.ways.record.send_modify(|record| record.relay.upgrade = Some(Upgrade { number, outcome }));
     }
 
     /// One input and those waiting behind it. False when the server is to end.
@@ -214,7 +233,14 @@ impl Hub {
                 self.conns.remove(&conn);
                 self.core.handle_close(now, conn, code);
             }
-            Input::RelayUp { generation, links } => self.relay_up(generation, links),
+            Input::RelayUp { generation, links, wish } => self.relay_up(generation, links, wish),
+            Input::RelayRetires { generation } => {
+                // What was decided before is still said to it; what comes later is in what its successor hears first.
+                self.flush();
+                if let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == generation) {
+                    relay.retire();
+                }
+            }
             Input::RelayDown { generation, blamed } => {
                 if self.relay.as_ref().is_some_and(|relay| relay.generation == generation) {
                     self.relay = None;
@@ -223,6 +249,9 @@ impl Hub {
                 for Blamed { shard, leg, work } in blamed {
                     let left_out = self.core.handle_relay_blames(now, shard, leg);
                     tracing::warn!(shard, leg, %work, left_out, "the media relay died with this leg");
+                    if left_out {
+                        self.ways.record.send_modify(|record| record.relay.legs_left_out += 1);
+                    }
                 }
             }
             Input::Relay { generation, shard, message } => self.relay_says(now, generation, shard, message),
@@ -240,13 +269,14 @@ impl Hub {
     }
 
     /// A new relay process is told everything before anything else.
-    fn relay_up(&mut self, generation: u64, links: Vec<Link>) {
+    fn relay_up(&mut self, generation: u64, links: Vec<Link>, wish: Option<u64>) {
         // What came of earlier inputs is in the snapshot already; sent after it, it would be said twice.
         self.flush();
         self.meters.iter_mut().for_each(Meter::restart);
         for (shard, link) in (0..).zip(&links) {
             let start = Start {
-                protocol: PROTOCOL,
+                protocol: PROTOCOLS.newest,
+                protocol_oldest: PROTOCOLS.oldest,
                 shard,
                 seed: random_bytes::<32>().to_vec(),
                 sender_packets_per_s_max: SENDER_PACKETS_PER_S_MAX,
@@ -256,15 +286,21 @@ impl Hub {
                 let _ = link.tell(message);
             }
         }
-        self.relay = Some(Shards::new(generation, links));
+        self.relay = Some(Shards::new(generation, links, wish));
     }
 
     fn relay_says(&mut self, now: Now, generation: u64, shard: u32, message: FromSfu) {
         let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == generation) else { return };
         relay.heard(shard);
         match message {
-            FromSfu::Started(_) => {
-                relay.started(shard);
+            FromSfu::Started(started) => {
+                let fulfilled = relay.started(shard);
+                self.ways.record.send_modify(|record| {
+                    record.relay.version = started.version;
+                    if let Some(wish) = fulfilled {
+                        record.relay.answer(wish, UpgradeOutcome::Done);
+                    }
+                });
                 self.publish();
             }
             FromSfu::Report(report) => {
@@ -340,7 +376,7 @@ impl Hub {
     }
 
     fn is_running(&self) -> bool {
-        self.relay.as_ref().is_some_and(Shards::have_started)
+        self.relay.as_ref().is_some_and(Shards::are_there)
     }
 
     fn measure(&mut self) {

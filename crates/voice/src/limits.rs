@@ -68,6 +68,15 @@ const _: () = assert!(RELAY_LOST_S as u64 > RELAY_BACKOFF_LAST.as_secs(), "a wai
 /// So many seconds in a row with a relay make up for those without.
 pub const RELAY_WELL_S: u32 = RELAY_STABLE.as_secs() as u32;
 
+/// How long a relay that is to replace another may take to say what it is. Because: the program has yet to be read from a disk, and nothing waits for it. Exceeded: it is
+/// refused.
+pub const RELAY_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a relay may take to retire. Because: it is a matter of milliseconds, and nobody is heard meanwhile. Exceeded: it is killed, and its successor goes on as after a
+/// crash.
+pub const RELAY_RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Wishes for another program that wait for the one before. Because an operator has few. Full: refused.
+pub const WISHES_MAX: usize = 4;
+
 /// RTP packets a second that one sender may send. Because: 20 ms frames are 50, the shortest Opus frames of 2.5 ms are 400.
 pub const SENDER_PACKETS_PER_S_MAX: u32 = 420;
 

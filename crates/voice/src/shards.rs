@@ -1,6 +1,6 @@
 //! The shards of the running relay, as the hub knows them: the way to each, whether it has answered, and for how long it has said nothing.
 
-use sfu_wire::ToSfu;
+use sfu_wire::{Retire, ToSfu};
 
 use crate::limits::{RELAY_LOST_S, RELAY_SILENT_S, RELAY_START_S, RELAY_WELL_S};
 use crate::link::{Hangs, Link};
@@ -10,6 +10,9 @@ pub struct Shards {
     /// Which of the relay's processes it is.
     pub generation: u64,
     shards: Vec<Shard>,
+    /// The operator's, if that is how it came to be.
+    wish: Option<u64>,
+    retires: bool,
 }
 
 #[derive(Debug)]
@@ -20,14 +23,24 @@ struct Shard {
 }
 
 impl Shards {
-    pub fn new(generation: u64, links: Vec<Link>) -> Self {
+    pub fn new(generation: u64, links: Vec<Link>, wish: Option<u64>) -> Self {
         let shard = |link| Shard { link, has_started: false, silent_s: 0 };
-        Self { generation, shards: links.into_iter().map(shard).collect() }
+        Self { generation, shards: links.into_iter().map(shard).collect(), wish, retires: false }
     }
 
-    /// Nothing is told to a shard that there is not.
+    /// Nothing is told to a shard that there is not, and to none that is to go: its successor will be told.
     pub fn tell(&self, shard: u32, message: ToSfu) -> Result<(), Hangs> {
-        self.shards.get(shard as usize).map_or(Ok(()), |shard| shard.link.tell(message))
+        let shard = self.shards.get(shard as usize).filter(|_| !self.retires);
+        shard.map_or(Ok(()), |shard| shard.link.tell(message))
+    }
+
+    /// The last that they are told. What they have still to say is heard.
+    pub fn retire(&mut self) {
+        for shard in &self.shards {
+            // One that takes no orders any more will be killed for not going.
+            let _ = shard.link.tell(ToSfu::Retire(Retire {}));
+        }
+        self.retires = true;
     }
 
     /// It said something.
@@ -37,15 +50,18 @@ impl Shards {
         }
     }
 
-    pub fn started(&mut self, shard: u32) {
+    /// Returns the wish that is fulfilled with that.
+    pub fn started(&mut self, shard: u32) -> Option<u64> {
         if let Some(shard) = self.shards.get_mut(shard as usize) {
             shard.has_started = true;
         }
+        self.wish.filter(|_| self.shards.iter().all(|shard| shard.has_started))
     }
 
+    /// One that replaces another was heard of before that had gone: there was always one.
     #[must_use]
-    pub fn have_started(&self) -> bool {
-        self.shards.iter().all(|shard| shard.has_started)
+    pub fn are_there(&self) -> bool {
+        self.wish.is_some() || self.shards.iter().all(|shard| shard.has_started)
     }
 
     /// Another second in which we listened. Returns the shards that must be taken to hang. What counts is how often we looked, not the time, so that nobody is

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use client_wire::error::ApiError;
 use client_wire::rest;
 use cluster_wire::guilds::{Audience, Call, Dispatch, Op, Reply};
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Report};
 use model::{
@@ -88,6 +88,7 @@ pub fn server(id: &str) -> ServerRecord {
         capacity: 100,
         version: String::new(),
         draining: false,
+        relay: RelayStatus::default(),
     }
 }
 

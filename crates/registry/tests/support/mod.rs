@@ -1,6 +1,6 @@
 //! Records to register.
 
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use model::{RegionId, ServerId};
 
 pub fn id(name: &str) -> ServerId {
@@ -17,6 +17,7 @@ pub fn server(name: &str) -> ServerRecord {
         capacity: 100,
         version: "1".to_owned(),
         draining: false,
+        relay: RelayStatus::default(),
     }
 }
 

@@ -50,7 +50,8 @@ fn leg(id: u64) -> Leg {
 /// A shard with connected legs, each of which was sent one packet.
 fn shard(memory: Memory, ids: &[u64]) -> Shard {
     let now = Instant::now();
-    let start = Start { protocol: 1, shard: 0, seed: vec![1; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 0, seed: vec![1; 32], sender_packets_per_s_max: 0, ..Start::default() };
     let mut shard = Shard::with_memory(now, &start, memory);
     let mut void = Void([0; _]);
     let snapshot = Snapshot { legs: ids.iter().map(|id| leg(*id)).collect() };
