@@ -73,7 +73,7 @@ pub const RELAY_WELL_S: u32 = RELAY_STABLE.as_secs() as u32;
 pub const RELAY_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a relay may take to retire. Because: it is a matter of milliseconds, and nobody is heard meanwhile. Exceeded: it is killed, and its successor goes on as after a
 /// crash.
-pub const RELAY_RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const RELAY_RETIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Wishes for another program that wait for the one before. Because an operator has few. Full: refused.
 pub const WISHES_MAX: usize = 4;
 
