@@ -635,6 +635,28 @@ pub struct VoiceServerStatus {
     pub packets_in_per_s: u64,
     pub packets_out_per_s: u64,
     pub busiest_shard: f32,
+    pub relay: RelayStatus,
+}
+
+/// A voice server's relay as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    pub version: String,
+    pub restarts: u32,
+    pub last_end: Option<String>,
+    pub next_start_in_ms: Option<u64>,
+    pub legs_left_out: u32,
+    pub upgrade: Option<UpgradeStatus>,
+}
+
+/// What came of the last wish for another program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// By which whoever wished knows it.
+    pub number: String,
+    /// `underway`, `done` or `failed`.
+    pub state: String,
+    pub error: Option<String>,
 }
 
 #[cfg(test)]

@@ -73,6 +73,17 @@ pub struct CreateGuild {
 pub struct ModifyServer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub draining: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade_relay: Option<UpgradeRelay>,
+}
+
+/// The operator's wish for another relay.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpgradeRelay {
+    /// A program on the voice server's machine, by its whole path; the one that it is now if none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -85,6 +85,10 @@ impl VoiceLink {
         self.try_send(ToVoice::SetDraining(draining))
     }
 
+    pub fn upgrade_relay(&self, number: u64, program: Option<String>) -> Result<(), Undelivered> {
+        self.try_send(ToVoice::UpgradeRelay { number, program })
+    }
+
     fn try_send(&self, message: ToVoice) -> Result<(), Undelivered> {
         self.orders.try_send(message).map_err(|error| match error {
             TrySendError::Full(_) => Undelivered::Behind,

@@ -17,6 +17,7 @@ pub struct ServerRecord {
     pub draining: bool,
     /// `host:port` where guilds nodes reach it; None where it shares their process.
     pub cluster: Option<String>,
+    pub relay: RelayStatus,
 }
 
 /// A guilds node, as gateways and other guilds nodes see it.
@@ -27,12 +28,56 @@ pub struct NodeRecord {
     pub address: String,
 }
 
+/// What is to be known of a server's relay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// The program's; empty while none has started.
+    pub version: String,
+    /// How often it ended without having been asked to, since the server was started.
+    pub restarts: u32,
+    /// How it did so last, in words for the operator.
+    pub last_end: Option<String>,
+    /// While the next start is waited with, because it ended too often: for how long in all.
+    pub next_start_in_ms: Option<u64>,
+    /// Legs that are kept from it, because two relays died with them.
+    pub legs_left_out: u32,
+    /// What came of the operator's last wish for another program.
+    pub upgrade: Option<Upgrade>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// By which whoever wished knows the answer.
+    pub number: u64,
+    pub outcome: UpgradeOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpgradeOutcome {
+    Underway,
+    Done,
+    /// The relay that ran still does. Why, in words for the operator.
+    Failed(String),
+}
+
+impl RelayStatus {
+    /// What came of a wish, unless that is known already or there was a later one.
+    pub fn answer(&mut self, number: u64, outcome: UpgradeOutcome) {
+        let underway = Upgrade { number, outcome: UpgradeOutcome::Underway };
+        if self.upgrade.as_ref() == Some(&underway) {
+            self.upgrade = Some(Upgrade { number, outcome });
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Health {
     #[default]
     Ok,
     /// The relay process is down; signalling still answers.
     NoRelay,
+    /// It has been down for so long, or so often, that guilds should leave.
+    RelayLost,
     Flooded,
 }
 

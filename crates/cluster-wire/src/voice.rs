@@ -53,6 +53,12 @@ pub enum ToVoice {
     Order(Order),
     /// The operator's wish: take no new guilds, or take some again. The server says so in its record, and guilds moves its guilds elsewhere.
     SetDraining(bool),
+    /// The operator's wish: the relay shall be this program on the server's machine, or a new process of the one that it is if none is named. What came of it stands in the
+    /// server's record under this number, which is higher than those of earlier wishes.
+    UpgradeRelay {
+        number: u64,
+        program: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

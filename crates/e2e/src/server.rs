@@ -43,7 +43,10 @@ impl Server {
     }
 
     pub fn start_with(accounts: usize, options: &[&str]) -> Self {
-        Self::start_command(accounts, Command::new(crate::guildhall()), &[&LOCAL, options].concat())
+        let local = [["--http", "127.0.0.1:0"], ["--voice", "127.0.0.1:0"], ["--media", "127.0.0.1:0"]];
+        let local =
+            local.into_iter().filter(|[name, _]| !options.contains(name)).collect::<Vec<_>>().concat();
+        Self::start_command(accounts, Command::new(crate::guildhall()), &[&local, options].concat())
     }
 
     /// A process that serves clients, whatever stands behind it: its first line names what clients need, and the demonstration is in its folder.

@@ -66,6 +66,41 @@ fn a_relay_that_is_killed_is_replaced_and_everybody_is_heard_again() {
     assert_eq!(report["reconnects"], 0, "{report}");
 }
 
+/// A relay that hangs is missed after some seconds in which it did not report: until then nobody is heard.
+const SILENCE_MS_MAX: f64 = 10_000.0;
+
+#[test]
+fn a_relay_that_hangs_is_replaced_and_people_go_on_talking() {
+    let server = Server::start(2);
+    let channel = server.voice_channel(0);
+    let mut listener = Talk::start(&server, &server.user(1), &channel, &["--seconds", "300"]);
+    listener.connected();
+    let options = ["--tone", &OURS.to_string(), "--seconds", "300"];
+    let mut speaker = Talk::start(&server, &server.user(0), &channel, &options);
+    speaker.connected();
+    let stopped = relay_of(server.process.pid());
+    signal_pid(stopped, "STOP");
+    let start = Instant::now();
+    while e2e::call::relays(server.process.pid()).iter().all(|pid| *pid == stopped) {
+        assert!(start.elapsed() < Duration::from_secs(30), "{}", server.process.lines.story());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // People go on talking for a while.
+    let heard_after = start.elapsed() + Duration::from_secs(3);
+    std::thread::sleep(Duration::from_secs(3));
+    listener.process.signal("INT");
+    let report = listener.report(Duration::from_secs(20));
+    let stream = Talk::stream(&report, &server.user(0)).unwrap_or_else(|| panic!("nothing heard: {report}"));
+    let gap = stream["longest_gap_ms"].as_f64().unwrap();
+    println!("nothing was heard for {gap} ms, of {heard_after:?}");
+    assert!((1_000.0..SILENCE_MS_MAX).contains(&gap), "{report}");
+    // Three seconds afterwards were heard, at 50 packets a second, whatever of the silence the kernel had kept.
+    assert!(stream["received"].as_u64().unwrap() >= 140, "{report}");
+    assert_eq!(report["reconnects"], 0, "{report}");
+    let page = server.get("/metrics");
+    assert!(page.contains(r#"guildhall_voice_relay_ends_total{reason="hung"} 1"#), "{page}");
+}
+
 /// Native clients, a bot and a real page in one call; the relay is killed twice. Nobody connects again, nobody's keys or paths are made
 /// anew, and everybody hears everybody after less than a syllable.
 #[test]

@@ -1,10 +1,19 @@
 //! `guildhall ctl`: the operator's hand.
 
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use client_wire::object::VoiceServerStatus;
 use operator::Api;
 use serde_json::{Value, json};
 
 use crate::server_args::Server;
+
+/// Longer than a voice server waits for a relay to say hello and for another to go, and its record takes to come round.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
+const UPGRADE_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
 pub struct Ctl {
@@ -25,6 +34,14 @@ enum Command {
     /// A drained voice server takes guilds again
     Restore {
         server: String,
+    },
+    /// Replaces a voice server's relay while people talk, by a new process of its program; nothing changes where that does not start
+    UpgradeSfu {
+        /// A voice server, or `all` of them, one after the other
+        server: String,
+        /// Another program, on the voice server's machine
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
     },
     /// Accounts
     #[command(subcommand)]
@@ -138,6 +155,49 @@ impl Ctl {
     }
 }
 
+/// Replaces the relays of one voice server or all. The first that fails ends it, and its reason is the error.
+async fn upgrade_sfu(api: &Api, server: &str, binary: Option<PathBuf>) -> anyhow::Result<Value> {
+    let program = binary.map(std::path::absolute).transpose()?;
+    let servers = match server {
+        "all" => statuses(api).await?.into_iter().map(|status| status.id).collect(),
+        one => vec![one.to_owned()],
+    };
+    let mut upgraded = Vec::new();
+    for server in servers {
+        let wish = json!({"upgrade_relay": {"program": program}});
+        let asked = api.patch(&format!("/admin/servers/{server}"), wish).await?;
+        let number =
+            asked["relay"]["upgrade"]["number"].as_str().context("the server does not know this wish")?;
+        upgraded.push(upgrade_done(api, &server, number).await.with_context(|| server.clone())?);
+    }
+    Ok(Value::Array(upgraded))
+}
+
+/// Waits for what becomes of a wish, which the voice server says in its record.
+async fn upgrade_done(api: &Api, server: &str, number: &str) -> anyhow::Result<Value> {
+    let until = Instant::now() + UPGRADE_TIMEOUT;
+    while Instant::now() < until {
+        let status = statuses(api).await?.into_iter().find(|status| status.id == server);
+        let status = status.context("the voice server is gone")?;
+        // Until the record has come round, it names the wish before, or none.
+        if let Some(upgrade) = status.relay.upgrade.as_ref().filter(|upgrade| upgrade.number == number) {
+            match upgrade.state.as_str() {
+                "done" => return Ok(serde_json::to_value(status)?),
+                "failed" => {
+                    bail!("the relay was not replaced: {}", upgrade.error.as_deref().unwrap_or_default())
+                }
+                _ => {}
+            }
+        }
+        tokio::time::sleep(UPGRADE_LOOK_EVERY).await;
+    }
+    bail!("it is not known what became of it; `guildhall ctl servers` may show it later")
+}
+
+async fn statuses(api: &Api) -> anyhow::Result<Vec<VoiceServerStatus>> {
+    Ok(serde_json::from_value(api.get("/admin/servers").await?)?)
+}
+
 async fn set_draining(api: &Api, server: &str, draining: bool) -> anyhow::Result<Value> {
     api.patch(&format!("/admin/servers/{server}"), json!({"draining": draining})).await
 }
@@ -148,6 +208,7 @@ async fn execute(api: &Api, command: Command) -> anyhow::Result<Value> {
         Command::Servers => api.get("/admin/servers").await,
         Command::Drain { server } => set_draining(api, &server, true).await,
         Command::Restore { server } => set_draining(api, &server, false).await,
+        Command::UpgradeSfu { server, binary } => upgrade_sfu(api, &server, binary).await,
         Command::User(User::List) => api.get("/admin/users").await,
         Command::User(User::Create { name, password }) => api.create_user(&name, password.as_deref()).await,
         Command::Token { user } => api.post(&format!("/admin/users/{user}/token"), json!({})).await,

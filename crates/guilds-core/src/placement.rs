@@ -49,13 +49,13 @@ fn utilisation(a: &ServerRecord, b: &ServerRecord) -> std::cmp::Ordering {
 /// Should a guild leave this living server as soon as there is another?
 pub(crate) fn is_to_be_left(server: &ServerRecord, region: Option<&RegionId>) -> bool {
     server.draining
-        || server.health == Health::Flooded
+        || matches!(server.health, Health::Flooded | Health::RelayLost)
         || region.is_some_and(|region| server.region != *region)
 }
 
 #[cfg(test)]
 mod tests {
-    use cluster_wire::record::ServerLoad;
+    use cluster_wire::record::{RelayStatus, ServerLoad};
 
     use super::*;
 
@@ -70,6 +70,7 @@ mod tests {
             version: String::new(),
             draining: false,
             cluster: None,
+            relay: RelayStatus::default(),
         }
     }
 

@@ -110,6 +110,12 @@ impl Fleet {
         self.read().links.get(id).is_some_and(|link| link.way.set_draining(draining).is_ok())
     }
 
+    /// Tells a server which program its relay shall be; what came of it will be in its record under this number. False when there is none of that name that takes orders.
+    pub fn upgrade_relay(&self, id: &ServerId, number: u64, program: Option<String>) -> bool {
+        let state = self.read();
+        state.links.get(id).is_some_and(|link| link.way.upgrade_relay(number, program).is_ok())
+    }
+
     pub fn record(&self, id: &ServerId) -> Option<ServerRecord> {
         self.read().records.get(id).cloned()
     }
@@ -193,7 +199,7 @@ fn matters(old: &ServerRecord, new: &ServerRecord) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cluster_wire::record::ServerLoad;
+    use cluster_wire::record::{RelayStatus, ServerLoad};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -212,6 +218,7 @@ mod tests {
             version: String::new(),
             draining: false,
             cluster: None,
+            relay: RelayStatus::default(),
         };
         let link = || VoiceLink::new(mpsc::channel(1).0);
         assert_eq!(fleet.put(record.clone()), None, "not reachable yet");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use client_wire::error::{ApiError, code};
 use client_wire::{object, rest};
 use cluster_wire::guilds::{Call, CallResult, Event, Json, Op, Reply};
-use cluster_wire::record::{Health, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerRecord, Upgrade, UpgradeOutcome};
 use guilds_core::found_guild;
 use model::{GuildId, RegionId, ServerId, UserId};
 use serde::Serialize;
@@ -137,12 +137,24 @@ fn list_regions(shared: &Shared) -> CallResult {
 fn modify_server(shared: &Shared, id: &ServerId, body: &rest::ModifyServer) -> CallResult {
     let unknown = || ApiError::new(404, code::GENERAL, "Unknown voice server");
     let mut record = shared.fleet.record(id).ok_or_else(unknown)?;
+    let unable = || ApiError::new(503, code::GENERAL, "The voice server takes no orders now");
     if let Some(draining) = body.draining {
         if !shared.fleet.set_draining(id, draining) {
-            return Err(ApiError::new(503, code::GENERAL, "The voice server takes no orders now"));
+            return Err(unable());
         }
         tracing::info!(server = %id, draining, "the operator's wish for a voice server");
         record.draining = draining;
+    }
+    if let Some(rest::UpgradeRelay { program }) = &body.upgrade_relay {
+        if program.as_ref().is_some_and(|program| !program.starts_with('/')) {
+            return Err(ApiError::new(400, code::GENERAL, "The program must be named by its whole path"));
+        }
+        let number = shared.next_id();
+        if !shared.fleet.upgrade_relay(id, number, program.clone()) {
+            return Err(unable());
+        }
+        tracing::info!(server = %id, ?program, number, "the operator's wish for a relay");
+        record.relay.upgrade = Some(Upgrade { number, outcome: UpgradeOutcome::Underway });
     }
     ok(&server_status(&record))
 }
@@ -151,6 +163,7 @@ fn server_status(record: &ServerRecord) -> object::VoiceServerStatus {
     let health = match record.health {
         Health::Ok => "ok",
         Health::NoRelay => "no_relay",
+        Health::RelayLost => "relay_lost",
         Health::Flooded => "flooded",
     };
     object::VoiceServerStatus {
@@ -166,6 +179,26 @@ fn server_status(record: &ServerRecord) -> object::VoiceServerStatus {
         packets_in_per_s: record.load.packets_in_per_s,
         packets_out_per_s: record.load.packets_out_per_s,
         busiest_shard: record.load.busiest_shard,
+        relay: relay_status(&record.relay),
+    }
+}
+
+fn relay_status(relay: &RelayStatus) -> object::RelayStatus {
+    let upgrade = relay.upgrade.as_ref().map(|Upgrade { number, outcome }| {
+        let (state, error) = match outcome {
+            UpgradeOutcome::Underway => ("underway", None),
+            UpgradeOutcome::Done => ("done", None),
+            UpgradeOutcome::Failed(why) => ("failed", Some(why.clone())),
+        };
+        object::UpgradeStatus { number: number.to_string(), state: state.to_owned(), error }
+    });
+    object::RelayStatus {
+        version: relay.version.clone(),
+        restarts: relay.restarts,
+        last_end: relay.last_end.clone(),
+        next_start_in_ms: relay.next_start_in_ms,
+        legs_left_out: relay.legs_left_out,
+        upgrade,
     }
 }
 

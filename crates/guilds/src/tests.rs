@@ -6,7 +6,7 @@ use client_wire::error::ApiError;
 use client_wire::rest;
 use cluster_wire::guilds::{Account, Audience, Call, CallResult, Event, GatewayId, Op, Origin, Reply, Terms};
 use cluster_wire::link::{EVENTS_MAX, EventReceiver, GuildsLink, ORDERS_MAX, VoiceLink};
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord, Upgrade, UpgradeOutcome};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Report, ToVoice};
 use model::{ChannelId, GuildId, RegionId, ServerId, SessionId, UnixMs, UserId, VoiceFlags};
@@ -162,6 +162,7 @@ fn record(name: &str) -> ServerRecord {
         version: "1".to_owned(),
         draining: false,
         cluster: None,
+        relay: RelayStatus::default(),
     }
 }
 
@@ -695,7 +696,10 @@ async fn the_operator_drains_a_voice_server_and_takes_it_back() {
     let (mut orders, _registration) = world.voice_server("v1").await;
     world.until_known("v1").await;
     let modify = |server: &str, draining| {
-        Op::AdminModifyServer(ServerId(server.to_owned()), rest::ModifyServer { draining })
+        Op::AdminModifyServer(
+            ServerId(server.to_owned()),
+            rest::ModifyServer { draining, upgrade_relay: None },
+        )
     };
     for draining in [true, false] {
         let shown = body(world.operate(modify("v1", Some(draining))).await);
@@ -706,6 +710,43 @@ async fn the_operator_drains_a_voice_server_and_takes_it_back() {
     assert_eq!(world.operate(modify("v2", Some(true))).await.unwrap_err().status, 404);
     drop(orders);
     assert_eq!(world.operate(modify("v1", Some(true))).await.unwrap_err().status, 503);
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_operator_wishes_for_another_relay_and_reads_in_the_record_what_came_of_it() {
+    let world = World::new().await;
+    let (mut orders, mut registration) = world.voice_server("v1").await;
+    world.until_known("v1").await;
+    let wish = |program: Option<&str>| {
+        let upgrade_relay = Some(rest::UpgradeRelay { program: program.map(str::to_owned) });
+        Op::AdminModifyServer(ServerId("v1".to_owned()), rest::ModifyServer { draining: None, upgrade_relay })
+    };
+    assert_eq!(world.operate(wish(Some("sfu"))).await.unwrap_err().status, 400);
+    let mut before = 0;
+    for program in [None, Some("/opt/guildhall")] {
+        let shown = body(world.operate(wish(program)).await);
+        let upgrade = &shown["relay"]["upgrade"];
+        assert_eq!((&upgrade["state"], &upgrade["error"]), (&"underway".into(), &Value::Null));
+        let wished =
+            ToVoice::UpgradeRelay { number: id(&upgrade["number"]), program: program.map(str::to_owned) };
+        assert_eq!(patient(orders.recv()).await, Some(wished));
+        assert!(id::<u64>(&upgrade["number"]) > before, "a later wish has a higher number");
+        before = id(&upgrade["number"]);
+    }
+    let outcome = UpgradeOutcome::Failed("it ended".to_owned());
+    let relay = RelayStatus { upgrade: Some(Upgrade { number: before, outcome }), ..RelayStatus::default() };
+    registration.update(ServerRecord { relay, ..record("v1") }).await.unwrap();
+    let shown = patient(async {
+        loop {
+            let shown = body(world.operate(Op::AdminServers).await);
+            if shown[0]["relay"]["upgrade"]["state"] == "failed" {
+                return shown;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert_eq!(shown.await[0]["relay"]["upgrade"]["error"], "it ended");
     world.handle.shutdown().await;
 }
 

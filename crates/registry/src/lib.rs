@@ -211,6 +211,8 @@ enum WatchKind {
     Etcd(Box<etcd::Watch>),
 }
 
+// Each is taken apart as soon as it is there.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     Put(ServerRecord),

@@ -1,7 +1,9 @@
 //! A voice server's record as it is written down for others to read, perhaps of another version: names that are missing mean nothing
 //! special, names that are not known are skipped.
 
-use cluster_wire::record::{Health, NodeRecord, ServerLoad, ServerRecord};
+use cluster_wire::record::{
+    Health, NodeRecord, RelayStatus, ServerLoad, ServerRecord, Upgrade, UpgradeOutcome,
+};
 use model::{RegionId, ServerId};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,32 @@ pub struct Stored {
     busiest_shard: f32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
+    #[serde(default)]
+    relay: StoredRelay,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct StoredRelay {
+    version: String,
+    restarts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_end: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_start_in_ms: Option<u64>,
+    legs_left_out: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade: Option<StoredUpgrade>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct StoredUpgrade {
+    number: u64,
+    /// Neither this nor `failed`: it is underway.
+    #[serde(default)]
+    done: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +89,7 @@ enum StoredHealth {
     #[default]
     Ok,
     NoRelay,
+    RelayLost,
     Flooded,
     /// Of a later version: nothing to place a guild on.
     #[serde(other)]
@@ -80,7 +109,7 @@ impl Stored {
 
 impl From<&ServerRecord> for Stored {
     fn from(record: &ServerRecord) -> Self {
-        let ServerRecord { id, region, endpoint, health, load, capacity, version, draining, cluster } =
+        let ServerRecord { id, region, endpoint, health, load, capacity, version, draining, cluster, relay } =
             record;
         Self {
             id: id.0.clone(),
@@ -89,6 +118,7 @@ impl From<&ServerRecord> for Stored {
             health: match health {
                 Health::Ok => StoredHealth::Ok,
                 Health::NoRelay => StoredHealth::NoRelay,
+                Health::RelayLost => StoredHealth::RelayLost,
                 Health::Flooded => StoredHealth::Flooded,
             },
             draining: *draining,
@@ -100,7 +130,44 @@ impl From<&ServerRecord> for Stored {
             packets_out_per_s: load.packets_out_per_s,
             busiest_shard: load.busiest_shard,
             cluster: cluster.clone(),
+            relay: relay.into(),
         }
+    }
+}
+
+impl From<&RelayStatus> for StoredRelay {
+    fn from(relay: &RelayStatus) -> Self {
+        let RelayStatus { version, restarts, last_end, next_start_in_ms, legs_left_out, upgrade } = relay;
+        Self {
+            version: version.clone(),
+            restarts: *restarts,
+            last_end: last_end.clone(),
+            next_start_in_ms: *next_start_in_ms,
+            legs_left_out: *legs_left_out,
+            upgrade: upgrade.as_ref().map(|Upgrade { number, outcome }| StoredUpgrade {
+                number: *number,
+                done: *outcome == UpgradeOutcome::Done,
+                failed: match outcome {
+                    UpgradeOutcome::Failed(why) => Some(why.clone()),
+                    UpgradeOutcome::Underway | UpgradeOutcome::Done => None,
+                },
+            }),
+        }
+    }
+}
+
+impl From<StoredRelay> for RelayStatus {
+    fn from(stored: StoredRelay) -> Self {
+        let StoredRelay { version, restarts, last_end, next_start_in_ms, legs_left_out, upgrade } = stored;
+        let upgrade = upgrade.map(|StoredUpgrade { number, done, failed }| Upgrade {
+            number,
+            outcome: match (failed, done) {
+                (Some(why), _) => UpgradeOutcome::Failed(why),
+                (None, true) => UpgradeOutcome::Done,
+                (None, false) => UpgradeOutcome::Underway,
+            },
+        });
+        Self { version, restarts, last_end, next_start_in_ms, legs_left_out, upgrade }
     }
 }
 
@@ -113,6 +180,7 @@ impl From<Stored> for ServerRecord {
             health: match stored.health {
                 StoredHealth::Ok => Health::Ok,
                 StoredHealth::NoRelay | StoredHealth::Unknown => Health::NoRelay,
+                StoredHealth::RelayLost => Health::RelayLost,
                 StoredHealth::Flooded => Health::Flooded,
             },
             load: ServerLoad {
@@ -126,6 +194,7 @@ impl From<Stored> for ServerRecord {
             version: stored.version,
             draining: stored.draining,
             cluster: stored.cluster,
+            relay: stored.relay.into(),
         }
     }
 }
@@ -136,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        for health in [Health::Ok, Health::NoRelay, Health::Flooded] {
+        for health in [Health::Ok, Health::NoRelay, Health::RelayLost, Health::Flooded] {
             let record = ServerRecord {
                 id: ServerId("eu-0".to_owned()),
                 region: RegionId("eu".to_owned()),
@@ -153,9 +222,31 @@ mod tests {
                 version: "1.2".to_owned(),
                 draining: true,
                 cluster: Some("10.0.0.1:7000".to_owned()),
+                relay: RelayStatus::default(),
             };
             let text = Stored::from(&record).text();
             assert_eq!(Stored::read(text.as_bytes()).map(ServerRecord::from), Some(record), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_became_of_the_relay_is_read_as_it_was_written() {
+        let failed = UpgradeOutcome::Failed("it ended".to_owned());
+        for outcome in [UpgradeOutcome::Underway, UpgradeOutcome::Done, failed] {
+            let relay = RelayStatus {
+                version: "1.2".to_owned(),
+                restarts: 3,
+                last_end: Some("aborted".to_owned()),
+                next_start_in_ms: Some(1_600),
+                legs_left_out: 1,
+                upgrade: Some(Upgrade { number: u64::MAX, outcome }),
+            };
+            let text = serde_json::to_string(&StoredRelay::from(&relay)).unwrap();
+            assert_eq!(
+                RelayStatus::from(serde_json::from_str::<StoredRelay>(&text).unwrap()),
+                relay,
+                "{text}"
+            );
         }
     }
 

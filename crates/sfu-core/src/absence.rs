@@ -60,6 +60,11 @@ impl Absence {
         self.unused.drain(..).chain(records).for_each(|record| page.free_record(record));
     }
 
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.streams.iter().any(|missed| missed.left_at.is_some())
+    }
+
     /// Leaves the streams `at`, each with the highest number it has sent.
     pub fn begin(&mut self, at: impl Iterator<Item = (Ssrc, SeqNo)>) {
         for (ssrc, highest) in at {

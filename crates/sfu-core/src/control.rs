@@ -63,6 +63,8 @@ impl Shard {
                 }
             }
             ToSfu::Dtls(dtls) => self.send_dtls(&dtls, sink),
+            // That nothing more comes is the process's business. What has been counted is told once more.
+            ToSfu::Retire(_) => self.report_due = true,
         }
         Ok(())
     }
@@ -368,7 +370,7 @@ impl Shard {
         }
     }
 
-    fn begin_absence(&mut self, index: LegIndex) {
+    pub(crate) fn begin_absence(&mut self, index: LegIndex) {
         let mut absence = std::mem::take(&mut self.legs.get_mut(index).absence);
         let room = self.rooms.get(self.legs.get(index).room);
         let others =

@@ -46,11 +46,18 @@ impl Shard {
                 self.spend(index);
             }
         }
+        let has_place_for_all = self.legs.iter().all(|(_, leg)| leg.slot.is_some() || leg.security.is_none());
+        self.page.complete(has_place_for_all);
         self.counters.restored = gone_on.len() as u64;
         for (index, address) in gone_on {
             self.write_all(index);
             if let Some(address) = address {
                 self.take_address(now, index, address);
+            }
+            // Deafened, or lost, while no relay ran: it has heard all that the predecessor sent, and from here on it misses what is said.
+            let leg = self.legs.get(index);
+            if leg.route_at.is_none() && !leg.absence.is_away() {
+                self.begin_absence(index);
             }
         }
     }

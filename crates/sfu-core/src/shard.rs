@@ -49,7 +49,7 @@ pub struct Shard {
     started: Option<Started>,
     /// Legs of which signalling has not heard everything; each at most once.
     news: VecDeque<LegKey>,
-    report_due: bool,
+    pub(crate) report_due: bool,
 }
 
 impl Shard {
@@ -87,7 +87,7 @@ impl Shard {
             counters: Counters::default(),
             timers,
             started: Some(Started {
-                protocol: sfu_wire::PROTOCOL,
+                protocol: start.protocol,
                 shard: start.shard,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             }),

@@ -112,7 +112,13 @@ impl Model {
     fn die(&mut self) {
         let here = (0..PEOPLE).filter(|n| self.present[*n]);
         let legs: Vec<_> = here.map(|n| self.world.clients[n].leg.clone()).collect();
-        let start = Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 10_000 };
+        let start = Start {
+            protocol: 1,
+            shard: 3,
+            seed: vec![6; 32],
+            sender_packets_per_s_max: 10_000,
+            ..Start::default()
+        };
         let count = legs.len() as u64;
         self.world.shard = Shard::with_memory(self.world.now, &start, self.world.memory);
         self.world.tell(ToSfu::Snapshot(Snapshot { legs }));

@@ -4,7 +4,7 @@
 mod browser;
 mod net;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -24,7 +24,8 @@ const WORDS: &[u8] = &[0x78, 1, 2, 3, 4, 5, 6];
 /// Another relay, with what signalling says and what is in the memory.
 fn relay(world: &World, browsers: &[&Browser], memory: Memory) -> Shard {
     // Another seed than the first relay's, as signalling gives each its own.
-    let start = Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 3, seed: vec![6; 32], sender_packets_per_s_max: 0, ..Start::default() };
     let mut shard = Shard::with_memory(world.now, &start, memory);
     let natives = world.clients.iter().map(|client| client.leg.clone());
     let legs = natives.chain(browsers.iter().map(|browser| browser.leg.clone())).collect();
@@ -193,6 +194,37 @@ fn who_was_away_is_still_away_and_comes_back_without_a_gap() {
 }
 
 #[test]
+fn who_is_deafened_while_no_relay_runs_comes_back_without_a_gap() {
+    let (mut world, natives, browsers) = room();
+    let [mut browser, other] = browsers;
+    let stream = Ssrc(world.clients[natives[0]].leg.ssrc);
+    world.talk_for(natives[0], 5);
+    let mut at_native = world.heard(natives[1]);
+    let mut at_browser = numbers(&mut browser, &mut world, stream);
+    for hear in [false, true] {
+        world.clients[natives[1]].leg.hear = hear;
+        browser.leg.hear = hear;
+        restart(&mut world, &[&browser, &other]);
+        world.talk_for(natives[0], 7);
+        at_native.append(&mut world.heard(natives[1]));
+        at_browser.append(&mut numbers(&mut browser, &mut world, stream));
+    }
+    assert_eq!((at_native.len(), at_browser.len()), (12, 12));
+    assert_continuous(&at_native);
+    assert!(at_browser.windows(2).all(|pair| pair[1] == pair[0] + 1), "{at_browser:?}");
+}
+
+#[test]
+fn who_is_on_a_link_of_its_own_is_found_there_again() {
+    let (mut world, natives, browsers) = room();
+    world.clients[natives[1]].address = SocketAddrV6::new("fe80::7".parse().unwrap(), 5_000, 0, 3).into();
+    world.talk(natives[1]);
+    restart(&mut world, &[&browsers[0], &browsers[1]]);
+    world.talk(natives[0]);
+    assert_eq!(world.heard(natives[1]).len(), 1);
+}
+
+#[test]
 fn who_has_other_keys_or_another_stream_begins_anew() {
     let (mut world, natives, mut browsers) = room();
     // Meanwhile one native client has a new key, one browser a new transport, the other no keys yet, and one leg another stream.
@@ -306,7 +338,8 @@ fn memory_of_another_version_is_begun_anew_and_keys_that_may_have_been_used_are_
 fn a_leg_that_found_no_place_is_counted_and_a_browser_gets_new_keys() {
     let mut world = World::default();
     let small = net::memory(2);
-    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0, ..Start::default() };
     world.shard = Shard::with_memory(world.now, &start, small);
     world.tell(ToSfu::Snapshot(Snapshot::default()));
     let natives = [world.join(1), world.join(1)];
@@ -336,7 +369,8 @@ fn a_leg_that_found_no_place_is_counted_and_a_browser_gets_new_keys() {
 fn a_browser_that_was_sent_more_streams_than_there_are_places_gets_new_keys() {
     let mut world = World::default();
     let small = net::memory(2);
-    let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max: 0, ..Start::default() };
     world.shard = Shard::with_memory(world.now, &start, small);
     world.tell(ToSfu::Snapshot(Snapshot::default()));
     let mut browser = Browser::join(&mut world, 71, 1);
@@ -354,6 +388,31 @@ fn a_browser_that_was_sent_more_streams_than_there_are_places_gets_new_keys() {
         let spent = FromSfu::KeySpent(KeySpent { id: 71 });
         assert_eq!(std::iter::from_fn(|| shard.poll_event()).any(|event| event == spent), is_spent);
         world.shard = shard;
+    }
+}
+
+#[test]
+fn what_a_spent_browser_held_is_given_to_others_once() {
+    let mut world = World::default();
+    let small = net::memory(2);
+    world.shard = relay(&world, &[], small);
+    let mut browser = Browser::join(&mut world, 71, 1);
+    while world.clients.len() <= 2 * STREAMS_PER_LEG {
+        let n = world.join(1);
+        // Most have no place, and begin anew with each of these relays, which all have one seed.
+        world.set(n, |leg| leg.hear = false);
+        world.talk(n);
+    }
+    browser.receive(&mut world);
+    // Two browsers one after the other hear more than there are places. Were those of the first free twice, the second would seem to find enough.
+    for id in [71, 72] {
+        world.shard = relay(&world, &[&browser], small);
+        let spent = FromSfu::KeySpent(KeySpent { id });
+        assert!(std::iter::from_fn(|| world.shard.poll_event()).any(|event| event == spent), "{id}");
+        world.tell(ToSfu::RemoveLeg(RemoveLeg { id }));
+        browser = Browser::join(&mut world, id + 1, 1);
+        (0..world.clients.len()).for_each(|n| world.talk(n));
+        assert_eq!(browser.heard(&mut world).len(), world.clients.len());
     }
 }
 

@@ -6,6 +6,9 @@
 //! message creates it, changes it and rebuilds it in a new process. [`ToSfu::Snapshot`] is every leg of the shard and is the first thing
 //! a new SFU process hears after [`Start`]; changes follow on the same stream, in order. Nothing waits for an answer.
 //!
+//! Before that a relay says [`Hello`], unasked, so that signalling can tell whether one that is to replace another is what it should be; the other one is then
+//! told to [`Retire`], and its last word is [`Retired`].
+//!
 //! The encoding is Protocol Buffers (proto3): fields are only ever added, unknown ones are skipped, so version N talks to N-1.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -14,8 +17,42 @@ pub mod page;
 
 use prost::Message as _;
 
-/// Raised when a message gains a meaning that the other side must understand.
-pub const PROTOCOL: u32 = 1;
+/// Raised when a message gains a meaning that the other side must understand. 1: no [`Hello`] and no [`Retire`].
+pub const PROTOCOL: u32 = 2;
+/// What this version of the program speaks.
+pub const PROTOCOLS: Versions = Versions { oldest: 1, newest: PROTOCOL };
+
+/// All versions of something from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    pub oldest: u32,
+    pub newest: u32,
+}
+
+impl Versions {
+    /// What is said of versions: the newest, and the oldest, which is the same where it is not given.
+    #[must_use]
+    pub fn said(newest: u32, oldest: u32) -> Self {
+        Self { oldest: if oldest == 0 { newest } else { oldest }, newest }
+    }
+
+    /// The newest version that both know.
+    #[must_use]
+    pub fn agree(self, other: Self) -> Option<u32> {
+        let newest = self.newest.min(other.newest);
+        (newest >= self.oldest.max(other.oldest)).then_some(newest)
+    }
+}
+
+impl std::fmt::Display for Versions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.oldest == self.newest {
+            true => write!(f, "{}", self.newest),
+            false => write!(f, "{} to {}", self.oldest, self.newest),
+        }
+    }
+}
+
 /// A frame longer than this is a broken peer. A snapshot of 20,000 legs stays below it.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
@@ -32,6 +69,16 @@ pub struct Start {
     /// RTP packets a second that one sender may send before the rest is dropped.
     #[prost(uint32, tag = "4")]
     pub sender_packets_per_s_max: u32,
+    /// The oldest version that signalling understands, `protocol` being the newest; the same if not given.
+    #[prost(uint32, tag = "5")]
+    pub protocol_oldest: u32,
+}
+
+impl Start {
+    #[must_use]
+    pub fn protocols(&self) -> Versions {
+        Versions::said(self.protocol, self.protocol_oldest)
+    }
 }
 
 /// One participant's transport and place, whole.
@@ -159,6 +206,10 @@ pub struct RemoveLeg {
     pub id: u64,
 }
 
+/// The shard's work is another process's from now on: it takes no further datagram, sends what it has, tells what it has to tell, and ends with [`Retired`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Retire {}
+
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum ToSfu {
     #[prost(message, tag = "1")]
@@ -171,10 +222,58 @@ pub enum ToSfu {
     RemoveLeg(RemoveLeg),
     #[prost(message, tag = "5")]
     Dtls(Dtls),
+    #[prost(message, tag = "6")]
+    Retire(Retire),
 }
+
+/// A relay that has been started and does nothing until it is told to.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// The newest version of this protocol that it understands, and the oldest.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(uint32, tag = "2")]
+    pub protocol_oldest: u32,
+    /// The newest layout of the memory that it can go on from, which is the one that it writes, and the oldest.
+    #[prost(uint32, tag = "3")]
+    pub page: u32,
+    #[prost(uint32, tag = "4")]
+    pub page_oldest: u32,
+    /// The program's.
+    #[prost(string, tag = "5")]
+    pub version: String,
+}
+
+impl Hello {
+    #[must_use]
+    pub fn of_this_version() -> Self {
+        Self {
+            protocol: PROTOCOLS.newest,
+            protocol_oldest: PROTOCOLS.oldest,
+            page: page::VERSION.into(),
+            page_oldest: page::VERSION.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    #[must_use]
+    pub fn protocols(&self) -> Versions {
+        Versions::said(self.protocol, self.protocol_oldest)
+    }
+
+    #[must_use]
+    pub fn pages(&self) -> Versions {
+        Versions::said(self.page, self.page_oldest)
+    }
+}
+
+/// The shard's last word: nothing of it is under way any more.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Retired {}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Started {
+    /// That which is spoken from now on.
     #[prost(uint32, tag = "1")]
     pub protocol: u32,
     #[prost(uint32, tag = "2")]
@@ -281,17 +380,21 @@ pub enum FromSfu {
     Dtls(Dtls),
     #[prost(message, tag = "6")]
     KeySpent(KeySpent),
+    #[prost(message, tag = "7")]
+    Hello(Hello),
+    #[prost(message, tag = "8")]
+    Retired(Retired),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ToSfuFrame {
-    #[prost(oneof = "ToSfu", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "ToSfu", tags = "1, 2, 3, 4, 5, 6")]
     message: Option<ToSfu>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct FromSfuFrame {
-    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "FromSfu", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     message: Option<FromSfu>,
 }
 
@@ -412,11 +515,13 @@ mod tests {
                 shard: 1,
                 seed: vec![1; 32],
                 sender_packets_per_s_max: 100,
+                protocol_oldest: 1,
             }),
             ToSfu::Snapshot(Snapshot { legs: vec![leg(), browser()] }),
             ToSfu::PutLeg(leg()),
             ToSfu::RemoveLeg(RemoveLeg { id: 1 }),
             ToSfu::Dtls(Dtls { id: 2, datagram: vec![22; 100] }),
+            ToSfu::Retire(Retire {}),
         ];
         let mut stream = Vec::new();
         for message in messages.clone() {
@@ -433,6 +538,23 @@ mod tests {
             }
             assert_eq!(got, messages, "in steps of {step}");
         }
+    }
+
+    #[test]
+    fn the_newest_version_that_both_know_is_spoken() {
+        let check = |ours: (u32, u32), theirs: (u32, u32), expect: Option<u32>| {
+            let [ours, theirs] = [ours, theirs].map(|(oldest, newest)| Versions { oldest, newest });
+            assert_eq!((ours.agree(theirs), theirs.agree(ours)), (expect, expect), "{ours} and {theirs}");
+        };
+        check((1, 1), (1, 1), Some(1));
+        check((1, 2), (1, 1), Some(1));
+        check((1, 2), (2, 3), Some(2));
+        check((1, 4), (2, 3), Some(3));
+        check((1, 2), (3, 4), None);
+        assert_eq!(Versions::said(3, 0), Versions { oldest: 3, newest: 3 }, "of before there was a range");
+        // Of a start of before there was a range, by its bytes.
+        let start = Start::decode(&[8, 1][..]).unwrap();
+        assert_eq!(start.protocols().agree(PROTOCOLS), Some(1));
     }
 
     #[test]

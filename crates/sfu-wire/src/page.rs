@@ -11,11 +11,13 @@ use std::fmt;
 pub const BYTES: usize = 40 << 20;
 pub const WORDS: usize = BYTES / size_of::<u64>();
 
-/// Raised with every change of the layout, the relay's own included. Nobody reads another version: whoever finds one begins anew.
+/// Raised with every change of the layout, the relay's own included, but for a meaning given to bits that were always zero and still mean what they
+/// did when they are. Nobody reads another version: whoever finds one begins anew.
 pub const VERSION: u16 = 1;
 /// The first word: a mark, and the version in its lowest 16 bits. Zero before the first relay.
 pub const HEAD_AT: usize = 0;
-pub const HEAD: u64 = u64::from_be_bytes(*b"GHPAGE\0\0") | VERSION as u64;
+pub const HEAD: u64 = MARK | VERSION as u64;
+const MARK: u64 = u64::from_be_bytes(*b"GHPAGE\0\0");
 /// The leg that the shard is busy with, 0 for none that is known, and with what: a [`Work`], 0 for nothing.
 pub const LEG_AT: usize = 8;
 pub const WORK_AT: usize = 9;
@@ -81,6 +83,12 @@ impl fmt::Display for Work {
     }
 }
 
+/// The version in which the memory was written, from its first word; nothing while no relay has.
+#[must_use]
+pub fn version(head: u64) -> Option<u16> {
+    (head & !0xffff == MARK).then_some(head as u16)
+}
+
 /// Whether the words are of a shard that says of itself that it ended the process.
 #[must_use]
 pub fn has_failed(head: &[u64; HEAD_WORDS]) -> bool {
@@ -97,6 +105,13 @@ pub fn busy_with(head: &[u64; HEAD_WORDS]) -> Option<(u64, Work)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_says_its_version() {
+        assert_eq!(version(HEAD), Some(VERSION));
+        assert_eq!(version(HEAD + 1), Some(VERSION + 1));
+        assert_eq!(version(0), None);
+    }
 
     #[test]
     fn a_head_says_what_its_shard_was_busy_with() {

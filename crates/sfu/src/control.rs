@@ -3,6 +3,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use sfu_wire::{Deframer, Framed as _, FromSfu, ToSfu, WireError};
 
@@ -66,6 +67,13 @@ impl Control {
             self.written = 0;
         }
         event.append_to(&mut self.out);
+    }
+
+    /// Writes all that is left, and waits for signalling to make room for it. The stream is of no further use.
+    pub fn finish(&mut self, within: Duration) -> io::Result<()> {
+        self.stream.set_nonblocking(false)?;
+        self.stream.set_write_timeout(Some(within))?;
+        self.stream.write_all(&self.out[self.written..])
     }
 
     /// Writes what can be written, and says whether more is waiting.

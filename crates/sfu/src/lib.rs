@@ -7,7 +7,10 @@
 //! successor must know it gives in the same way); configuration
 //! files, async runtimes, TLS, JSON.
 //!
-//! Exit codes: 0 when signalling is gone and its calls have had their time; 1 when the environment failed (a
+//! A process that has been started says hello and does nothing until it is told to start, since another may be at work with the same sockets and memory; one that is told to retire
+//! leaves all that is still to come to its successor.
+//!
+//! Exit codes: 0 when it has retired, or signalling is gone and its calls have had their time; 1 when the environment failed (a
 //! socket unusable, a control stream that does not parse); 2 for wrong arguments; killed by SIGABRT (134 to a
 //! shell) when an invariant broke. Whoever started the process starts it again with the same sockets and a
 //! snapshot.
@@ -77,8 +80,12 @@ fn serve_fds(fds: args::ShardFds) -> Result<(), Failure> {
     let control = UnixStream::from(udp_io::adopt_fd(fds.control).map_err(Failure::Control)?);
     let map = |fd| udp_io::map_memory(&udp_io::adopt_fd(fd)?);
     let memory = fds.memory.map(map).transpose().map_err(Failure::Memory)?;
-    MEMORY.set(memory);
     serve(udp, control, memory, limits::ORPHAN_GRACE)
+}
+
+/// From now on the memory is this shard's alone: only now may its failure be written into it.
+fn owns(memory: Option<Memory>) {
+    MEMORY.set(memory);
 }
 
 /// A broken invariant ends the whole process at once, before it can send anything wrong. What must not be forgotten is written down by then, and

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// voice connection within a minute; longer would be forwarding for people that nobody can mute.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(60);
 
+/// How long signalling may take to hear the last words of a relay that retires. Because nobody is heard until it has. Exceeded: the process ends without them.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Batches of datagrams taken in before control and timers have their turn again. Because four full batches
 /// are a few milliseconds of forwarding to a large room. The rest waits in the kernel.
 pub const RECEIVE_BATCHES_A_WAKE: usize = 4;

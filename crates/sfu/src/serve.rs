@@ -6,12 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use sfu_core::{Memory, Shard};
-use sfu_wire::{FromSfu, PROTOCOL, Report, Start, ToSfu, WireError};
+use sfu_wire::{FromSfu, Hello, PROTOCOLS, Report, Retired, Start, ToSfu, Versions, WireError};
 use udp_io::{Poller, RecvBatch};
 
 use crate::control::Control;
 use crate::egress::Egress;
-use crate::limits::{RECEIVE_BATCHES_A_WAKE, SOCKET_BUFFER_BYTES};
+use crate::limits::{LAST_WORDS, RECEIVE_BATCHES_A_WAKE, SOCKET_BUFFER_BYTES};
 use crate::log;
 
 const MEDIA: u64 = 0;
@@ -32,10 +32,12 @@ pub enum Failure {
     Wire(#[from] WireError),
     #[error("control stream: it does not begin with a start message")]
     NotStarted,
+    #[error("signalling speaks version {0} of the protocol, and this relay {PROTOCOLS}")]
+    Version(Versions),
 }
 
-/// Serves one shard until signalling has been gone for `grace`, or at once if it has no calls by then. It goes on with what its predecessor left in
-/// `memory`, which is nobody else's meanwhile.
+/// Serves one shard until it is told to retire, or signalling has been gone for `grace`, or at once if it has no calls by then. It goes on with what its
+/// predecessor left in `memory`, which from the start message on is nobody else's.
 pub fn serve(
     udp: UdpSocket,
     control: UnixStream,
@@ -46,6 +48,7 @@ pub fn serve(
     let mut control = Control::new(control).map_err(Failure::Control)?;
     poller.add(&control, CONTROL).map_err(Failure::Wait)?;
     let Some(start) = await_start(&mut poller, &mut control)? else { return Ok(()) };
+    crate::owns(memory);
     udp.set_nonblocking(true).map_err(Failure::Socket)?;
     udp_io::set_buffers(&udp, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES).map_err(Failure::Socket)?;
     let now = Instant::now();
@@ -57,6 +60,7 @@ pub fn serve(
         },
         started_at: now,
         obeyed: 0,
+        retires: false,
         egress: Egress::new(&udp).map_err(Failure::Socket)?,
         received: RecvBatch::new(),
         oversized: 0,
@@ -72,6 +76,9 @@ pub fn serve(
     let mut ready = Woken { media: false, control: true };
     loop {
         worker.turn(&udp, &ready)?;
+        if worker.retires {
+            return worker.retire(&udp);
+        }
         if !takes_media && worker.obeyed > 0 {
             takes_media = true;
             let (legs, restored) = (worker.shard.legs(), worker.shard.counters().restored);
@@ -94,20 +101,18 @@ pub fn serve(
     }
 }
 
+/// Says who it is, and waits for its turn: another relay may be at work meanwhile, with this socket and this memory.
 fn await_start(poller: &mut Poller, control: &mut Control) -> Result<Option<Start>, Failure> {
+    control.push(FromSfu::Hello(Hello::of_this_version()));
+    control.write();
     loop {
         wait(poller, None, None)?;
         control.read();
         match control.next()? {
             Some(ToSfu::Start(start)) => {
-                if start.protocol != PROTOCOL {
-                    log::line(
-                        log::WARN,
-                        "protocol_differs",
-                        format_args!("ours={PROTOCOL} theirs={}", start.protocol),
-                    );
-                }
-                return Ok(Some(start));
+                let theirs = start.protocols();
+                let protocol = theirs.agree(PROTOCOLS).ok_or(Failure::Version(theirs))?;
+                return Ok(Some(Start { protocol, ..start }));
             }
             Some(_) => return Err(Failure::NotStarted),
             None if !control.is_open() => return Ok(None),
@@ -140,6 +145,8 @@ struct Worker<'a> {
     started_at: Instant,
     /// Messages of signalling that were obeyed.
     obeyed: u64,
+    /// Another process is to go on.
+    retires: bool,
     egress: Egress<'a>,
     received: RecvBatch,
     /// Datagrams too long for a buffer that the shard has been told of.
@@ -156,7 +163,7 @@ impl Worker<'_> {
         if ready.control {
             self.obey()?;
         }
-        if ready.media {
+        if ready.media && !self.retires {
             self.receive(udp)?;
         }
         self.shard.handle_timeout(Instant::now(), &mut self.egress);
@@ -168,6 +175,7 @@ impl Worker<'_> {
         let now = Instant::now();
         while let Some(message) = self.control.next()? {
             self.obeyed += 1;
+            self.retires |= matches!(message, ToSfu::Retire(_));
             if let Err(refused) = self.shard.handle_message(now, message, &mut self.egress) {
                 log::line(log::WARN, "refused", format_args!("reason={:?}", refused.to_string()));
             }
@@ -186,7 +194,8 @@ impl Worker<'_> {
                 self.shard.handle_datagram(now, from, datagram, &mut self.egress);
             }
             self.egress.flush().map_err(Failure::Socket)?;
-            if count < udp_io::limits::BATCH {
+            // What else waits there is for the next process.
+            if count < udp_io::limits::BATCH || self.retires {
                 break;
             }
         }
@@ -198,15 +207,28 @@ impl Worker<'_> {
     /// Writes what signalling should know, and says whether more is waiting to be written.
     fn tell(&mut self, udp: &UdpSocket) -> Result<bool, Failure> {
         while self.control.has_room()
-            && let Some(event) = self.shard.poll_event()
+            && let Some(event) = self.next_event(udp)?
         {
-            let event = match event {
-                FromSfu::Report(report) => FromSfu::Report(self.complete(udp, report)?),
-                event => event,
-            };
             self.control.push(event);
         }
         Ok(self.control.write())
+    }
+
+    fn next_event(&mut self, udp: &UdpSocket) -> Result<Option<FromSfu>, Failure> {
+        Ok(match self.shard.poll_event() {
+            Some(FromSfu::Report(report)) => Some(FromSfu::Report(self.complete(udp, report)?)),
+            event => event,
+        })
+    }
+
+    /// Everything that was taken has been sent, and what a successor must know is written. Tells the rest of what there is to be told.
+    fn retire(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
+        while let Some(event) = self.next_event(udp)? {
+            self.control.push(event);
+        }
+        self.control.push(FromSfu::Retired(Retired {}));
+        log::line(log::INFO, "retired", format_args!("legs={}", self.shard.legs()));
+        self.control.finish(LAST_WORDS).map_err(Failure::Control)
     }
 
     /// Adds what only the process knows.

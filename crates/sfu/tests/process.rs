@@ -13,7 +13,7 @@ use std::time::Duration;
 use sfu::{Failure, serve};
 use sfu_core::Memory;
 use sfu_wire::page::BYTES;
-use sfu_wire::{FromSfu, PROTOCOL, Snapshot, Start, ToSfu};
+use sfu_wire::{FromSfu, Hello, PROTOCOL, Report, Retire, Retired, Snapshot, Start, ToSfu};
 use support::{Client, Signalling, VOICE, relay};
 
 /// From signalling of before there was memory.
@@ -60,12 +60,14 @@ fn two_clients_talk_and_the_numbers_add_up() {
 /// Versions differ by what was added, and what was added is passed over.
 #[test]
 fn signalling_of_the_version_before_or_after_is_obeyed() {
-    for protocol in [PROTOCOL - 1, PROTOCOL + 1] {
+    let older = (PROTOCOL - 1, 0, PROTOCOL - 1);
+    let newer = (PROTOCOL + 1, PROTOCOL, PROTOCOL);
+    for (protocol, protocol_oldest, expect) in [older, newer] {
         let (udp, address) = relay();
         let (mut signalling, thread) = start(&udp, Duration::ZERO);
-        let seed = vec![9; 32];
-        signalling.tell(ToSfu::Start(Start { protocol, shard: 2, seed, sender_packets_per_s_max: 0 }));
-        assert!(matches!(signalling.hear(), FromSfu::Started(started) if started.protocol == PROTOCOL));
+        let start = Start { protocol, protocol_oldest, shard: 2, seed: vec![9; 32], ..Start::default() };
+        signalling.tell(ToSfu::Start(start));
+        assert!(matches!(signalling.hear(), FromSfu::Started(started) if started.protocol == expect));
         // Field 15, which no version knows yet.
         signalling.stream.write_all(&[4, 0, 0, 0, 0x7a, 2, 8, 1]).unwrap();
         let a = Client::new(1, address);
@@ -74,6 +76,66 @@ fn signalling_of_the_version_before_or_after_is_obeyed() {
         signalling.await_connected(1);
         drop(signalling);
         thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn signalling_of_a_version_that_is_not_understood_is_refused() {
+    let (udp, _) = relay();
+    let (mut signalling, thread) = start(&udp, Duration::ZERO);
+    let protocol = PROTOCOL + 1;
+    signalling.tell(ToSfu::Start(Start { protocol, protocol_oldest: protocol, ..Start::default() }));
+    assert!(matches!(thread.join().unwrap(), Err(Failure::Version(theirs)) if theirs.newest == protocol));
+}
+
+/// The second relay is there before the first has gone, and touches nothing until it is told to.
+#[test]
+fn a_relay_that_retires_leaves_the_rest_to_its_successor() {
+    let (udp, address) = relay();
+    let (mut a, mut b) = (Client::new(1, address), Client::new(2, address));
+    let legs = vec![a.leg(), b.leg()];
+    let memory = udp_io::map_memory(&udp_io::make_memory(c"test", BYTES).unwrap()).unwrap();
+    let (mut signalling, mut thread) = start_with(&udp, Some(memory), Duration::ZERO);
+    signalling.start();
+    signalling.tell(ToSfu::Snapshot(Snapshot { legs: legs.clone() }));
+    b.discover();
+    signalling.await_connected(2);
+    let mut taken = 0;
+    for round in 0..10 {
+        let (mut next, next_thread) = start_with(&udp, Some(memory), Duration::ZERO);
+        assert_eq!(next.hear_hello(), Hello::of_this_version());
+        (0..20).for_each(|_| a.talk());
+        (0..20).for_each(|_| {
+            assert_eq!(b.hear(), (a.ssrc(), VOICE.to_vec()), "the first one's, in round {round}")
+        });
+        // Some of these it takes before it hears that it is to go, and all of those it forwards.
+        (0..10).for_each(|_| a.talk());
+        signalling.tell(ToSfu::Retire(Retire {}));
+        (0..10).for_each(|_| a.talk());
+        taken += last_report(&mut signalling).forwarded_in;
+        thread.join().unwrap().unwrap();
+        // Nobody looks after them now.
+        (0..10).for_each(|_| a.talk());
+        (signalling, thread) = (next, next_thread);
+        signalling.start();
+        signalling.tell(ToSfu::Snapshot(Snapshot { legs: legs.clone() }));
+        (0..30).for_each(|_| assert_eq!(b.hear(), (a.ssrc(), VOICE.to_vec()), "in round {round}"));
+    }
+    signalling.tell(ToSfu::Retire(Retire {}));
+    taken += last_report(&mut signalling).forwarded_in;
+    assert_eq!(taken, 10 * 50, "each by one of them");
+    thread.join().unwrap().unwrap();
+}
+
+/// Until the relay has retired.
+fn last_report(signalling: &mut Signalling) -> Report {
+    let mut last = None;
+    loop {
+        match signalling.hear() {
+            FromSfu::Report(report) => last = Some(report),
+            FromSfu::Retired(Retired {}) => return last.expect("it says what it counted"),
+            _ => {}
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use rtp_wire::{SeqNo, Ssrc};
 use sfu_wire::page::BYTES;
-use sfu_wire::{FromSfu, Leg, Snapshot, Start, ToSfu};
+use sfu_wire::{FromSfu, Leg, Retire, Snapshot, Start, ToSfu};
 use support::page::Page;
 use support::{Client, Signalling, relay};
 
@@ -32,7 +32,14 @@ struct Relay {
 
 impl Relay {
     fn start(udp: &UdpSocket, memory: &File, legs: Vec<Leg>, seed: u8) -> Self {
-        let (mut signalling, control) = Signalling::pair();
+        let mut relay = Self::spawn(udp, memory);
+        relay.tell(legs, seed);
+        relay
+    }
+
+    /// It says hello, and waits to be told.
+    fn spawn(udp: &UdpSocket, memory: &File) -> Self {
+        let (signalling, control) = Signalling::pair();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "a_relay_in_a_process_of_its_own", "--nocapture"]);
         command.env(RELAY, "--shard 3,4,5").stdin(Stdio::null()).stdout(Stdio::null());
@@ -44,15 +51,26 @@ impl Relay {
         ];
         udp_io::inherit_fds(&mut command, fds).unwrap();
         let child = command.spawn().unwrap();
-        signalling.tell(ToSfu::Start(Start {
+        Self { child, signalling }
+    }
+
+    fn tell(&mut self, legs: Vec<Leg>, seed: u8) {
+        self.signalling.tell(ToSfu::Start(Start {
             protocol: 1,
             shard: 0,
             seed: vec![seed; 32],
             // Everything that waited in the kernel goes out.
             sender_packets_per_s_max: 1_000_000,
+            ..Start::default()
         }));
-        signalling.tell(ToSfu::Snapshot(Snapshot { legs }));
-        Self { child, signalling }
+        self.signalling.tell(ToSfu::Snapshot(Snapshot { legs }));
+    }
+
+    /// Its work is another's from now on.
+    fn retire(mut self) {
+        self.signalling.tell(ToSfu::Retire(Retire {}));
+        while !matches!(self.signalling.hear(), FromSfu::Retired(_)) {}
+        assert!(self.child.wait().unwrap().success());
     }
 
     fn kill(mut self) {
@@ -63,14 +81,18 @@ impl Relay {
 
 /// What one listener heard of each stream: how far the number of a packet is from what is said in it.
 #[derive(Default)]
-struct Offsets(HashMap<Ssrc, u64>);
+struct Offsets {
+    of: HashMap<Ssrc, u64>,
+    heard: u64,
+}
 
 impl Offsets {
     /// Returns what was said.
     fn check(&mut self, (ssrc, seq, payload): (Ssrc, SeqNo, Vec<u8>)) -> (Ssrc, u32) {
         let said = u32::from_be_bytes(*payload.last_chunk().unwrap());
         let offset = seq.0.wrapping_sub(u64::from(said));
-        let before = *self.0.entry(ssrc).or_insert(offset);
+        self.heard += 1;
+        let before = *self.of.entry(ssrc).or_insert(offset);
         assert_eq!(offset, before, "the numbers of {ssrc:?} do not go on with what is said in {said}");
         (ssrc, said)
     }
@@ -154,6 +176,46 @@ fn a_call_goes_on_over_many_relays_with_no_nonce_used_twice_and_no_number_out_of
         }
         call.hear();
     }
+    let report = relay.signalling.hear_report();
+    assert_eq!((report.unwritten, report.restored), (0, 4));
+    relay.kill();
+}
+
+/// The same with relays that are asked to go, while another waits: here not a word is missed.
+#[test]
+fn a_call_goes_on_over_many_relays_that_retire_and_every_word_is_heard() {
+    let (udp, address) = relay();
+    let memory = udp_io::make_memory(c"test", BYTES).unwrap();
+    let mut call = Call {
+        natives: [Client::new(1, address), Client::new(2, address)],
+        pages: [Page::new(3, address), Page::new(4, address)],
+        offsets: Default::default(),
+        said: 0,
+    };
+    let mut relay = Relay::start(&udp, &memory, call.legs(), 0);
+    call.natives.iter().for_each(Client::discover);
+    for (page, id) in call.pages.iter().zip([3, 4]) {
+        page.check();
+        relay.signalling.await_connected(id);
+    }
+    call.say();
+    call.hear();
+    let heard = |call: &Call| -> Vec<u64> { call.offsets.iter().map(|offsets| offsets.heard).collect() };
+    let before = heard(&call);
+    for life in 1..=10_u8 {
+        let mut next = Relay::spawn(&udp, &memory);
+        next.signalling.hear_hello();
+        (0..6).for_each(|_| call.say());
+        relay.retire();
+        (0..6).for_each(|_| call.say());
+        next.tell(call.legs(), life);
+        call.say();
+        call.hear();
+        relay = next;
+    }
+    let words = heard(&call).iter().zip(before).map(|(now, before)| now - before).collect::<Vec<_>>();
+    // Of three others each.
+    assert_eq!(words, [10 * 13 * 3; 4]);
     let report = relay.signalling.hear_report();
     assert_eq!((report.unwritten, report.restored), (0, 4));
     relay.kill();

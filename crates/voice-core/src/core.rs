@@ -135,7 +135,9 @@ impl VoiceCore {
             FromSfu::LegSpeaking(speaking) if speaking.speaking => speaking.id,
             FromSfu::KeySpent(spent) => spent.id,
             // What belongs to a DTLS engine goes there without us.
-            FromSfu::LegSpeaking(_) | FromSfu::Started(_) | FromSfu::Report(_) | FromSfu::Dtls(_) => return,
+            FromSfu::LegSpeaking(_) | FromSfu::Report(_) | FromSfu::Dtls(_) => return,
+            // Of its process, which is another's business.
+            FromSfu::Hello(_) | FromSfu::Started(_) | FromSfu::Retired(_) => return,
         };
         // A leg that is gone by now, or that never was: nothing to do either way.
         let Some(key) = self.legs.get(shard as usize).and_then(|legs| legs.get(&id)).copied() else { return };

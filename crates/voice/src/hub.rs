@@ -1,16 +1,15 @@
 //! The loop around the core: everything that happens to a voice server comes in here, in order, and what the core answers goes out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client_wire::voice::{CloseCode, Version};
 use cluster_wire::link::ReportSender;
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, ServerLoad, ServerRecord, Upgrade, UpgradeOutcome};
 use cluster_wire::voice::ToVoice;
 use model::UnixMs;
-use sfu_wire::{Dtls, FromSfu, PROTOCOL, Start, ToSfu};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use sfu_wire::{Dtls, FromSfu, PROTOCOLS, Start, ToSfu};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use voice_core::{ConnId, Event, Ice, Now, Output, VoiceCore};
 
@@ -20,7 +19,9 @@ use crate::limits::{INPUTS_PER_WAKE, SENDER_PACKETS_PER_S_MAX};
 use crate::link::Link;
 use crate::measure::Meter;
 use crate::memories::Blamed;
+use crate::relay::{Hung, Wish};
 use crate::reports::Reports;
+use crate::shards::{Outage, Shards};
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -49,6 +50,12 @@ pub enum Input {
     RelayUp {
         generation: u64,
         links: Vec<Link>,
+        /// The number of the wish for it, if it was tried out and is to replace one that was well.
+        wish: Option<u64>,
+    },
+    /// This process is to go, and its successor waits.
+    RelayRetires {
+        generation: u64,
     },
     RelayDown {
         generation: u64,
@@ -82,7 +89,8 @@ pub struct Hub {
     ways: Ways,
     reports: Reports,
     meters: Vec<Meter>,
-    relay: Option<RelayLink>,
+    relay: Option<Shards>,
+    outage: Outage,
     conns: HashMap<ConnId, mpsc::Sender<Outgoing>>,
 }
 
@@ -91,17 +99,12 @@ pub struct Ways {
     pub reports: ReportSender,
     /// What the registry is told of this server.
     pub record: watch::Sender<ServerRecord>,
-    pub replace_relay: Arc<Notify>,
+    /// The relay's process that must be replaced.
+    pub hung: watch::Sender<Option<Hung>>,
+    /// The program that shall be the relay.
+    pub wishes: mpsc::Sender<Wish>,
     /// To the DTLS engines.
     pub dtls: mpsc::Sender<dtls::Order>,
-}
-
-/// The running relay process.
-struct RelayLink {
-    generation: u64,
-    links: Vec<Link>,
-    /// Which shards have answered.
-    started: Vec<bool>,
 }
 
 impl Hub {
@@ -122,6 +125,7 @@ impl Hub {
             reports: Reports::default(),
             meters,
             relay: None,
+            outage: Outage::default(),
             conns: HashMap::new(),
         }
     }
@@ -156,6 +160,7 @@ impl Hub {
                 }
                 () = sleep_until(wake) => self.core.handle_timeout(now()),
                 _ = second.tick() => {
+                    self.look_at_relay();
                     self.measure();
                     continue;
                 }
@@ -182,7 +187,18 @@ impl Hub {
                     |record: &mut ServerRecord| std::mem::replace(&mut record.draining, draining) != draining;
                 self.ways.record.send_if_modified(was_other);
             }
+            ToVoice::UpgradeRelay { number, program } => self.upgrade_relay(number, program),
         }
+    }
+
+    /// What comes of it is in the record.
+    fn upgrade_relay(&mut self, number: u64, program: Option<String>) {
+        let wish = Wish { number, program: program.map(Into::into) };
+        let outcome = match self.ways.wishes.try_send(wish) {
+            Ok(()) => UpgradeOutcome::Underway,
+            Err(_) => UpgradeOutcome::Failed("too many are under way".to_owned()),
+        };
+        self.ways.record.send_modify(|record| record.relay.upgrade = Some(Upgrade { number, outcome }));
     }
 
     /// One input and those waiting behind it. False when the server is to end.
@@ -217,7 +233,14 @@ impl Hub {
                 self.conns.remove(&conn);
                 self.core.handle_close(now, conn, code);
             }
-            Input::RelayUp { generation, links } => self.relay_up(generation, links),
+            Input::RelayUp { generation, links, wish } => self.relay_up(generation, links, wish),
+            Input::RelayRetires { generation } => {
+                // What was decided before is still said to it; what comes later is in what its successor hears first.
+                self.flush();
+                if let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == generation) {
+                    relay.retire();
+                }
+            }
             Input::RelayDown { generation, blamed } => {
                 if self.relay.as_ref().is_some_and(|relay| relay.generation == generation) {
                     self.relay = None;
@@ -226,6 +249,9 @@ impl Hub {
                 for Blamed { shard, leg, work } in blamed {
                     let left_out = self.core.handle_relay_blames(now, shard, leg);
                     tracing::warn!(shard, leg, %work, left_out, "the media relay died with this leg");
+                    if left_out {
+                        self.ways.record.send_modify(|record| record.relay.legs_left_out += 1);
+                    }
                 }
             }
             Input::Relay { generation, shard, message } => self.relay_says(now, generation, shard, message),
@@ -243,15 +269,14 @@ impl Hub {
     }
 
     /// A new relay process is told everything before anything else.
-    fn relay_up(&mut self, generation: u64, links: Vec<Link>) {
+    fn relay_up(&mut self, generation: u64, links: Vec<Link>, wish: Option<u64>) {
         // What came of earlier inputs is in the snapshot already; sent after it, it would be said twice.
         self.flush();
         self.meters.iter_mut().for_each(Meter::restart);
-        let started = vec![false; links.len()];
-        for (shard, link) in links.iter().enumerate() {
-            let shard = u32::try_from(shard).expect("shards are few");
+        for (shard, link) in (0..).zip(&links) {
             let start = Start {
-                protocol: PROTOCOL,
+                protocol: PROTOCOLS.newest,
+                protocol_oldest: PROTOCOLS.oldest,
                 shard,
                 seed: random_bytes::<32>().to_vec(),
                 sender_packets_per_s_max: SENDER_PACKETS_PER_S_MAX,
@@ -261,16 +286,21 @@ impl Hub {
                 let _ = link.tell(message);
             }
         }
-        self.relay = Some(RelayLink { generation, links, started });
+        self.relay = Some(Shards::new(generation, links, wish));
     }
 
     fn relay_says(&mut self, now: Now, generation: u64, shard: u32, message: FromSfu) {
         let Some(relay) = self.relay.as_mut().filter(|relay| relay.generation == generation) else { return };
+        relay.heard(shard);
         match message {
-            FromSfu::Started(_) => {
-                if let Some(started) = relay.started.get_mut(shard as usize) {
-                    *started = true;
-                }
+            FromSfu::Started(started) => {
+                let fulfilled = relay.started(shard);
+                self.ways.record.send_modify(|record| {
+                    record.relay.version = started.version;
+                    if let Some(wish) = fulfilled {
+                        record.relay.answer(wish, UpgradeOutcome::Done);
+                    }
+                });
                 self.publish();
             }
             FromSfu::Report(report) => {
@@ -324,13 +354,30 @@ impl Hub {
 
     /// Without a relay nothing is lost: its successor is told all of it.
     fn tell_relay(&mut self, shard: u32, message: ToSfu) {
-        let Some(link) = self.relay.as_ref().and_then(|relay| relay.links.get(shard as usize)) else {
-            return;
-        };
-        if link.tell(message).is_err() {
-            self.relay = None;
-            self.ways.replace_relay.notify_one();
+        let Some(relay) = &self.relay else { return };
+        if relay.tell(shard, message).is_err() {
+            self.replace_relay(vec![shard]);
         }
+    }
+
+    fn replace_relay(&mut self, shards: Vec<u32>) {
+        if let Some(Shards { generation, .. }) = self.relay.take() {
+            self.outage.hung();
+            self.ways.hung.send_replace(Some(Hung { generation, shards }));
+        }
+    }
+
+    /// Once a second.
+    fn look_at_relay(&mut self) {
+        let hang = self.relay.as_mut().map(Shards::second).unwrap_or_default();
+        if !hang.is_empty() {
+            self.replace_relay(hang);
+        }
+        self.outage.second(self.is_running());
+    }
+
+    fn is_running(&self) -> bool {
+        self.relay.as_ref().is_some_and(Shards::are_there)
     }
 
     fn measure(&mut self) {
@@ -354,8 +401,8 @@ impl Hub {
             packets_out_per_s: self.meters.iter().map(|m| m.packets_out_per_s).sum(),
             busiest_shard: self.meters.iter().map(|m| m.busy).fold(0.0, f32::max),
         };
-        let running = self.relay.as_ref().is_some_and(|relay| relay.started.iter().all(|started| *started));
-        let health = match running {
+        let health = match self.is_running() {
+            _ if self.outage.lasts() => Health::RelayLost,
             false => Health::NoRelay,
             true if self.meters.iter().any(Meter::is_flooded) => Health::Flooded,
             true => Health::Ok,

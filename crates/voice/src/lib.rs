@@ -17,8 +17,10 @@ pub mod limits;
 mod link;
 mod measure;
 mod memories;
+mod process;
 mod relay;
 mod reports;
+mod shards;
 
 use std::ffi::OsString;
 use std::io;
@@ -29,14 +31,14 @@ use std::time::{Instant, SystemTime};
 
 use client_wire::voice::MODES;
 use cluster_wire::link::ReportSender;
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::ToVoice;
 use model::{RegionId, ServerId};
 use registry::{Registration, Registry, RegistryError};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +50,7 @@ use crate::hub::{Hub, Input, Ways};
 use crate::ice_tcp::Carriers;
 use crate::limits::{
     DTLS_ORDERS_MAX, INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
+    WISHES_MAX,
 };
 use crate::memories::Memories;
 use crate::relay::Relay;
@@ -169,23 +172,24 @@ impl Voice {
         let (inputs, received) = mpsc::channel(INPUTS_MAX);
         let (pid, pid_watch) = watch::channel(None);
         let (stop, stop_relay) = (CancellationToken::new(), CancellationToken::new());
-        let replace = Arc::new(Notify::new());
+        let (hung, hung_watch) = watch::channel(None);
+        let (wishes, wished) = mpsc::channel(WISHES_MAX);
+        let endpoint = format!("{}:{}", config.host, listens.port());
+        let (record, records) = watch::channel(first_record(&config, &endpoint));
         let relay = Relay {
             command: relay_command(config.relay.clone())?,
             sockets,
             memories,
             inputs: inputs.clone(),
             pid,
-            replace: replace.clone(),
+            hung: hung_watch,
+            record: record.clone(),
             stop: stop_relay.clone(),
         };
         let first =
             relay.spawn().map_err(|error| VoiceError::Relay { program: relay.command[0].clone(), error })?;
 
-        let endpoint = format!("{}:{}", config.host, listens.port());
-        let record = first_record(&config, &endpoint);
-        let registration = register(&config, &registry, &record).await?;
-        let (record, records) = watch::channel(record);
+        let registration = register(&config, &registry, &record.borrow().clone()).await?;
         let identity = dtls::Identity::generate()?;
         let core_config = voice_core::Config {
             server: config.id.clone(),
@@ -200,7 +204,7 @@ impl Voice {
         let core = VoiceCore::new(core_config, Box::new(hub::fill_random));
         let (dtls, dtls_orders) = mpsc::channel(DTLS_ORDERS_MAX);
         tokio::spawn(dtls::Engines::new(identity).run(dtls_orders, inputs.clone()));
-        let ways = Ways { reports, record, replace_relay: replace, dtls };
+        let ways = Ways { reports, record, hung, wishes, dtls };
         let hub = Hub::new(core, usize::from(config.shards), received, orders, ways);
 
         let connections = TaskTracker::new();
@@ -209,7 +213,7 @@ impl Voice {
         let door = Door { listener, connections: connections.clone(), stop: stop.clone(), ways };
         tokio::spawn(door.serve());
         tokio::spawn(publish(registry, registration, records.clone(), stop.clone()));
-        let relay = tokio::spawn(relay.run(first));
+        let relay = tokio::spawn(relay.run(first, wished));
         let hub = tokio::spawn(hub.run());
         tracing::info!(id = %config.id, %endpoint, shards = config.shards, "the voice server is up");
         Ok(VoiceHandle {
@@ -275,11 +279,16 @@ impl VoiceHandle {
         self.health.borrow().clone()
     }
 
+    /// Waits until what it says of itself is so.
+    pub async fn record_when(&self, is_so: impl FnMut(&ServerRecord) -> bool) -> Option<ServerRecord> {
+        let mut records = self.health.clone();
+        records.wait_for(is_so).await.ok().map(|record| record.clone())
+    }
+
     /// Waits until every shard of the relay runs.
     pub async fn ready(&self) {
-        let mut health = self.health.clone();
         // The sender lives as long as the hub; without it there is nothing to wait for.
-        let _ = health.wait_for(|record| record.health == Health::Ok).await;
+        let _ = self.record_when(|record| record.health == Health::Ok).await;
     }
 
     /// Waits until nobody is in voice here.
@@ -376,6 +385,7 @@ fn first_record(config: &VoiceConfig, endpoint: &str) -> ServerRecord {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         draining: false,
         cluster: config.cluster.clone(),
+        relay: RelayStatus::default(),
     }
 }
 

@@ -55,6 +55,28 @@ pub const RELAY_STABLE: Duration = Duration::from_secs(10);
 pub const RELAY_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 pub const RELAY_BACKOFF_LAST: Duration = Duration::from_secs(5);
 
+/// Seconds in a row in which a shard that runs may say nothing. Because: it reports once a second, and the longest turn of a shard, a snapshot of as many legs as
+/// it takes, is over in less than one; whoever waits longer is not heard for longer. Exceeded: the relay hangs, and is killed and started again.
+pub const RELAY_SILENT_S: u32 = 4;
+/// The same for one that has just been started. Because: the program has yet to be read from a disk, which may be slow.
+pub const RELAY_START_S: u32 = 10;
+/// Seconds that a server may be without its relay, in all of its deaths that lie close together, before guilds should leave it. Because: one that died is started
+/// again within a tenth of a second, and one that was slowed for the longest of its waits within six; people who hear nothing for longer are better off
+/// elsewhere, for all that a move costs.
+pub const RELAY_LOST_S: u32 = 8;
+const _: () = assert!(RELAY_LOST_S as u64 > RELAY_BACKOFF_LAST.as_secs(), "a wait alone moves nobody");
+/// So many seconds in a row with a relay make up for those without.
+pub const RELAY_WELL_S: u32 = RELAY_STABLE.as_secs() as u32;
+
+/// How long a relay that is to replace another may take to say what it is. Because: the program has yet to be read from a disk, and nothing waits for it. Exceeded: it is
+/// refused.
+pub const RELAY_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a relay may take to retire. Because: it is a matter of milliseconds, and nobody is heard meanwhile. Exceeded: it is killed, and its successor goes on as after a
+/// crash.
+pub const RELAY_RETIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Wishes for another program that wait for the one before. Because an operator has few. Full: refused.
+pub const WISHES_MAX: usize = 4;
+
 /// RTP packets a second that one sender may send. Because: 20 ms frames are 50, the shortest Opus frames of 2.5 ms are 400.
 pub const SENDER_PACKETS_PER_S_MAX: u32 = 420;
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
-use sfu_wire::page::{BYTES, HEAD_WORDS, LEG_AT, Work, busy_with, has_failed};
+use sfu_wire::page::{BYTES, HEAD_AT, HEAD_WORDS, LEG_AT, Work, busy_with, has_failed, version};
 
 pub struct Memories(Vec<File>);
 
@@ -30,6 +30,12 @@ impl Memories {
 
     pub fn of_shard(&self, shard: usize) -> io::Result<OwnedFd> {
         Ok(self.0[shard].try_clone()?.into())
+    }
+
+    /// The version in which relays wrote it, the first of several; nothing before there was one.
+    pub fn version(&self) -> io::Result<Option<u16>> {
+        let heads = self.0.iter().map(read_head).collect::<io::Result<Vec<_>>>()?;
+        Ok(heads.iter().find_map(|head| version(head[HEAD_AT])))
     }
 
     /// The legs that the crashed process was busy with, each told once. A shard that says that it was the one speaks for the others.
@@ -61,7 +67,7 @@ fn read_head(file: &File) -> io::Result<[u64; HEAD_WORDS]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sfu_wire::page::{FAILED_AT, HEAD, HEAD_AT, WORK_AT};
+    use sfu_wire::page::{FAILED_AT, HEAD, VERSION, WORK_AT};
 
     fn write(memories: &Memories, shard: usize, words: &[(usize, u64)]) {
         for (at, word) in words {
@@ -73,6 +79,7 @@ mod tests {
     fn whoever_was_busy_is_blamed_once_and_whoever_failed_alone() {
         let memories = Memories::new(3).unwrap();
         assert_eq!(memories.blamed().unwrap(), [], "before any relay");
+        assert_eq!(memories.version().unwrap(), None);
         let busy = |leg: u64| [(HEAD_AT, HEAD), (LEG_AT, leg), (WORK_AT, Work::Rtp as u64)];
         for (shard, leg) in [7, 0, 9].into_iter().enumerate() {
             write(&memories, shard, &busy(leg));
@@ -85,5 +92,6 @@ mod tests {
         }
         write(&memories, 1, &[(FAILED_AT, 1)]);
         assert_eq!(memories.blamed().unwrap(), [blamed(1, 8)]);
+        assert_eq!(memories.version().unwrap(), Some(VERSION));
     }
 }

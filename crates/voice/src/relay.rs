@@ -1,4 +1,4 @@
-//! The media relay's process: started with the sockets this process holds, started again whenever it ends.
+//! The media relay's process: started with the sockets this process holds, started again whenever it ends, replaced by another program on request.
 //!
 //! The UDP sockets stay open here, so packets wait in the kernel while no relay runs, and so does the memory in which a relay writes what its
 //! successor must know. Each process gets new control streams; the hub
@@ -7,28 +7,23 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
-use sfu_wire::{Deframer, FromSfu};
+use cluster_wire::record::{RelayStatus, ServerRecord, UpgradeOutcome};
+use sfu_wire::FromSfu;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
-use tokio::process::{Child, Command};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Input;
-use crate::limits::{RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST, RELAY_STABLE};
+use crate::limits::{RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST, RELAY_RETIRE_TIMEOUT, RELAY_STABLE};
 use crate::link::Link;
 use crate::memories::{Blamed, Memories};
-
-/// The first descriptor a relay process is given; those below are its standard streams.
-const FIRST_FD: i32 = 3;
+use crate::process::{Ended, Process, READ_BYTES, Refused, Stream};
 
 pub struct Relay {
     /// The program and its first arguments.
@@ -40,220 +35,320 @@ pub struct Relay {
     pub inputs: mpsc::Sender<Input>,
     /// The running process, for whoever asks.
     pub pid: watch::Sender<Option<u32>>,
-    /// Told when the relay hangs and must be replaced.
-    pub replace: Arc<Notify>,
+    /// The process that hangs and must be replaced.
+    pub hung: watch::Receiver<Option<Hung>>,
+    /// Where what becomes of the relay is told.
+    pub record: watch::Sender<ServerRecord>,
     pub stop: CancellationToken,
 }
 
-/// A process and our ends of its control streams.
-pub struct Running {
-    child: Child,
-    streams: Vec<UnixStream>,
-    since: Instant,
+/// A relay's process takes no orders or says nothing any more, because of these shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hung {
+    pub generation: u64,
+    pub shards: Vec<u32>,
+}
+
+/// The operator's wish for another program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    pub number: u64,
+    /// The same as now if not given, of which there may be a new version.
+    pub program: Option<OsString>,
+}
+
+/// A process that waits to be told to start.
+struct Successor {
+    command: Vec<OsString>,
+    process: Process,
+}
+
+/// What came of one process.
+// It is passed on once in a process's life.
+#[allow(clippy::large_enum_variant)]
+enum Outcome {
+    Stopped,
+    Ended(Ended, Duration, Vec<Blamed>),
+    Replaced(Successor),
 }
 
 impl Relay {
-    /// Starts a process. It dies with us when we end in order; killed outright we leave it to forward on until its own grace ends.
-    pub fn spawn(&self) -> io::Result<Running> {
-        let (program, first) = self.command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut command = std::process::Command::new(program);
-        command.args(first).stdin(Stdio::null()).stdout(Stdio::null());
-        // Of its own group, so that an interrupt at the terminal reaches only us, who end things in order.
-        command.process_group(0);
-        let mut fds: Vec<(OwnedFd, i32)> = Vec::new();
-        let mut streams = Vec::new();
-        let mut next = FIRST_FD;
-        for (shard, socket) in self.sockets.iter().enumerate() {
-            let (ours, theirs) = StdUnixStream::pair()?;
-            theirs.set_nonblocking(true)?;
-            ours.set_nonblocking(true)?;
-            streams.push(UnixStream::from_std(ours)?);
-            command.arg("--shard").arg(format!("{next},{},{}", next + 1, next + 2));
-            fds.push((socket.try_clone()?.into(), next));
-            fds.push((theirs.into(), next + 1));
-            fds.push((self.memories.of_shard(shard)?, next + 2));
-            next += 3;
-        }
-        udp_io::inherit_fds(&mut command, fds)?;
-        let child = Command::from(command).kill_on_drop(true).spawn()?;
-        Ok(Running { child, streams, since: Instant::now() })
+    pub fn spawn(&self) -> io::Result<Process> {
+        Process::spawn(&self.command, &self.sockets, &self.memories)
     }
 
-    /// Keeps a relay running until told to stop.
-    pub async fn run(self, first: Running) {
-        let mut running = Some(first);
+    /// Keeps a relay running until told to stop, of one program after the other.
+    pub async fn run(self, first: Process, mut wishes: mpsc::Receiver<Wish>) {
+        let (mut command, mut process, mut generation) = (self.command.clone(), first, 0);
+        loop {
+            let next = {
+                let successor = pin!(self.successor(&command, &mut wishes));
+                self.keep_running(&command, process, &mut generation, successor).await
+            };
+            let Some(next) = next else { return };
+            (command, process) = (next.command, next.process);
+        }
+    }
+
+    /// Keeps one program running until there is a successor, which replaces it, or until told to stop.
+    async fn keep_running(
+        &self,
+        command: &[OsString],
+        first: Process,
+        generation: &mut u64,
+        mut successor: Pin<&mut impl Future<Output = Successor>>,
+    ) -> Option<Successor> {
+        let mut next = Some(first);
         let mut backoff = Backoff::default();
-        for generation in 1_u64.. {
-            let lived = match running.take().map_or_else(|| self.spawn(), Ok) {
-                Ok(process) => match self.attend(process, generation).await {
-                    Some(lived) => lived,
-                    None => return,
+        loop {
+            let process = match next.take() {
+                Some(process) => Ok(process),
+                None => Process::spawn(command, &self.sockets, &self.memories),
+            };
+            *generation += 1;
+            let lived = match process {
+                Ok(process) => match self.attend(process, *generation, successor.as_mut()).await {
+                    Outcome::Stopped => return None,
+                    Outcome::Replaced(successor) => return Some(successor),
+                    Outcome::Ended(ended, lived, blamed) => {
+                        self.note_end(describe(&ended, backoff.next_in_a_row(lived), &blamed));
+                        lived
+                    }
                 },
                 Err(error) => {
                     tracing::error!(%error, "the media relay could not be started");
+                    self.note_end(format!("it could not be started: {error}"));
                     Duration::ZERO
                 }
             };
             metrics::counter!("guildhall_voice_relay_restarts_total").increment(1);
             let wait = backoff.after(lived);
-            metrics::gauge!("guildhall_voice_relay_backoff_seconds").set(wait.as_secs_f64());
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return,
+            self.note_wait(wait);
+            let successor = tokio::select! {
+                () = tokio::time::sleep(wait) => None,
+                successor = successor.as_mut() => Some(successor),
+                () = self.stop.cancelled() => return None,
+            };
+            self.note_wait(Duration::ZERO);
+            if successor.is_some() {
+                return successor;
             }
         }
     }
 
-    /// Serves one process until it ends; says how long it lived, or `None` when we are to stop.
-    async fn attend(&self, process: Running, generation: u64) -> Option<Duration> {
-        let Running { mut child, streams, since } = process;
+    /// Serves one process until it ends or is replaced, or we are to stop.
+    async fn attend(
+        &self,
+        process: Process,
+        generation: u64,
+        successor: Pin<&mut impl Future<Output = Successor>>,
+    ) -> Outcome {
+        let Process { mut child, streams, since, wish } = process;
         self.pid.send_replace(child.id());
         tracing::info!(pid = child.id(), generation, "the media relay was started");
-        let mut links = Vec::new();
-        let mut tasks = tokio::task::JoinSet::new();
-        for (shard, stream) in streams.into_iter().enumerate() {
+        let (mut links, mut writers, mut readers) = (Vec::new(), JoinSet::new(), JoinSet::new());
+        for (shard, Stream { stream, deframer }) in (0..).zip(streams) {
             let (read, write) = stream.into_split();
             let (link, go_on) = Link::new(write);
             links.push(link);
-            tasks.spawn(go_on);
-            tasks.spawn(read_all(
-                read,
-                u32::try_from(shard).expect("shards are few"),
-                generation,
-                self.inputs.clone(),
-            ));
+            writers.spawn(go_on);
+            readers.spawn(read_all(read, deframer, shard, generation, self.inputs.clone()));
         }
-        let _ = self.inputs.send(Input::RelayUp { generation, links }).await;
-        let ended = tokio::select! {
-            status = child.wait() => Some(Ended::of(status)),
-            () = self.replace.notified() => {
-                tracing::error!(generation, "the media relay takes no orders and is replaced");
+        let _ = self.inputs.send(Input::RelayUp { generation, links, wish }).await;
+        let (ended, successor) = tokio::select! {
+            status = child.wait() => (Ended::of(status), None),
+            hung = self.hangs(generation) => {
+                tracing::error!(generation, ?hung, "the media relay hangs and is replaced");
+                // It may be stopped, and then hears no other signal.
                 let _ = child.kill().await;
-                Some(Ended::Hung)
+                (Ended::Hung(hung), None)
             }
+            successor = successor => (self.retire(&mut child, generation, &mut readers).await, Some(successor)),
             () = self.stop.cancelled() => {
                 let _ = child.kill().await;
-                None
+                self.pid.send_replace(None);
+                let _ = self.inputs.send(Input::RelayDown { generation, blamed: Vec::new() }).await;
+                return Outcome::Stopped;
             }
         };
         self.pid.send_replace(None);
-        drop(tasks);
-        let blamed = ended.as_ref().map(|ended| self.blamed(ended)).unwrap_or_default();
-        let _ = self.inputs.send(Input::RelayDown { generation, blamed }).await;
-        let ended = ended?;
-        let lived = since.elapsed();
+        drop((readers, writers));
+        let (blamed, lived) = (self.blamed(&ended), since.elapsed());
         metrics::counter!("guildhall_voice_relay_ends_total", "reason" => ended.reason()).increment(1);
-        tracing::warn!(reason = ended.reason(), ?lived, "the media relay ended");
-        Some(lived)
+        if ended == Ended::Retired {
+            tracing::info!(generation, ?lived, "the media relay has retired");
+        } else {
+            tracing::warn!(reason = ended.reason(), ?lived, "the media relay ended");
+            let _ = self.inputs.send(Input::RelayDown { generation, blamed: blamed.clone() }).await;
+        }
+        if let Some(wish) = wish {
+            let why =
+                format!("it took over and {} before it had started; it is started again", ended.reason());
+            self.note(|relay| relay.answer(wish, UpgradeOutcome::Failed(why)));
+        }
+        match successor {
+            Some(successor) => {
+                self.note_replaced(&ended);
+                Outcome::Replaced(successor)
+            }
+            None => Outcome::Ended(ended, lived, blamed),
+        }
+    }
+
+    /// Ends a process whose successor waits. It is gone afterwards, and what it said has been passed on.
+    async fn retire(&self, child: &mut Child, generation: u64, readers: &mut JoinSet<bool>) -> Ended {
+        let _ = self.inputs.send(Input::RelayRetires { generation }).await;
+        let Ok(status) = timeout(RELAY_RETIRE_TIMEOUT, child.wait()).await else {
+            tracing::warn!(generation, "the media relay does not retire and is killed");
+            let _ = child.kill().await;
+            return Ended::Overdue;
+        };
+        let ended = Ended::of(status);
+        let mut have_retired = true;
+        // Its ends of the streams are closed, so that they end.
+        while let Some(has_retired) = readers.join_next().await {
+            have_retired &= has_retired.unwrap_or(false);
+        }
+        if ended == Ended::Exited(0) && have_retired { Ended::Retired } else { ended }
+    }
+
+    /// The first program wished for that can take over. What cannot changes nothing.
+    async fn successor(&self, current: &[OsString], wishes: &mut mpsc::Receiver<Wish>) -> Successor {
+        while let Some(Wish { number, program }) = wishes.recv().await {
+            let command = match program {
+                Some(program) => vec![program, "sfu".into()],
+                None => current.to_vec(),
+            };
+            tracing::info!(?command, "a media relay is tried out");
+            match Process::try_out(number, &command, &self.sockets, &self.memories).await {
+                Ok(process) => return Successor { command, process },
+                Err(refused) => self.refuse(number, &command, &refused),
+            }
+        }
+        // Without a hub nobody wishes any more.
+        std::future::pending().await
+    }
+
+    fn refuse(&self, wish: u64, command: &[OsString], refused: &Refused) {
+        metrics::counter!("guildhall_voice_relay_replacements_total", "outcome" => "refused").increment(1);
+        tracing::warn!(?command, %refused, "another media relay was refused");
+        let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
+        self.note(|relay| relay.answer(wish, UpgradeOutcome::Failed(format!("{program}: {refused}"))));
+    }
+
+    fn note_replaced(&self, predecessor: &Ended) {
+        metrics::counter!("guildhall_voice_relay_replacements_total", "outcome" => "done").increment(1);
+        if *predecessor != Ended::Retired {
+            let end = format!("{}, when it was replaced", predecessor.reason());
+            self.note(|relay| relay.last_end = Some(end));
+        }
+    }
+
+    fn note_end(&self, end: String) {
+        self.note(|relay| {
+            relay.restarts = relay.restarts.saturating_add(1);
+            relay.last_end = Some(end);
+        });
+    }
+
+    fn note_wait(&self, wait: Duration) {
+        metrics::gauge!("guildhall_voice_relay_backoff_seconds").set(wait.as_secs_f64());
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.note(|relay| relay.next_start_in_ms = (wait_ms > 0).then_some(wait_ms));
+    }
+
+    fn note(&self, change: impl FnOnce(&mut RelayStatus)) {
+        self.record.send_modify(|record| change(&mut record.relay));
+    }
+
+    /// Until this process hangs; then its shards that do.
+    async fn hangs(&self, generation: u64) -> Vec<u32> {
+        let mut hung = self.hung.clone();
+        let this = |hung: &Option<Hung>| hung.as_ref().is_some_and(|hung| hung.generation == generation);
+        let shards = hung.wait_for(this).await.ok().and_then(|hung| Some(hung.as_ref()?.shards.clone()));
+        match shards {
+            Some(shards) => shards,
+            // Without a hub nobody looks any more.
+            None => std::future::pending().await,
+        }
     }
 
     /// The legs that it may have been which ended the process.
     fn blamed(&self, ended: &Ended) -> Vec<Blamed> {
         let blamed = self.memories.blamed();
         let blamed = blamed.inspect_err(|error| tracing::error!(%error, "a shard's memory cannot be read"));
-        if ended.is_own_doing() { blamed.unwrap_or_default() } else { Vec::new() }
+        let mut blamed = blamed.unwrap_or_default();
+        blamed.retain(|blamed| ended.is_doing_of(blamed.shard));
+        blamed
     }
 }
 
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// By itself, with a code.
-    Exited(i32),
-    Killed(Signal),
-    /// It took no orders, so we killed it.
-    Hung,
-    Unknown,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
-    /// An invariant broke.
-    Abort,
-    /// It did what no program may.
-    Fault,
-    /// Somebody else's doing: an operator's, or of a system short of memory.
-    Other,
-}
-
-impl Ended {
-    fn of(status: io::Result<ExitStatus>) -> Self {
-        let Ok(status) = status else { return Self::Unknown };
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Exited(code),
-            (None, Some(signals::ABORT)) => Self::Killed(Signal::Abort),
-            (None, Some(signal)) if signals::FAULTS.contains(&signal) => Self::Killed(Signal::Fault),
-            (None, Some(_)) => Self::Killed(Signal::Other),
-            (None, None) => Self::Unknown,
-        }
+/// For the operator.
+fn describe(ended: &Ended, in_a_row: u32, blamed: &[Blamed]) -> String {
+    let mut text = ended.reason().to_owned();
+    if in_a_row > 1 {
+        text += &format!(", {in_a_row} times in a row");
     }
-
-    /// Whether what it was busy with may be the cause.
-    fn is_own_doing(self) -> bool {
-        matches!(self, Self::Killed(Signal::Abort | Signal::Fault) | Self::Hung)
+    for Blamed { shard, leg, work } in blamed {
+        text += &format!("; shard {shard} was busy with {work} of leg {leg}");
     }
-
-    /// The name in metrics and logs.
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Exited(0) => "exited",
-            Self::Exited(_) => "failed",
-            Self::Killed(Signal::Abort) => "aborted",
-            Self::Killed(Signal::Fault) => "fault",
-            Self::Killed(Signal::Other) => "killed",
-            Self::Hung => "hung",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Numbers of signals on Linux (signal(7)).
-mod signals {
-    pub const ABORT: i32 = 6;
-    /// Illegal instruction, trap, bus error, arithmetic, segmentation, bad system call.
-    pub const FAULTS: [i32; 6] = [4, 5, 7, 8, 11, 31];
+    text
 }
 
 /// How long to wait before the next start.
 #[derive(Debug, Default)]
 struct Backoff {
     last: Duration,
+    in_a_row: u32,
 }
 
 impl Backoff {
     fn after(&mut self, lived: Duration) -> Duration {
         if lived >= RELAY_STABLE {
-            self.last = Duration::ZERO;
+            (self.last, self.in_a_row) = (Duration::ZERO, 0);
             return Duration::ZERO;
         }
         let wait = self.last;
         self.last = (self.last * 2).clamp(RELAY_BACKOFF_FIRST, RELAY_BACKOFF_LAST);
+        self.in_a_row += 1;
         wait
+    }
+
+    /// How many ended early one after the other, with one that lived so long.
+    fn next_in_a_row(&self, lived: Duration) -> u32 {
+        if lived >= RELAY_STABLE { 1 } else { self.in_a_row + 1 }
     }
 }
 
-async fn read_all(mut stream: OwnedReadHalf, shard: u32, generation: u64, inputs: mpsc::Sender<Input>) {
-    let mut deframer = Deframer::default();
-    let mut buffer = vec![0; 16 << 10];
+/// Passes on what a shard says until its stream ends. True if its last word was that it retires.
+async fn read_all(
+    mut stream: tokio::net::unix::OwnedReadHalf,
+    mut deframer: sfu_wire::Deframer,
+    shard: u32,
+    generation: u64,
+    inputs: mpsc::Sender<Input>,
+) -> bool {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut has_retired = false;
     loop {
-        let read = match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(read) => read,
-        };
-        deframer.push(&buffer[..read]);
         loop {
             match deframer.next_message::<FromSfu>() {
                 Ok(Some(message)) => {
+                    has_retired = matches!(message, FromSfu::Retired(_));
                     if inputs.send(Input::Relay { generation, shard, message }).await.is_err() {
-                        return;
+                        return has_retired;
                     }
                 }
                 Ok(None) => break,
                 Err(error) => {
                     tracing::error!(shard, %error, "the media relay speaks nonsense");
-                    return;
+                    return false;
                 }
             }
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return has_retired,
+            Ok(read) => deframer.push(&buffer[..read]),
         }
     }
 }
@@ -261,6 +356,7 @@ async fn read_all(mut stream: OwnedReadHalf, shard: u32, generation: u64, inputs
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sfu_wire::page::Work;
 
     #[test]
     fn a_crash_loop_is_slowed_and_a_stable_relay_forgiven() {
@@ -268,8 +364,19 @@ mod tests {
         let short = Duration::from_secs(1);
         let waits: Vec<u128> = (0..9).map(|_| backoff.after(short).as_millis()).collect();
         assert_eq!(waits, [0, 100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(backoff.next_in_a_row(short), 10);
         assert_eq!(backoff.after(RELAY_STABLE), Duration::ZERO);
+        assert_eq!(backoff.next_in_a_row(short), 1);
         assert_eq!(backoff.after(short), Duration::ZERO);
         assert_eq!(backoff.after(short), RELAY_BACKOFF_FIRST);
+    }
+
+    #[test]
+    fn the_operator_reads_how_a_relay_ended_and_what_it_was_busy_with() {
+        let blamed = Blamed { shard: 1, leg: 17, work: Work::Rtp };
+        let ended = Ended::Killed(crate::process::Signal::Abort);
+        let text = "aborted, 3 times in a row; shard 1 was busy with rtp of leg 17";
+        assert_eq!(describe(&ended, 3, &[blamed]), text);
+        assert_eq!(describe(&Ended::Exited(0), 1, &[]), "exited");
     }
 }

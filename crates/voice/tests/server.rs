@@ -5,7 +5,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use client_wire::voice::{MODES, ServerFrame};
 use cluster_wire::record::Health;
@@ -13,7 +12,10 @@ use cluster_wire::voice::{OrderKind, Participant, Report, Rights, ToVoice};
 use futures_util::{SinkExt as _, StreamExt as _};
 use model::{SessionId, UserId};
 use sfu_wire::page::{HEAD, HEAD_AT, HEAD_WORDS, LEG_AT, WORK_AT, Work};
-use support::{PATIENCE, REPORTS, ROOM, SESSION, close_code, frame, key, send, shell, start, start_with};
+use support::{
+    PATIENCE, REPORTS, ROOM, SESSION, close_code, frame, key, kill, send, shell, start, start_with,
+    wait_for_marks,
+};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -216,24 +218,6 @@ async fn who_relays_die_with_is_left_out_the_second_time() {
     }
     assert_eq!(close_code(&mut clients[0]).await, 4014);
     server.handle.shutdown().await;
-}
-
-async fn wait_for_marks(path: &std::path::Path, lines: usize) -> String {
-    let read = async {
-        loop {
-            match std::fs::read_to_string(path) {
-                Ok(text) if text.lines().count() >= lines => return text,
-                // A file in another process's hands announces nothing: it is looked at again.
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    timeout(PATIENCE, read).await.expect("the relay starts")
-}
-
-fn kill(pid: u32) {
-    let status = std::process::Command::new("kill").arg("-9").arg(pid.to_string()).status().unwrap();
-    assert!(status.success());
 }
 
 #[tokio::test]

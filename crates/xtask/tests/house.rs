@@ -84,7 +84,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "voice",
         ],
     ),
-    ("e2e", &["client-wire", "engine", "engine-core", "model", "rtp-wire", "transport"]),
+    ("e2e", &["client-wire", "engine", "engine-core", "model", "rtp-wire", "sfu-wire", "transport"]),
     ("xtask", &[]),
 ];
 

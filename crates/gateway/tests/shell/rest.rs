@@ -104,7 +104,8 @@ async fn every_route_asks_for_its_operation() {
     check("POST", "/admin/users/5/token", "", "ResetToken(UserId(5))").await;
     check("PUT", "/admin/guilds/3/members/5", "", "AdminAddMember(GuildId(3), UserId(5))").await;
     check("GET", "/admin/servers", "", "AdminServers").await;
-    let modify = r#"AdminModifyServer(ServerId("eu-0"), ModifyServer { draining: Some(true) })"#;
+    let modify =
+        r#"AdminModifyServer(ServerId("eu-0"), ModifyServer { draining: Some(true), upgrade_relay: None })"#;
     check("PATCH", "/admin/servers/eu-0", r#"{"draining":true}"#, modify).await;
     server.handle.shutdown().await;
 }

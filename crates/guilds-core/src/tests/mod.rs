@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use client_wire::error::ApiError;
 use client_wire::rest;
 use cluster_wire::guilds::{Audience, Call, Dispatch, GatewayId, Note, Op, Reply, Seat, Terms};
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
 use cluster_wire::voice::{Order, OrderKind, Participant, Report};
 use model::{
@@ -92,6 +92,7 @@ pub fn server(id: &str) -> ServerRecord {
         version: String::new(),
         draining: false,
         cluster: None,
+        relay: RelayStatus::default(),
     }
 }
 

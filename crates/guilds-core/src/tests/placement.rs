@@ -72,10 +72,11 @@ fn a_change_that_moves_nobody_says_nothing() {
 }
 
 #[test]
-fn a_draining_or_flooded_server_is_left_and_closed_last() {
+fn a_draining_flooded_or_silent_server_is_left_and_closed_last() {
     for bad in [
         ServerRecord { draining: true, ..server("a") },
         ServerRecord { health: Health::Flooded, ..server("a") },
+        ServerRecord { health: Health::RelayLost, ..server("a") },
         ServerRecord { endpoint: "a:444".to_owned(), ..server("a") },
     ] {
         let same_endpoint = bad.endpoint == "a:443";

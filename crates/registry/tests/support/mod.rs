@@ -1,6 +1,6 @@
 //! Records to register.
 
-use cluster_wire::record::{Health, ServerLoad, ServerRecord};
+use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use model::{RegionId, ServerId};
 
 pub fn id(name: &str) -> ServerId {
@@ -18,6 +18,7 @@ pub fn server(name: &str) -> ServerRecord {
         version: "1".to_owned(),
         draining: false,
         cluster: None,
+        relay: RelayStatus::default(),
     }
 }
 

@@ -92,7 +92,7 @@ thread_local! {
 }
 
 fn start() -> Start {
-    Start { protocol: 1, shard: 0, seed: vec![1], sender_packets_per_s_max: 20 }
+    Start { protocol: 1, shard: 0, seed: vec![1], sender_packets_per_s_max: 20, ..Start::default() }
 }
 
 struct Machine {

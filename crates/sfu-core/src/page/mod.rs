@@ -86,7 +86,8 @@ impl Page {
         }
     }
 
-    /// Only these places keep what is in them; from now on there is room for others.
+    /// Only these places keep what is in them; from now on there is room for others. Whose memory it is, and whether there was no place for somebody,
+    /// stays as it was found until [`Self::complete`]: should this process end before that, its successor knows as little as it did.
     pub fn take_over(&mut self, slots: &[SlotAt], records: &[RecordAt]) {
         self.is_open = true;
         if self.slots.end == 0 {
@@ -105,8 +106,14 @@ impl Page {
         }
         self.cells.set(SLOTS_AT, self.slots.next.into());
         self.cells.set(RECORDS_AT, self.records.next.into());
-        self.cells.set(FULL_AT, 0);
-        self.cells.set(HEAD_AT, HEAD);
+    }
+
+    /// All legs that there are have been written, but for those that there was no place for.
+    pub fn complete(&mut self, has_place_for_all: bool) {
+        if self.slots.end > 0 {
+            self.cells.set(FULL_AT, (!has_place_for_all).into());
+            self.cells.set(HEAD_AT, HEAD);
+        }
     }
 
     /// The shard is busy with a leg, or with one that it does not know yet.

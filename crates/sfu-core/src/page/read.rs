@@ -1,6 +1,6 @@
 //! From the words of a page to what its last writer knew.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use rtp_wire::{RtpTime, SeqNo, Ssrc};
 use sfu_wire::page::{HEAD, HEAD_AT};
@@ -158,7 +158,7 @@ fn address(body: &[u64; BODY_WORDS]) -> Option<SocketAddr> {
     let ip = Ipv6Addr::from(u128::from(body[1]) << 64 | u128::from(body[2]));
     let port = (body[0] >> PORT_SHIFT) as u16;
     let address = match body[0] & IS_IPV4 {
-        0 => SocketAddr::from((ip, port)),
+        0 => SocketAddrV6::new(ip, port, 0, (body[0] >> SCOPE_SHIFT) as u32).into(),
         _ => SocketAddr::from((ip.to_ipv4_mapped()?, port)),
     };
     (body[0] & HAS_ADDRESS != 0).then_some(address)

@@ -23,6 +23,7 @@ fn page(legs: usize) -> Page {
     assert!(predecessor.legs.is_empty() && !predecessor.knew_more);
     assert_eq!(page.take_slot(), None, "not before what was there is taken over");
     page.take_over(&[], &[]);
+    page.complete(true);
     page
 }
 
@@ -49,7 +50,8 @@ fn leg(id: u64) -> Leg {
 /// A shard with connected legs, each of which was sent one packet.
 fn shard(memory: Memory, ids: &[u64]) -> Shard {
     let now = Instant::now();
-    let start = Start { protocol: 1, shard: 0, seed: vec![1; 32], sender_packets_per_s_max: 0 };
+    let start =
+        Start { protocol: 1, shard: 0, seed: vec![1; 32], sender_packets_per_s_max: 0, ..Start::default() };
     let mut shard = Shard::with_memory(now, &start, memory);
     let mut void = Void([0; _]);
     let snapshot = Snapshot { legs: ids.iter().map(|id| leg(*id)).collect() };
@@ -187,6 +189,23 @@ fn streams_whose_leg_is_gone_or_that_were_never_whole_are_nobodys() {
 }
 
 #[test]
+fn memory_that_was_full_says_so_until_every_leg_has_its_place() {
+    let memory = memory(2);
+    drop(shard(memory, &[1, 2, 3]));
+    let (mut page, predecessor) = Page::open(memory);
+    assert!(predecessor.knew_more);
+    let slots: Vec<_> = predecessor.legs.iter().map(|found| found.slot).collect();
+    page.take_over(&slots, &[]);
+    assert!(page.read().knew_more, "there may be one that used its keys and has no place yet");
+    page.complete(false);
+    assert!(page.read().knew_more);
+    drop(shard(memory, &[1, 2, 3]));
+    assert!(page.read().knew_more, "it is as full as before");
+    drop(shard(memory, &[1, 3]));
+    assert!(!page.read().knew_more, "now all have their places");
+}
+
+#[test]
 fn nothing_is_read_from_another_version_or_from_too_little() {
     let memory = memory(2);
     drop(shard(memory, &[1]));
@@ -194,6 +213,8 @@ fn nothing_is_read_from_another_version_or_from_too_little() {
     let (mut page, predecessor) = Page::open(memory);
     assert!(predecessor.legs.is_empty() && predecessor.knew_more);
     page.take_over(&[], &[]);
+    assert!(page.read().knew_more, "a process that ends here leaves it another version's");
+    page.complete(true);
     assert_eq!(memory[HEAD_AT].load(Ordering::Relaxed), HEAD);
     assert!(page.read().legs.is_empty(), "what the other version had left is not taken for ours");
     let (mut page, predecessor) = Page::open(&memory[..HEAD_WORDS]);

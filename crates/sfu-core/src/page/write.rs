@@ -45,6 +45,8 @@ pub const HAS_EARLIER: u64 = 1 << 7;
 pub const HAS_ADDRESS: u64 = 1 << 8;
 pub const IS_IPV4: u64 = 1 << 9;
 pub const PORT_SHIFT: u32 = 16;
+/// The link that an IPv6 address is of, where it is one's own. Relays that knew nothing of it wrote zero, which is none.
+pub const SCOPE_SHIFT: u32 = 32;
 
 /// Beside an index of RTCP: there is such a source.
 pub const HAS_SOURCE: u64 = 1 << 63;
@@ -202,11 +204,11 @@ fn body(leg: &Leg) -> [u64; BODY_WORDS] {
     };
     if let Some(address) = leg.path.address() {
         // IPv4 addresses and IPv6 ones that stand for them are different things to a socket.
-        let ip = match address {
-            SocketAddr::V4(address) => address.ip().to_ipv6_mapped(),
-            SocketAddr::V6(address) => *address.ip(),
+        let (ip, scope) = match address {
+            SocketAddr::V4(address) => (address.ip().to_ipv6_mapped(), 0),
+            SocketAddr::V6(address) => (*address.ip(), address.scope_id()),
         };
-        flags |= HAS_ADDRESS | u64::from(address.port()) << PORT_SHIFT;
+        flags |= HAS_ADDRESS | u64::from(address.port()) << PORT_SHIFT | u64::from(scope) << SCOPE_SHIFT;
         flags |= if address.is_ipv4() { IS_IPV4 } else { 0 };
         words[1..3].copy_from_slice(&halves(&ip.octets()));
     }

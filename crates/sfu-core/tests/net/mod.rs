@@ -92,7 +92,8 @@ impl Default for World {
 impl World {
     pub fn with_rate(sender_packets_per_s_max: u32) -> Self {
         let now = Instant::now();
-        let start = Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max };
+        let start =
+            Start { protocol: 1, shard: 3, seed: vec![5; 32], sender_packets_per_s_max, ..Start::default() };
         let memory = memory(60);
         let mut shard = Shard::with_memory(now, &start, memory);
         shard.handle_message(now, ToSfu::Snapshot(Snapshot::default()), &mut Wire::default()).unwrap();

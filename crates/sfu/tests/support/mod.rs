@@ -12,7 +12,7 @@ use std::time::Duration;
 use rtp_wire::{
     DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, RtpHeader, SeqNo, Ssrc, classify,
 };
-use sfu_wire::{Deframer, Framed as _, FromSfu, Leg, Native, Report, Start, ToSfu};
+use sfu_wire::{Deframer, Framed as _, FromSfu, Hello, Leg, Native, Report, Start, ToSfu};
 use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
 
 /// Nothing here takes long; a test that waits longer for something has failed.
@@ -44,10 +44,28 @@ impl Signalling {
             shard: 2,
             seed: vec![9; 32],
             sender_packets_per_s_max: 0,
+            ..Start::default()
         }));
     }
 
+    /// What comes after the hello.
     pub fn hear(&mut self) -> FromSfu {
+        loop {
+            match self.hear_all() {
+                FromSfu::Hello(_) => {}
+                event => return event,
+            }
+        }
+    }
+
+    pub fn hear_hello(&mut self) -> Hello {
+        match self.hear_all() {
+            FromSfu::Hello(hello) => hello,
+            other => panic!("{other:?} before a hello"),
+        }
+    }
+
+    fn hear_all(&mut self) -> FromSfu {
         loop {
             if let Some(event) = self.deframer.next_message().unwrap() {
                 return event;

@@ -141,3 +141,21 @@ pub async fn close_code(client: &mut Client) -> u16 {
 pub async fn send(client: &mut Client, text: impl Into<String>) {
     client.send(Message::text(text.into())).await.unwrap();
 }
+
+pub async fn wait_for_marks(path: &std::path::Path, lines: usize) -> String {
+    let read = async {
+        loop {
+            match std::fs::read_to_string(path) {
+                Ok(text) if text.lines().count() >= lines => return text,
+                // A file in another process's hands announces nothing: it is looked at again.
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, read).await.expect("the relay starts")
+}
+
+pub fn kill(pid: u32) {
+    let status = std::process::Command::new("kill").arg("-9").arg(pid.to_string()).status().unwrap();
+    assert!(status.success());
+}

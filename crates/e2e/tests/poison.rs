@@ -1,0 +1,120 @@
+//! A relay that dies of one person's packets, and so does its successor: that person is left out, and everybody else's call goes on.
+//!
+//! No packet is known that does this to a relay, or it would not any more. So the real relay is stopped in the middle of one, as its own memory says, and stays there:
+//! it hangs at that packet, as it would in a loop without end.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::{Server, Talk};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sfu_wire::page::{HEAD_WORDS, Work, busy_with};
+
+/// Two relays that hang are each missed after some seconds.
+const WITHIN: Duration = Duration::from_secs(60);
+
+#[test]
+fn whose_packets_two_relays_hang_at_is_left_out_and_the_others_go_on_talking() {
+    let server = Server::start_with(3, &["--shards", "1"]);
+    let channel = server.voice_channel(0);
+    let talk = |n: usize, options: &[&str]| {
+        let mut talk =
+            Talk::start(&server, &server.user(n), &channel, &[options, &["--seconds", "300"]].concat());
+        talk.connected();
+        talk
+    };
+    let mut listener = talk(0, &[]);
+    // Nobody else sends audio yet.
+    let _poisonous = talk(1, &["--tone", "440"]);
+    let memory = memory_of(server.process.pid());
+    let mut relay = relay_of(&server);
+    let leg = stop_in_packet(relay, &memory, None);
+    relay = successor(&server, relay);
+    let mut speaker = talk(2, &["--tone", "620"]);
+    stop_in_packet(relay, &memory, Some(leg));
+    successor(&server, relay);
+    let start = Instant::now();
+    let status = loop {
+        let status: Value = serde_json::from_str(&server.ctl(&["servers"])).unwrap();
+        if status["relay"]["legs_left_out"] == 1 {
+            break status;
+        }
+        assert!(start.elapsed() < WITHIN, "{status}");
+    };
+    let last_end = format!("hung, 2 times in a row; shard 0 was busy with rtp of leg {leg}");
+    assert_eq!(status["relay"]["last_end"].as_str(), Some(last_end.as_str()), "{status}");
+
+    // The others go on, for some seconds.
+    std::thread::sleep(Duration::from_secs(3));
+    listener.process.signal("INT");
+    let heard = listener.report(Duration::from_secs(20));
+    let stream = Talk::stream(&heard, &server.user(2)).unwrap_or_else(|| panic!("not heard: {heard}"));
+    assert!(stream["received"].as_u64().unwrap() >= 140, "{heard}");
+    speaker.process.signal("INT");
+    let spoke = speaker.report(Duration::from_secs(20));
+    assert_eq!((&heard["reconnects"], &spoke["reconnects"]), (&0.into(), &0.into()), "{heard} {spoke}");
+}
+
+/// What outlives the relays of a server with one shard.
+fn memory_of(server: u32) -> File {
+    let descriptors = Path::new("/proc").join(server.to_string()).join("fd");
+    let mut all = std::fs::read_dir(descriptors).unwrap().flatten().map(|entry| entry.path());
+    let is_memory = |path: &Path| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("guildhall-shard"))
+    };
+    File::open(all.find(|path| is_memory(path)).expect("a server keeps its shards' memory")).unwrap()
+}
+
+fn busy(memory: &File) -> Option<(u64, Work)> {
+    let mut bytes = [0; 8 * HEAD_WORDS];
+    memory.read_exact_at(&mut bytes, 0).unwrap();
+    let (words, _) = bytes.as_chunks::<8>();
+    busy_with(&std::array::from_fn(|at| u64::from_ne_bytes(words[at])))
+}
+
+/// Stops the relay while it forwards a packet of the leg, of any if none is given, and leaves it there.
+fn stop_in_packet(relay: u32, memory: &File, leg: Option<u64>) -> u64 {
+    let pid = Pid::from_raw(relay.cast_signed()).unwrap();
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < WITHIN, "the relay is never met in a packet of {leg:?}");
+        let met = busy(memory)
+            .filter(|(at, work)| *work == Work::Rtp && *at != 0 && leg.is_none_or(|leg| leg == *at));
+        let Some(met) = met else { continue };
+        kill_process(pid, Signal::STOP).unwrap();
+        while !has_stopped(relay) {}
+        if busy(memory) == Some(met) {
+            return met.0;
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+    }
+}
+
+/// All of its threads have.
+fn has_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let mut states = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap());
+    states.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, after)| after.starts_with('T')))
+}
+
+fn relay_of(server: &Server) -> u32 {
+    let [relay] = e2e::call::relays(server.process.pid())[..] else {
+        panic!("one voice server has one relay")
+    };
+    relay
+}
+
+fn successor(server: &Server, of: u32) -> u32 {
+    let start = Instant::now();
+    loop {
+        match e2e::call::relays(server.process.pid())[..] {
+            [relay] if relay != of => return relay,
+            _ => assert!(start.elapsed() < WITHIN, "{}", server.process.lines.story()),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,111 @@
+//! The operator replaces the relay while people talk.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use e2e::call::{Sums, relays};
+use e2e::{Running, Server};
+use serde_json::Value;
+
+/// The longest time that a listener hears nothing of a speaker. It takes some ten milliseconds; the machine may be busy with other things.
+const GAP_MS_MAX: f64 = 200.0;
+const REPLACEMENTS: usize = 5;
+
+fn upgrade(server: &Server, options: &[&str]) -> Output {
+    let mut command = Command::new(e2e::guildhall());
+    command.args(["ctl", "--data"]).arg(server.data()).args(["upgrade-sfu", "all"]).args(options);
+    command.output().unwrap()
+}
+
+fn relay_of(server: &Server) -> u32 {
+    let [relay] = relays(server.process.pid())[..] else { panic!("one voice server has one relay") };
+    relay
+}
+
+fn mixed_raid(server: &Server, options: &[&str]) -> Running {
+    let mut command = Command::new(e2e::guildhall());
+    command.env("RUST_LOG", "info");
+    command.args(["load", "--json", "--no-floor", "--transport", "mixed", "--data"]);
+    command.arg(server.data()).args(options);
+    let load = Running::start("load", command);
+    let start = Instant::now();
+    while !load.lines.stderr_contains("everyone is in") {
+        assert!(start.elapsed().as_secs() < 120, "{}", load.lines.story());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    load
+}
+
+/// Half of them are browsers. Each packet that is opened twice, or cannot be opened because its number was used before, would be counted.
+#[test]
+fn the_relay_is_replaced_again_and_again_under_a_raid_and_not_a_packet_is_lost() {
+    let server = Server::start(1);
+    let mut load = mixed_raid(&server, &["--participants", "40", "--speakers", "5", "--seconds", "20"]);
+    let mut relay = relay_of(&server);
+    for _ in 0..REPLACEMENTS {
+        // In the middle of what they say.
+        std::thread::sleep(Duration::from_millis(700));
+        let out = upgrade(&server, &[]);
+        assert!(
+            out.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&out.stderr),
+            server.process.lines.story()
+        );
+        let status: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!((&status["health"], &status["relay"]["restarts"]), (&"ok".into(), &0.into()), "{status}");
+        assert_eq!(status["relay"]["version"], status["version"], "{status}");
+        let next = relay_of(&server);
+        assert_ne!(next, relay);
+        relay = next;
+    }
+    let report = load.lines.until("the report", Duration::from_secs(60), |v| v.get("expected").is_some());
+    println!("{report}");
+    for name in ["lost", "duplicates", "unopened", "connections_lost", "generator_dropped"] {
+        assert_eq!(report[name], 0, "{name}: {report}\n{}", server.process.lines.story());
+    }
+    assert!(report["longest_gap_ms"].as_f64() <= Some(GAP_MS_MAX), "{report}");
+    // What each of them took is told, to the last packet. The last one tells it within a second.
+    let start = Instant::now();
+    while Sums::conserved_after(&server, 0).forwarded_in < 5 * 50 * 20 {
+        assert!(start.elapsed().as_secs() < 20, "{:?}", Sums::read(&server));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let page = server.get("/metrics");
+    let retired = format!(r#"guildhall_voice_relay_ends_total{{reason="retired"}} {REPLACEMENTS}"#);
+    assert!(page.contains(&retired), "{page}");
+}
+
+#[test]
+fn a_program_that_is_no_relay_changes_nothing_and_the_operator_reads_why() {
+    let server = Server::start(1);
+    let mut load = mixed_raid(&server, &["--participants", "10", "--speakers", "2", "--seconds", "12"]);
+    let relay = relay_of(&server);
+    let check = |options: &[&str], why: &str| {
+        let out = upgrade(&server, options);
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success() && said.contains(why), "{options:?}: {said}");
+        assert_eq!(relay_of(&server), relay);
+    };
+    check(&["--binary", "/nowhere/guildhall"], "cannot be started: No such file");
+    check(&["--binary", "/bin/false"], "ended before it said what it is: exit status: 1");
+    // It neither ends nor says anything.
+    let hanging = server.data().join("hanging");
+    std::fs::write(&hanging, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    make_executable(&hanging);
+    check(&["--binary", hanging.to_str().unwrap()], "said nothing for 5 s");
+    let report = load.lines.until("the report", Duration::from_secs(60), |v| v.get("expected").is_some());
+    for name in ["lost", "duplicates", "unopened", "connections_lost"] {
+        assert_eq!(report[name], 0, "{name}: {report}");
+    }
+    let status: Value = serde_json::from_str(&server.ctl(&["servers"])).unwrap();
+    assert_eq!(status["relay"]["upgrade"]["state"], "failed", "{status}");
+    assert!(status["relay"]["upgrade"]["error"].as_str().unwrap().contains("said nothing"), "{status}");
+}
+
+fn make_executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
