@@ -75,6 +75,7 @@ impl Shard {
         }
         if let Some(predecessor) = &self.predecessor {
             self.retired.restore(now, &predecessor.retired);
+            self.retired.restore_legs(now, predecessor.legs.iter().map(|found| &found.state));
         }
         let mut result = Ok(());
         for leg in &snapshot.legs {

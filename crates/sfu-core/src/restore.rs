@@ -36,6 +36,7 @@ impl Shard {
             gone_on.push((index, state.address));
         }
         self.page.take_over(&slots, &records);
+        self.retired.write(&mut self.page);
         let others: Vec<LegIndex> =
             self.legs.iter().filter(|(_, leg)| leg.slot.is_none()).map(|(index, _)| index).collect();
         for index in others {
