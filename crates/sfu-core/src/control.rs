@@ -117,7 +117,7 @@ impl Shard {
         if self.legs.len() >= LEGS_MAX {
             return Err(Refused::TooManyLegs(wanted.id));
         }
-        let mut rewriter = self.retired.take(now, ssrc, &mut self.page).unwrap_or_default();
+        let (mut rewriter, numbers) = self.retired.take(now, ssrc, &mut self.page).unwrap_or_default();
         rewriter.restart();
         let index = self.legs.reserve();
         let (room, member_at) = self.rooms.join(wanted.room, index);
@@ -144,6 +144,7 @@ impl Shard {
             speech_end_armed: false,
             path_keep_at: None,
             slot: None,
+            numbers,
         });
         self.by_id.insert(wanted.id, index);
         self.by_ssrc.insert(ssrc, index);
@@ -165,6 +166,7 @@ impl Shard {
             self.by_ufrag.remove(browser.ufrag());
         }
         self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
+        leg.numbers.into_iter().for_each(|record| self.page.free_record(record));
     }
 
     fn put_room(&mut self, now: Instant, index: LegIndex, room: u64) {

@@ -49,11 +49,16 @@ impl Retired {
         self.order.push_back((now, ssrc));
     }
 
-    pub fn take(&mut self, now: Instant, ssrc: Ssrc, page: &mut Page) -> Option<Rewriter> {
+    /// The numbering, and where it is written down until it is somewhere else.
+    pub fn take(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        page: &mut Page,
+    ) -> Option<(Rewriter, Option<RecordAt>)> {
         self.forget_old(now, page);
         let stream = self.streams.remove(&ssrc)?;
-        stream.record.into_iter().for_each(|record| page.free_record(record));
-        Some(stream.rewriter)
+        Some((stream.rewriter, stream.record))
     }
 
     /// Goes on with what another process wrote down. How long they have been away is not known; they are kept as if it had been no time.

@@ -222,8 +222,12 @@ fn who_comes_back_to_another_relay_as_another_leg_goes_on_with_its_numbers() {
     for _ in 0..2 {
         world.shard = relay(&world, &both, world.memory);
     }
-    // What comes back has other keys, and begins to count somewhere else.
-    world.clients[speaker].leg = Leg { id: 99, ..leg };
+    // What comes back has no keys yet when the next relay dies, then other ones, and begins to count somewhere else.
+    world.clients[speaker].leg = Leg { id: 99, native: None, ..leg };
+    world.put(speaker);
+    for _ in 0..2 {
+        world.shard = relay(&world, &both, world.memory);
+    }
     world.clients[speaker].key = Key::new([9; 32]);
     let mode = world.clients[speaker].session.mode();
     world.clients[speaker].session =
