@@ -7,8 +7,8 @@ use client_wire::object;
 use cluster_wire::guilds::{Audience, Dispatch};
 use cluster_wire::voice::{Order, OrderKind, Participant};
 use model::{ChannelId, GuildId, ServerId, SessionId, UserId};
-use rtp_wire::{FIXED_HEADER_LEN, Kind, classify};
-use transport::Mode;
+use rtp_wire::{FIXED_HEADER_LEN, Kind, RtpHeader, Ssrc, classify};
+use transport::{Mode, ReplayWindow};
 
 use crate::limits::{GRACE, SPLIT_MAX};
 use crate::reference::State;
@@ -22,10 +22,13 @@ type Participants = BTreeMap<(UserId, SessionId), Participant>;
 pub struct Taps {
     /// Each nonce of each way, and of which packet it was. Never gone through, so that its order is of no matter.
     nonces: HashMap<(u64, [u8; 24]), Vec<u8>>,
+    windows: BTreeMap<(u64, Ssrc), ReplayWindow>,
     /// What a client of each guild that sees everything would know.
     announced: BTreeMap<GuildId, BTreeMap<UserId, object::VoiceState>>,
     /// What each voice server would hold, had it obeyed every order that was given since it was last lost.
     ordered: BTreeMap<GuildId, BTreeMap<ServerId, Participants>>,
+    /// Guilds whose server is lost, which they have yet to hear.
+    astray: BTreeSet<GuildId>,
     split_since: BTreeMap<GuildId, At>,
     /// Who was heard by whom in the last window, and how often.
     heard: BTreeMap<(UserId, UserId), u64>,
@@ -56,6 +59,24 @@ impl World {
         if before.is_some_and(|before| !is_header || before != bytes) {
             self.fail(format!("a nonce is used twice on the way to {address} ({mode}): {nonce:?}"));
         }
+    }
+
+    /// What listeners of a stream are sent, over all processes: each number once, and none that they would take for an old one.
+    pub fn tap_number(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let Some(header) = RtpHeader::parse(bytes).ok().filter(|_| classify(bytes) == Kind::Rtp) else {
+            return;
+        };
+        let Some((path, _)) = self.paths.get(&to).copied() else { return };
+        let window = self.taps.windows.entry((path, header.ssrc)).or_default();
+        let seq = window.extend(header.seq);
+        if window.check(seq).is_err() {
+            let highest = window.highest();
+            return self.fail(format!(
+                "{to} is sent number {} of {:?} after {highest:?}: it takes that for an old one",
+                header.seq, header.ssrc
+            ));
+        }
+        window.commit(seq);
     }
 
     pub fn hear_voice(&mut self, host: usize, client: usize, speaker: UserId, said_at: At) {
@@ -96,6 +117,7 @@ impl World {
         let held = self.taps.ordered.entry(order.guild).or_default().entry(server.clone()).or_default();
         match &order.kind {
             OrderKind::Push(all) => {
+                self.taps.astray.remove(&order.guild);
                 *held = all.iter().map(|one| ((one.user, one.session), one.clone())).collect();
             }
             OrderKind::Put(one) => {
@@ -122,6 +144,9 @@ impl World {
             );
             return self.fail(message);
         }
+        if self.taps.astray.contains(&guild) {
+            return;
+        }
         let held = self.taps.ordered.entry(guild).or_default();
         held.retain(|_, held| !held.is_empty());
         if held.len() > 1 {
@@ -146,8 +171,10 @@ impl World {
 
     /// This server is lost to guilds: nobody is there any more.
     pub fn forget_orders(&mut self, server: &ServerId) {
-        for held in self.taps.ordered.values_mut() {
-            held.remove(server);
+        for (guild, held) in &mut self.taps.ordered {
+            if held.remove(server).is_some_and(|held| !held.is_empty()) {
+                self.taps.astray.insert(*guild);
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Client {
 
     /// Its voice state was seen in a channel, so whatever is missing, it is not permission.
     admitted: bool,
+    /// It has asked for its place, and it was not to be had if nothing has come of it in time.
+    has_asked: bool,
     /// It has asked for its voice server last, and not for its place.
     has_pinged: bool,
     pub joined: bool,
@@ -86,6 +88,7 @@ impl Client {
             is_acknowledged: true,
             attempts: 0,
             admitted: false,
+            has_asked: false,
             has_pinged: false,
             joined: false,
             voice: None,
@@ -268,6 +271,15 @@ impl World {
         self.arm(client, Timer::GatewayConnect, wait);
     }
 
+    /// Somebody has pressed a button, instead of waiting for the next attempt.
+    pub fn try_gateway_at_once(&mut self, client: usize) {
+        let this = &mut self.clients[client];
+        this.attempts = 0;
+        if this.gateway.is_none() {
+            self.arm(client, Timer::GatewayConnect, ms(100));
+        }
+    }
+
     fn dispatch(&mut self, client: usize, seq: u64, t: &str, d: &RawValue) {
         match t {
             "READY" => {
@@ -275,6 +287,8 @@ impl World {
                 let this = &mut self.clients[client];
                 this.session = Some((ready.session_id.clone(), seq));
                 (this.is_live, this.attempts) = (true, 0);
+                // What the old session was granted is void.
+                (this.admitted, this.joined) = (false, false);
                 this.seen.clear();
                 self.trace.note(self.now, || format!("client {client}: READY {}", &ready.session_id[..8]));
                 self.ask(client);
@@ -282,20 +296,8 @@ impl World {
             "RESUMED" => {
                 let this = &mut self.clients[client];
                 (this.is_live, this.attempts) = (true, 0);
-                // Nothing says whether a wish sent just before the interruption was heard.
-                let own = this.seen.get(&this.guild).and_then(|seen| seen.get(&this.user));
-                let is_heard = match own {
-                    Some(own) => {
-                        own.channel_id == this.wants
-                            && (own.self_mute, own.self_deaf) == (this.mute, this.deaf)
-                    }
-                    None => this.wants.is_none(),
-                };
-                if this.wants.is_none() && !is_heard {
-                    self.say_wish(client);
-                } else if this.voice.is_none() || !is_heard {
-                    self.ask(client);
-                }
+                this.has_asked = false;
+                self.repeat_wish(client);
             }
             "GUILD_CREATE" => {
                 let guild: object::GuildCreate = read(d);
@@ -323,6 +325,25 @@ impl World {
         }
     }
 
+    /// Nothing says whether a wish sent just before an interruption was heard.
+    fn repeat_wish(&mut self, client: usize) {
+        let this = &self.clients[client];
+        if this.wants.is_none() {
+            let is_in = |(guild, seen): (&GuildId, &BTreeMap<_, _>)| seen.get(&this.user).map(|_| *guild);
+            let left: Vec<GuildId> = this.seen.iter().filter_map(is_in).collect();
+            return left.into_iter().for_each(|guild| self.say_voice_state(client, guild, None));
+        }
+        let own = this.seen.get(&this.guild).and_then(|seen| seen.get(&this.user));
+        let is_heard = own.is_some_and(|own| {
+            own.channel_id == this.wants && (own.self_mute, own.self_deaf) == (this.mute, this.deaf)
+        });
+        match this.voice {
+            None => self.client_deadline(client),
+            Some(_) if is_heard => {}
+            Some(_) => self.say_wish(client),
+        }
+    }
+
     fn see_voice_state(&mut self, client: usize, state: object::VoiceState) {
         let this = &mut self.clients[client];
         let Some(guild) = state.guild_id else { return };
@@ -334,16 +355,21 @@ impl World {
             None => seen.remove(&state.user_id),
         };
         let is_own = state.user_id == this.user
-            && guild == this.guild
             && this.session.as_ref().is_some_and(|(id, _)| *id == state.session_id);
-        if !is_own {
+        // A wish to be in another guild is fulfilled.
+        if is_own && guild != this.guild && state.channel_id.is_some() {
+            (this.guild, this.wants, this.joined) = (guild, state.channel_id, false);
+        }
+        if !is_own || guild != this.guild {
             return;
         }
         match state.channel_id {
             Some(channel) => {
                 this.admitted = true;
-                if this.wants.is_some() {
-                    this.wants = Some(channel);
+                match this.wants {
+                    Some(_) => this.wants = Some(channel),
+                    // A wish was fulfilled that it has no more.
+                    None => self.say_wish(client),
                 }
             }
             None if this.joined || this.voice.is_some() => self.put_out(client),
@@ -352,7 +378,8 @@ impl World {
     }
 
     fn see_voice_server(&mut self, client: usize, server: object::VoiceServer) {
-        if server.guild_id != self.clients[client].guild {
+        let this = &self.clients[client];
+        if server.guild_id != this.guild || this.wants.is_none() {
             return;
         }
         self.trace.note(self.now, || format!("client {client}: sent to {:?}", server.endpoint));
@@ -370,6 +397,7 @@ impl World {
     /// Asks the gateway for a place in the channel, and waits for the answer for a while.
     pub fn ask(&mut self, client: usize) {
         if self.clients[client].wants.is_some() {
+            self.clients[client].has_asked = self.clients[client].is_live;
             self.arm(client, Timer::Deadline, PATIENCE);
             self.say_wish(client);
         }
@@ -377,10 +405,16 @@ impl World {
 
     pub fn say_wish(&mut self, client: usize) {
         let this = &self.clients[client];
+        let (guild, channel) = (this.guild, this.wants);
+        self.say_voice_state(client, guild, channel);
+    }
+
+    fn say_voice_state(&mut self, client: usize, guild: GuildId, channel: Option<ChannelId>) {
+        let this = &self.clients[client];
         if this.is_live {
             let update = VoiceStateUpdate {
-                guild_id: Some(this.guild),
-                channel_id: this.wants,
+                guild_id: Some(guild),
+                channel_id: channel,
                 self_mute: this.mute,
                 self_deaf: this.deaf,
                 self_video: false,
@@ -392,7 +426,11 @@ impl World {
     pub fn want(&mut self, client: usize, guild: GuildId, channel: Option<ChannelId>) {
         self.trace.note(self.now, || format!("client {client} wants to be in {channel:?} of {guild}"));
         let this = &mut self.clients[client];
-        if this.guild != guild || this.wants.is_none() {
+        if this.wants.is_some() && this.guild != guild {
+            // It stays where it is until it hears that it is elsewhere.
+            return self.say_voice_state(client, guild, channel);
+        }
+        if this.wants.is_none() {
             (this.admitted, this.joined) = (false, false);
         }
         if channel.is_none() {
@@ -412,7 +450,7 @@ impl World {
     fn put_out(&mut self, client: usize) {
         self.trace.note(self.now, || format!("client {client} is out"));
         let this = &mut self.clients[client];
-        (this.wants, this.joined, this.admitted) = (None, false, false);
+        (this.wants, this.joined, this.admitted, this.has_asked) = (None, false, false, false);
         self.disarm(client, Timer::Deadline);
         self.leave_voice(client);
         self.clients[client].media = None;
@@ -423,8 +461,14 @@ impl World {
         if this.wants.is_none() {
             return;
         }
-        if this.is_live && !this.joined && !this.admitted && this.voice.is_none() {
-            return self.put_out(client);
+        if !this.is_live {
+            // It is asked when there is somebody to ask.
+            return self.leave_voice(client);
+        }
+        if !this.joined && !this.admitted && this.has_asked {
+            self.put_out(client);
+            // The wish may be fulfilled yet.
+            return self.say_wish(client);
         }
         self.leave_voice(client);
         // Guilds may believe that it is well where it was, and says nothing to a wish that is fulfilled. If it knows nothing of it, the
@@ -436,9 +480,7 @@ impl World {
         }
         let guild = this.guild;
         self.arm(client, Timer::Deadline, PATIENCE);
-        if self.clients[client].is_live {
-            self.say(client, &FromClient::VoiceServerPing(Some(guild)));
-        }
+        self.say(client, &FromClient::VoiceServerPing(Some(guild)));
     }
 
     /// A voice connection is beyond its own mending.

@@ -305,9 +305,13 @@ impl World {
     /// No fault from here on; whoever is in no channel by now goes to one.
     pub fn calm(&mut self) {
         self.trace.note(self.now, || "calm".to_owned());
+        self.end_broken_sockets();
         for host in 0..self.hosts.len() {
             self.host_starts(host);
             self.publish(host, true);
+            if let Some(process) = &mut self.hosts[host].process {
+                process.spare();
+            }
         }
         for client in 0..self.clients.len() {
             let this = &mut self.clients[client];
@@ -315,7 +319,8 @@ impl World {
             if this.has_vanished {
                 continue;
             }
-            match this.wants {
+            self.try_gateway_at_once(client);
+            match self.clients[client].wants {
                 None => self.go_somewhere(client),
                 Some(_) => self.say_wish(client),
             }

@@ -56,7 +56,11 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "\nseed {}: {}", self.seed, self.message)?;
-        write!(f, "replay: SIM_SEED={} cargo nextest run -p sim one_seed --no-capture", self.seed)
+        write!(
+            f,
+            "replay: cargo x sim --seed {0}    or: SIM_SEED={0} cargo nextest run -p sim one_seed --no-capture",
+            self.seed
+        )
     }
 }
 

@@ -185,6 +185,14 @@ impl World {
         }
     }
 
+    /// Connections that nothing gets through any more are ended, so that nobody has to find out by missing something.
+    pub fn end_broken_sockets(&mut self) {
+        for id in self.net.open_sockets(|socket| socket.broken) {
+            self.after(ms(200), Event::Down(id, Down::Closed(None)));
+            self.after(ms(200), Event::Up(id, Up::Closed(None)));
+        }
+    }
+
     /// The server's process is gone, and its system says so.
     pub fn reset_socket(&mut self, id: SocketId) {
         let delay = self.client_delay();

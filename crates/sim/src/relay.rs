@@ -61,6 +61,10 @@ impl Process {
     pub fn doom(&mut self, packets: usize) {
         self.egress.left = Some(packets);
     }
+
+    pub fn spare(&mut self) {
+        self.egress.left = None;
+    }
 }
 
 /// What leaves in one turn, and what the memory was when the process died in the middle of it.
@@ -165,6 +169,7 @@ impl World {
         for (to, bytes) in batch {
             self.trace.mix(self.now, 3, &bytes);
             self.tap(to, &bytes);
+            self.tap_number(to, &bytes);
             self.datagram_to(host, to, bytes);
         }
     }

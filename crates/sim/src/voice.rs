@@ -174,13 +174,16 @@ impl World {
 
     pub fn voice_closed(&mut self, client: usize, code: Option<u16>) {
         self.trace.note(self.now, || format!("client {client}: its voice server closed, {code:?}"));
-        let voice = self.clients[client].voice.as_mut().expect("the caller has looked");
+        let this = &mut self.clients[client];
+        let gateway_session = this.session_id().map(str::to_owned);
+        let voice = this.voice.as_mut().expect("the caller has looked");
         voice.socket = None;
+        let is_current = gateway_session.as_ref() == Some(&voice.session);
         match code.and_then(CloseCode::from_number) {
             Some(CloseCode::Disconnected | CloseCode::CallTerminated) => {
                 self.voice_lost(client, Some(MOVE_TIMEOUT));
             }
-            Some(CloseCode::SessionInvalid) if voice.phase == Phase::Established => {
+            Some(CloseCode::SessionInvalid) if voice.phase == Phase::Established && is_current => {
                 (voice.phase, voice.seq_ack) = (Phase::Again, None);
                 self.voice_breaks(client);
             }
