@@ -388,10 +388,7 @@ impl GuildCore {
                     Some(found) if lost != Some(&server) => {
                         let better = place(turn.servers.values(), self.guild.region.as_ref());
                         if is_to_be_left(found, self.guild.region.as_ref()) && better.is_some() {
-                            self.order(turn, OrderKind::Drop);
-                            let drop_old = turn.effects.pop().expect("the order to drop was just given");
                             self.relocate(turn);
-                            turn.effect(drop_old);
                         }
                     }
                     _ => self.relocate(turn),
@@ -400,14 +397,19 @@ impl GuildCore {
         }
     }
 
-    /// To another server, or to awaiting one: pick, push, tell.
+    /// To another server, or to awaiting one: pick, push, tell, close. The old one is told to close even if it is lost: it may be that only
+    /// the registry lost sight of it, and then it would serve whoever has not heard of the move by rules that are old.
     fn relocate(&mut self, turn: &mut Turn<'_>) {
-        self.placement = Placement::Awaiting;
+        let old = std::mem::replace(&mut self.placement, Placement::Awaiting);
         self.try_place(turn);
         if self.placement.server().is_some() {
             self.push(turn);
         }
         self.tell_server_to_all(turn);
+        if let Some(server) = old.server().filter(|old| self.placement.server() != Some(old)) {
+            let order = Order { guild: self.guild.id, fencing: self.fencing, kind: OrderKind::Drop };
+            turn.effect(Effect::Order { server: server.clone(), order });
+        }
     }
 
     /// Chooses a server for a guild that has none, if there is one.

@@ -78,6 +78,7 @@ impl Shard {
         }
         if let Some(predecessor) = &self.predecessor {
             self.retired.restore(now, &predecessor.retired);
+            self.retired.restore_legs(now, predecessor.legs.iter().map(|found| &found.state));
         }
         let mut result = Ok(());
         for leg in &snapshot.legs {
@@ -119,7 +120,7 @@ impl Shard {
         if self.legs.len() >= LEGS_MAX {
             return Err(Refused::TooManyLegs(wanted.id));
         }
-        let mut rewriter = self.retired.take(now, ssrc, &mut self.page).unwrap_or_default();
+        let (mut rewriter, numbers) = self.retired.take(now, ssrc, &mut self.page).unwrap_or_default();
         rewriter.restart();
         let index = self.legs.reserve();
         let (room, member_at) = self.rooms.join(wanted.room, index);
@@ -146,6 +147,7 @@ impl Shard {
             speech_end_armed: false,
             path_keep_at: None,
             slot: None,
+            numbers,
         });
         self.by_id.insert(wanted.id, index);
         self.by_ssrc.insert(ssrc, index);
@@ -168,6 +170,7 @@ impl Shard {
             forget_checks(&mut self.by_check, index, browser.checked.addresses());
         }
         self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
+        leg.numbers.into_iter().for_each(|record| self.page.free_record(record));
     }
 
     fn put_room(&mut self, now: Instant, index: LegIndex, room: u64) {

@@ -8,7 +8,7 @@ use transport::ReplayWindow;
 use crate::absence::Absence;
 use crate::browser::Browser;
 use crate::pace::Pace;
-use crate::page::SlotAt;
+use crate::page::{RecordAt, SlotAt};
 use crate::path::Path;
 use crate::recent::Recent;
 use crate::rewrite::Rewriter;
@@ -62,6 +62,8 @@ pub struct Leg {
     pub path_keep_at: Option<Instant>,
     /// Its place in the page: from when it has keys, or could have.
     pub slot: Option<SlotAt>,
+    /// Until then, where the numbers are that its stream has from an earlier leg.
+    pub numbers: Option<RecordAt>,
 }
 
 impl Leg {

@@ -25,7 +25,7 @@ impl Shard {
         for Found { slot, state, is_incomplete, .. } in &found {
             let Some(index) = self.restore(now, state) else { continue };
             let leg = self.legs.get_mut(index);
-            leg.slot = Some(*slot);
+            (leg.slot, leg.numbers) = (Some(*slot), None);
             slots.push(*slot);
             // Its own even if it is spent, or others would write into what it gives back when it goes.
             records.extend(state.records());
@@ -35,7 +35,9 @@ impl Shard {
             }
             gone_on.push((index, state.address));
         }
+        records.extend(self.legs.iter().filter_map(|(_, leg)| leg.numbers));
         self.page.take_over(&slots, &records);
+        self.retired.write(&mut self.page);
         let others: Vec<LegIndex> =
             self.legs.iter().filter(|(_, leg)| leg.slot.is_none()).map(|(index, _)| index).collect();
         for index in others {

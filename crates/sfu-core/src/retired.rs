@@ -8,6 +8,10 @@ use rtp_wire::{RtpTime, SeqNo, Ssrc};
 use crate::limits::{RETIRED_FOR, RETIRED_STREAMS_MAX};
 use crate::page::{Page, RecordAt};
 use crate::rewrite::{Rewriter, RewriterState};
+use crate::state::LegState;
+
+/// No channel's.
+const NOWHERE: u64 = 0;
 
 #[derive(Debug)]
 struct Stream {
@@ -45,11 +49,16 @@ impl Retired {
         self.order.push_back((now, ssrc));
     }
 
-    pub fn take(&mut self, now: Instant, ssrc: Ssrc, page: &mut Page) -> Option<Rewriter> {
+    /// The numbering, and where it is written down until it is somewhere else.
+    pub fn take(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        page: &mut Page,
+    ) -> Option<(Rewriter, Option<RecordAt>)> {
         self.forget_old(now, page);
         let stream = self.streams.remove(&ssrc)?;
-        stream.record.into_iter().for_each(|record| page.free_record(record));
-        Some(stream.rewriter)
+        Some((stream.rewriter, stream.record))
     }
 
     /// Goes on with what another process wrote down. How long they have been away is not known; they are kept as if it had been no time.
@@ -61,6 +70,25 @@ impl Retired {
             let rewriter = Rewriter::from_state(now, &state);
             self.streams.insert(ssrc, Stream { since: now, room, rewriter, record: Some(record) });
             self.order.push_back((now, ssrc));
+        }
+    }
+
+    /// Legs that another process had. Those that come no more are to be found here, and those that come with other keys or under another name go
+    /// on with their numbers. Which rooms they were in is not known.
+    pub fn restore_legs<'a>(&mut self, now: Instant, legs: impl Iterator<Item = &'a LegState>) {
+        for LegState { ssrc, rewriter, .. } in legs.filter(|leg| leg.rewriter.last_time.is_some()) {
+            let rewriter = Rewriter::from_state(now, rewriter);
+            self.streams.insert(*ssrc, Stream { since: now, room: NOWHERE, rewriter, record: None });
+            self.order.push_back((now, *ssrc));
+        }
+    }
+
+    /// Writes down what is not yet.
+    pub fn write(&mut self, page: &mut Page) {
+        for (ssrc, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.record.is_none()) {
+            if let Some((highest_out, last_time)) = stream.rewriter.last_out() {
+                stream.record = page.retired(*ssrc, stream.room, highest_out, last_time);
+            }
         }
     }
 

@@ -54,15 +54,28 @@ impl Shard {
     pub(crate) fn begin_written(&mut self, index: LegIndex) {
         self.end_written(index);
         if self.legs.get(index).security.is_none() {
-            return;
+            return self.write_numbers(index);
         }
-        let slot = self.page.take_slot();
+        let Some(slot) = self.page.take_slot() else { return self.write_numbers(index) };
         let Self { legs, page, .. } = self;
         let leg = legs.get_mut(index);
-        leg.slot = slot;
-        let Some(slot) = slot else { return };
+        leg.slot = Some(slot);
         page.begin(slot, leg);
+        leg.numbers.take().into_iter().for_each(|record| page.free_record(record));
         self.write_all(index);
+    }
+
+    /// The numbers of a leg's stream that has them from an earlier leg, and no place of its own yet.
+    fn write_numbers(&mut self, index: LegIndex) {
+        let room = self.rooms.get(self.legs.get(index).room).id();
+        let Self { legs, page, .. } = self;
+        let leg = legs.get_mut(index);
+        if leg.slot.is_none()
+            && leg.numbers.is_none()
+            && let Some((highest_out, last_time)) = leg.rewriter.last_out()
+        {
+            leg.numbers = page.retired(leg.ssrc, room, highest_out, last_time);
+        }
     }
 
     pub(crate) fn end_written(&mut self, index: LegIndex) {

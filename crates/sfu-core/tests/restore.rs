@@ -16,7 +16,7 @@ use rtp_wire::{SeqNo, Ssrc};
 use sfu_core::limits::{RED_REPORTS, STREAMS_PER_LEG};
 use sfu_core::{DropReason, Memory, Shard, Sink};
 use sfu_wire::page::{HEAD_AT, HEAD_WORDS, Work, busy_with};
-use sfu_wire::{FromSfu, KeySpent, LegConnected, RemoveLeg, Snapshot, Start, ToSfu};
+use sfu_wire::{FromSfu, KeySpent, Leg, LegConnected, RemoveLeg, Snapshot, Start, ToSfu};
 use transport::{Key, Mode};
 
 const WORDS: &[u8] = &[0x78, 1, 2, 3, 4, 5, 6];
@@ -238,6 +238,38 @@ fn who_has_other_keys_or_another_stream_begins_anew() {
     assert_eq!(shard.counters().restored, 0);
     let events: Vec<_> = std::iter::from_fn(|| shard.poll_event()).collect();
     assert!(matches!(events[..], [FromSfu::Started(_)]), "nobody is connected, no key is spent: {events:?}");
+}
+
+/// Listeners would take what begins anew for what they have heard already.
+#[test]
+fn who_comes_back_to_another_relay_as_another_leg_goes_on_with_its_numbers() {
+    let (mut world, natives, browsers) = room();
+    let both = [&browsers[0], &browsers[1]];
+    let [speaker, listener] = natives;
+    world.talk(speaker);
+    let before = world.heard(listener).last().unwrap().seq;
+    // Its leg ended while no relay ran, and once more a relay dies before it is back.
+    let leg = world.clients[speaker].leg.clone();
+    world.clients[speaker].leg.ssrc = 1;
+    for _ in 0..2 {
+        world.shard = relay(&world, &both, world.memory);
+    }
+    // What comes back has no keys yet when the next relay dies, then other ones, and begins to count somewhere else.
+    world.clients[speaker].leg = Leg { id: 99, native: None, ..leg };
+    world.put(speaker);
+    for _ in 0..2 {
+        world.shard = relay(&world, &both, world.memory);
+    }
+    world.clients[speaker].key = Key::new([9; 32]);
+    let mode = world.clients[speaker].session.mode();
+    world.clients[speaker].session =
+        transport::Session::new(mode, &Key::new([9; 32]), transport::NonceCounter::client(0), [9; 16]);
+    world.clients[speaker].leg.native = Some(world.native(speaker, ""));
+    world.clients[speaker].seq = world.clients[speaker].seq.wrapping_sub(10_000);
+    world.put(speaker);
+    world.talk(speaker);
+    let heard = world.heard(listener);
+    assert_eq!((heard.len(), heard[0].seq), (1, before.next()));
 }
 
 /// A sink whose process dies with a packet of its choice.

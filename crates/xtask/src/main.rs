@@ -17,6 +17,8 @@ cargo x <command>
   up [options]   build and run the whole server on this machine (options: see `guildhall up --help`)
   test           everything CI runs: install what is missing, check, unit tests, end-to-end tests with real clients
   check          formatting and lints only
+  sim --seed N   the simulated world of one seed, and what happens in it if something is wrong there
+  sim --seeds A B   those from A to before B, quickly
   setup          install what building and testing need, and nothing else
 ";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some("up") => up(&rest),
         Some("test" | "ci") => test(&rest),
         Some("check") => check(),
+        Some("sim") => sim(&rest),
         Some("setup") => setup::build_packages()
             .and_then(|()| setup::test_packages())
             .and_then(|()| setup::npm_packages("web"))
@@ -64,6 +67,22 @@ fn up(args: &[String]) -> Result<(), Failure> {
     // The server takes this process's place, so that signals and the exit code are its own.
     let error = std::os::unix::process::CommandExt::exec(&mut command);
     Err(Failure(format!("{} does not start: {error}", binary.display())))
+}
+
+/// The crate's own test shows one seed; its example goes through many.
+fn sim(args: &[String]) -> Result<(), Failure> {
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--seed", seed] => {
+            let mut command =
+                cargo(&["test", "--quiet", "--package", "sim", "one_seed", "--", "--nocapture"]);
+            command.env("SIM_SEED", seed);
+            run("seed", command)
+        }
+        ["--seeds", first, end] => {
+            run("seeds", cargo(&["run", "--quiet", "--package", "sim", "--example", "survey", first, end]))
+        }
+        _ => Err(Failure("sim --seed N, or sim --seeds FIRST END".to_owned())),
+    }
 }
 
 fn build_guildhall() -> Result<(), Failure> {

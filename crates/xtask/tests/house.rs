@@ -84,6 +84,21 @@ const EDGES: &[(&str, &[&str])] = &[
             "voice",
         ],
     ),
+    (
+        "sim",
+        &[
+            "client-wire",
+            "cluster-wire",
+            "gateway-core",
+            "guilds-core",
+            "model",
+            "rtp-wire",
+            "sfu-core",
+            "sfu-wire",
+            "transport",
+            "voice-core",
+        ],
+    ),
     ("e2e", &["client-wire", "engine", "engine-core", "model", "rtp-wire", "sfu-wire", "transport"]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,366 @@
+//! What must always be true, and what must become true once there is calm.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use client_wire::object;
+use cluster_wire::guilds::{Audience, Dispatch};
+use cluster_wire::voice::{Order, OrderKind, Participant};
+use model::{ChannelId, GuildId, ServerId, SessionId, UserId};
+use rtp_wire::{FIXED_HEADER_LEN, Kind, RtpHeader, Ssrc, classify};
+use transport::{Mode, ReplayWindow};
+
+use crate::limits::{GRACE, SPLIT_MAX};
+use crate::reference::State;
+use crate::time::{At, secs};
+use crate::world::World;
+
+type Participants = BTreeMap<(UserId, SessionId), Participant>;
+
+/// What the taps have seen.
+#[derive(Default)]
+pub struct Taps {
+    /// Each nonce of each way, and of which packet it was. Never gone through, so that its order is of no matter.
+    nonces: HashMap<(u64, [u8; 24]), Vec<u8>>,
+    windows: BTreeMap<(u64, Ssrc), ReplayWindow>,
+    /// What a client of each guild that sees everything would know.
+    announced: BTreeMap<GuildId, BTreeMap<UserId, object::VoiceState>>,
+    /// What each voice server would hold, had it obeyed every order that was given since it was last lost.
+    ordered: BTreeMap<GuildId, BTreeMap<ServerId, Participants>>,
+    /// Guilds whose server is lost, which they have yet to hear.
+    astray: BTreeSet<GuildId>,
+    split_since: BTreeMap<GuildId, At>,
+    /// Who was heard by whom in the last window, and how often.
+    heard: BTreeMap<(UserId, UserId), u64>,
+    pub heard_ever: u64,
+}
+
+impl World {
+    // Packets.
+
+    /// Whatever is sent under a key, by either side, over all processes that ever have it.
+    pub fn tap(&mut self, address: SocketAddr, bytes: &[u8]) {
+        if !matches!(classify(bytes), Kind::Rtp | Kind::Rtcp) {
+            return;
+        }
+        let Some((path, mode)) = self.paths.get(&address).copied() else { return };
+        let mut nonce = [0; 24];
+        let is_header = mode == Mode::XSalsa20Poly1305;
+        match mode {
+            Mode::XSalsa20Poly1305Suffix => nonce.copy_from_slice(&bytes[bytes.len() - 24..]),
+            Mode::XSalsa20Poly1305 if classify(bytes) == Kind::Rtcp => {
+                nonce[..8].copy_from_slice(&bytes[..8])
+            }
+            Mode::XSalsa20Poly1305 => nonce[..FIXED_HEADER_LEN].copy_from_slice(&bytes[..FIXED_HEADER_LEN]),
+            _ => nonce[..4].copy_from_slice(&bytes[bytes.len() - 4..]),
+        }
+        let before = self.taps.nonces.insert((path, nonce), bytes.to_vec());
+        // An empty report has nothing else to make a nonce of, and is the same packet every time.
+        if before.is_some_and(|before| !is_header || before != bytes) {
+            self.fail(format!("a nonce is used twice on the way to {address} ({mode}): {nonce:?}"));
+        }
+    }
+
+    /// What listeners of a stream are sent, over all processes: each number once, and none that they would take for an old one.
+    pub fn tap_number(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let Some(header) = RtpHeader::parse(bytes).ok().filter(|_| classify(bytes) == Kind::Rtp) else {
+            return;
+        };
+        let Some((path, _)) = self.paths.get(&to).copied() else { return };
+        let window = self.taps.windows.entry((path, header.ssrc)).or_default();
+        let seq = window.extend(header.seq);
+        if window.check(seq).is_err() {
+            let highest = window.highest();
+            return self.fail(format!(
+                "{to} is sent number {} of {:?} after {highest:?}: it takes that for an old one",
+                header.seq, header.ssrc
+            ));
+        }
+        window.commit(seq);
+    }
+
+    pub fn hear_voice(&mut self, host: usize, client: usize, speaker: UserId, said_at: At) {
+        let listener = self.clients[client].user;
+        self.trace.mix(self.now, 4, &[speaker.0 as u8, listener.0 as u8]);
+        *self.taps.heard.entry((speaker, listener)).or_default() += 1;
+        self.taps.heard_ever += 1;
+        let since = match self.reference.silent_since(speaker, listener) {
+            Ok(None) => return,
+            Ok(Some(since)) => since,
+            Err(()) => At::default(),
+        };
+        // Where orders are late, so is what follows from them.
+        let since = since.max(self.hosts[host].lagging_until);
+        if self.now.since(since) > GRACE {
+            self.fail(format!(
+                "{listener} hears {speaker} through voice-{host}, who said it at {said_at} and may not be heard since {since}"
+            ));
+        }
+    }
+
+    // Guilds.
+
+    pub fn hear_dispatch(&mut self, guild: GuildId, dispatch: &Dispatch) {
+        if dispatch.t != "VOICE_STATE_UPDATE" || !is_for_all(&dispatch.audience) {
+            return;
+        }
+        let state: object::VoiceState =
+            serde_json::from_str(dispatch.d.get()).expect("what is dispatched can be read");
+        let announced = self.taps.announced.entry(guild).or_default();
+        match state.channel_id {
+            Some(_) => announced.insert(state.user_id, state),
+            None => announced.remove(&state.user_id),
+        };
+    }
+
+    pub fn hear_order(&mut self, server: &ServerId, order: &Order) {
+        let held = self.taps.ordered.entry(order.guild).or_default().entry(server.clone()).or_default();
+        match &order.kind {
+            OrderKind::Push(all) => {
+                self.taps.astray.remove(&order.guild);
+                *held = all.iter().map(|one| ((one.user, one.session), one.clone())).collect();
+            }
+            OrderKind::Put(one) => {
+                held.retain(|(user, _), _| *user != one.user);
+                held.insert((one.user, one.session), one.clone());
+            }
+            OrderKind::Remove { user, session } => drop(held.remove(&(*user, *session))),
+            OrderKind::Drop => held.clear(),
+        }
+    }
+
+    /// After each input of a guild: what it has announced and ordered is what the model says.
+    pub fn check_guild(&mut self, guild: GuildId) {
+        let expected = &self.reference.guilds[&guild].voice;
+        let announced = self.taps.announced.entry(guild).or_default();
+        let differs = expected.len() != announced.len()
+            || expected
+                .iter()
+                .any(|(user, state)| announced.get(user).is_none_or(|seen| !is_same(state, seen)));
+        if differs {
+            let message = format!(
+                "guild {guild} has announced {:?}\nthe model has {expected:?}",
+                announced.values().map(brief).collect::<Vec<_>>()
+            );
+            return self.fail(message);
+        }
+        if self.taps.astray.contains(&guild) {
+            return;
+        }
+        let held = self.taps.ordered.entry(guild).or_default();
+        held.retain(|_, held| !held.is_empty());
+        if held.len() > 1 {
+            let message = format!("guild {guild} has people on several voice servers: {:?}", held.keys());
+            return self.fail(message);
+        }
+        let Some((server, held)) = held.iter().next() else { return };
+        let agrees = |state: &State, one: &Participant| {
+            (state.channel, state.speaks(), state.hears()) == (one.channel, one.rights.speak, one.rights.hear)
+        };
+        let is_held = |(user, state): (&UserId, &State)| {
+            held.get(&(*user, state.session)).is_some_and(|one| agrees(state, one))
+        };
+        if held.len() != expected.len() || !expected.iter().all(is_held) {
+            let message = format!(
+                "guild {guild} has told {server} {:?}\nthe model has {expected:?}",
+                held.values().collect::<Vec<_>>()
+            );
+            self.fail(message);
+        }
+    }
+
+    /// This server is lost to guilds: nobody is there any more.
+    pub fn forget_orders(&mut self, server: &ServerId) {
+        for (guild, held) in &mut self.taps.ordered {
+            if held.remove(server).is_some_and(|held| !held.is_empty()) {
+                self.taps.astray.insert(*guild);
+            }
+        }
+    }
+
+    pub fn check_absence(&mut self, guild: GuildId, user: UserId) {
+        if self.now.0 < secs(90) {
+            self.fail(format!(
+                "{user} is taken out of voice in {guild} for an absence that cannot have been"
+            ));
+        }
+    }
+
+    // All the time.
+
+    /// The living voice servers with people of this guild who speak or hear.
+    fn serving(&self, guild: GuildId) -> BTreeSet<usize> {
+        let rooms: BTreeSet<u64> = self.all_channels[&guild].iter().map(|channel| channel.0).collect();
+        let serves = |host: &crate::host::Host| {
+            let Some(core) = &host.core else { return false };
+            let legs = (0..host.shards as u32).flat_map(|shard| core.snapshot(shard).legs);
+            legs.into_iter().any(|leg| rooms.contains(&leg.room) && (leg.speak || leg.hear))
+        };
+        (0..self.hosts.len()).filter(|host| serves(&self.hosts[*host])).collect()
+    }
+
+    pub fn look(&mut self) {
+        let guilds: Vec<GuildId> = self.reference.guilds.keys().copied().collect();
+        for guild in guilds {
+            let serving = self.serving(guild);
+            // One that takes no orders, or cannot be reached, is told later.
+            let lags = serving.iter().any(|host| self.hosts[*host].lagging_until > self.now);
+            if serving.len() < 2 || lags {
+                self.taps.split_since.remove(&guild);
+                continue;
+            }
+            let since = *self.taps.split_since.entry(guild).or_insert(self.now);
+            if self.now.since(since) > SPLIT_MAX {
+                return self.fail(format!("guild {guild} is served by {serving:?} at once, since {since}"));
+            }
+        }
+    }
+
+    // At the end.
+
+    pub fn window_begins(&mut self) {
+        self.taps.heard.clear();
+    }
+
+    pub fn check_rest(&mut self) {
+        self.check_everyone_is_in();
+        self.check_everyone_hears();
+        self.check_everyone_sees();
+        self.check_servers();
+    }
+
+    fn check_everyone_is_in(&mut self) {
+        for client in 0..self.clients.len() {
+            let this = &self.clients[client];
+            if this.has_vanished {
+                continue;
+            }
+            if !this.is_live {
+                return self.fail(format!("client {client} has no gateway"));
+            }
+            let Some(channel) = this.wants else { continue };
+            let guild = &self.reference.guilds[&this.guild];
+            let state = guild.voice.get(&this.user);
+            if guild.may_enter(this.user, channel) && state.is_none_or(|state| state.channel != channel) {
+                return self
+                    .fail(format!("client {client} wants to be in {channel} and may, but is: {state:?}"));
+            }
+        }
+        for guild in self.reference.guilds.values() {
+            for user in guild.voice.keys() {
+                let client = self.clients.iter().position(|client| client.user == *user);
+                let this = &self.clients[client.expect("every user has a client")];
+                if this.has_vanished || this.wants.is_none() {
+                    let message =
+                        format!("{user} is still in voice, but its client is gone or wants nothing");
+                    return self.fail(message);
+                }
+            }
+        }
+    }
+
+    fn check_everyone_hears(&mut self) {
+        let talks = |user: &UserId| {
+            let client = self.clients.iter().find(|client| client.user == *user);
+            client.is_some_and(|client| !client.mute && !client.has_vanished)
+        };
+        let hears = |user: &UserId| self.clients.iter().any(|c| c.user == *user && !c.has_vanished);
+        let pairs = self.reference.audible().iter().filter(|(from, to)| talks(from) && hears(to));
+        let missing: Vec<_> = pairs.filter(|pair| !self.taps.heard.contains_key(pair)).copied().collect();
+        if !missing.is_empty() {
+            let heard = self.taps.heard.clone();
+            self.fail(format!("these should be heard by those, and are not: {missing:?}; heard: {heard:?}"));
+        }
+    }
+
+    /// What each client was told is what the model says of the channels that it sees.
+    fn check_everyone_sees(&mut self) {
+        for client in 0..self.clients.len() {
+            let this = &self.clients[client];
+            if this.has_vanished {
+                continue;
+            }
+            for (id, guild) in &self.reference.guilds {
+                if !guild.members().contains(&this.user) {
+                    if this.seen.contains_key(id) {
+                        return self
+                            .fail(format!("client {client} still sees guild {id}, which it is not in"));
+                    }
+                    continue;
+                }
+                let Some(seen) = this.seen.get(id) else {
+                    return self.fail(format!("client {client} does not see guild {id}, which it is in"));
+                };
+                let visible =
+                    |user: &UserId, channel: ChannelId| *user == this.user || guild.sees(this.user, channel);
+                let expected: BTreeMap<_, _> =
+                    guild.voice.iter().filter(|(user, state)| visible(user, state.channel)).collect();
+                let same =
+                    |(user, state): (&&UserId, &&State)| seen.get(user).is_some_and(|s| is_same(state, s));
+                if seen.len() != expected.len() || !expected.iter().all(same) {
+                    let message = format!(
+                        "client {client} sees {:?}\nthe model has {expected:?}",
+                        seen.values().map(brief).collect::<Vec<_>>()
+                    );
+                    return self.fail(message);
+                }
+            }
+        }
+    }
+
+    fn check_servers(&mut self) {
+        let mut held = 0;
+        for host in 0..self.hosts.len() {
+            let this = &self.hosts[host];
+            let Some(core) = &this.core else {
+                return self.fail(format!("voice-{host} was not started again"));
+            };
+            held += core.stats().participants;
+            let wanted: usize = (0..this.shards as u32).map(|shard| core.snapshot(shard).legs.len()).sum();
+            let running = this.process.as_ref().map(crate::relay::Process::legs);
+            if running != Some(wanted) {
+                return self
+                    .fail(format!("the relay of voice-{host} has {running:?} legs instead of {wanted}"));
+            }
+        }
+        let participants = self.reference.participants();
+        if held != participants {
+            self.fail(format!("the voice servers hold {held} participants, and there are {participants}"));
+        }
+        for guild in self.reference.guilds.keys().copied().collect::<Vec<_>>() {
+            let serving = self.serving(guild);
+            if serving.len() > 1 {
+                self.fail(format!("guild {guild} is served by {serving:?} at rest"));
+            }
+        }
+    }
+}
+
+fn is_for_all(audience: &Audience) -> bool {
+    matches!(audience, Audience::Guild | Audience::GuildExcept(_))
+}
+
+fn brief(seen: &object::VoiceState) -> String {
+    let object::VoiceState {
+        user_id,
+        channel_id,
+        session_id,
+        mute,
+        deaf,
+        suppress,
+        self_mute,
+        self_deaf,
+        ..
+    } = seen;
+    let channel = channel_id.map(|channel| channel.0);
+    let flags = (mute, deaf, suppress, self_mute, self_deaf);
+    format!("{user_id}: {}… in {channel:?} {flags:?}", &session_id[..8])
+}
+
+fn is_same(state: &State, seen: &object::VoiceState) -> bool {
+    let flags = state.flags;
+    seen.channel_id == Some(state.channel)
+        && seen.session_id == state.session.to_string()
+        && (seen.mute, seen.deaf, seen.suppress) == (state.mute, state.deaf, state.suppress)
+        && (seen.self_mute, seen.self_deaf) == (flags.self_mute, flags.self_deaf)
+}
