@@ -18,6 +18,8 @@ pub const STREAM_QUEUE: usize = 1_024;
 /// The first pause before dialling again, doubled up to the last. Because whoever restarts is back within a second, and whoever is gone stays gone.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(100);
 pub const REDIAL_LAST: Duration = Duration::from_secs(1);
+/// Attempts in vain before it is said aloud. Because who is just starting, or has just died, is no news.
+pub const ATTEMPTS_IN_SILENCE: u32 = 5;
 /// Refusals in a row after which a voice server's process is known to be dead. Because a full listening queue refuses, too, but not for so long.
 pub const REFUSALS_OF_THE_DEAD: u32 = 3;
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::dial::{Redial, dial};
-use crate::limits::{HELLO_WITHIN, STREAM_QUEUE};
+use crate::limits::{ATTEMPTS_IN_SILENCE, HELLO_WITHIN, STREAM_QUEUE};
 use crate::services::guilds::guilds_client::GuildsClient;
 use crate::tls::Credentials;
 
@@ -24,7 +24,7 @@ pub type From = (String, u64);
 
 /// Runs until it is aborted or nobody listens any more.
 pub async fn keep(record: NodeRecord, credentials: Credentials, me: Hello, news: mpsc::Sender<(From, News)>) {
-    let mut redial = Redial::default();
+    let (mut redial, mut attempts) = (Redial::default(), 0_u32);
     for stream in 0_u64.. {
         let from = (record.name.clone(), stream);
         let outcome = attend(&record, &credentials, &me, &from, &news).await;
@@ -34,8 +34,20 @@ pub async fn keep(record: NodeRecord, credentials: Credentials, me: Hello, news:
                 if was_up {
                     tracing::warn!(node = record.name, why, "a guilds node is lost");
                     redial.reset();
+                    attempts = 0;
                 } else {
-                    tracing::debug!(node = record.name, why, "a guilds node cannot be reached");
+                    attempts += 1;
+                    // A node that is just starting is no news; one with another key, or behind a wall, is.
+                    if attempts == ATTEMPTS_IN_SILENCE {
+                        tracing::warn!(
+                            node = record.name,
+                            address = record.address,
+                            why,
+                            "a guilds node cannot be reached"
+                        );
+                    } else {
+                        tracing::debug!(node = record.name, why, "a guilds node cannot be reached");
+                    }
                 }
                 if was_up && news.send((from, News::Down)).await.is_err() {
                     return;

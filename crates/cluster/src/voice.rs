@@ -18,7 +18,7 @@ use tonic::{Status, Streaming};
 
 use crate::ClusterKey;
 use crate::dial::{Redial, Unreachable, dial};
-use crate::limits::{HELLO_WITHIN, REFUSALS_OF_THE_DEAD, STREAM_QUEUE, WATCH_RETRY};
+use crate::limits::{ATTEMPTS_IN_SILENCE, HELLO_WITHIN, REFUSALS_OF_THE_DEAD, STREAM_QUEUE, WATCH_RETRY};
 use crate::services::voice::voice_client::VoiceClient;
 use crate::tls::Credentials;
 
@@ -135,11 +135,11 @@ struct Known {
 impl Way {
     async fn keep(self) {
         let mut redial = Redial::default();
-        let (mut known, mut refusals) = (None, 0);
+        let (mut known, mut refusals, mut attempts) = (None, 0, 0);
         loop {
             match self.open().await {
                 Ok((instance, out, incoming)) => {
-                    (refusals, redial) = (0, Redial::default());
+                    (refusals, attempts, redial) = (0, 0, Redial::default());
                     let mut served = match self.greet(known.take(), instance).await {
                         Some(served) => served,
                         None => return,
@@ -159,7 +159,15 @@ impl Way {
                         }
                     }
                 }
-                Err(error) => tracing::debug!(server = %self.id, %error, "a voice server cannot be reached"),
+                Err(error) => {
+                    attempts += 1;
+                    let address = &self.address;
+                    if attempts == ATTEMPTS_IN_SILENCE {
+                        tracing::warn!(server = %self.id, address, %error, "a voice server cannot be reached");
+                    } else {
+                        tracing::debug!(server = %self.id, %error, "a voice server cannot be reached");
+                    }
+                }
             }
             redial.pause().await;
         }

@@ -83,12 +83,13 @@ impl Cluster {
     pub fn serve(&mut self, accounts: usize) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let accounts = accounts.to_string();
-        let (process, mut ready) = self.run(Role::Gateway, "w0", folder.path(), &["--demo", &accounts]);
-        self.gateways.put("w0", &ready);
+        let (process, own) = self.run(Role::Gateway, "w0", folder.path(), &["--demo", &accounts]);
+        self.gateways.put("w0", &own);
+        let mut ready = own.clone();
         let at = self.gateways.address.clone();
         ready["http"] = format!("http://{at}").into();
         ready["gateway"] = format!("ws://{at}").into();
-        Server::of(process, ready, folder)
+        Server { own, ..Server::of(process, ready, folder) }
     }
 
     /// Starts a node that was stopped or killed, as the same one with other ports.
@@ -128,6 +129,11 @@ impl Cluster {
     /// No new connection goes to this gateway.
     pub fn leave_out(&self, gateway: &str) {
         self.gateways.remove(gateway);
+    }
+
+    /// New connections go to this gateway as well again.
+    pub fn let_in(&self, gateway: &str, server: &Server) {
+        self.gateways.put(gateway, &server.own);
     }
 
     fn run(&self, role: Role, name: &str, folder: &Path, options: &[&str]) -> (Running, Value) {

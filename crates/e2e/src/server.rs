@@ -25,7 +25,10 @@ const LOCAL: [&str; 6] = ["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--
 
 pub struct Server {
     pub process: Running,
+    /// Where clients reach it.
     pub ready: Value,
+    /// Where it is itself, should something stand before it.
+    pub(crate) own: Value,
     pub demo: Value,
     folder: TempDir,
 }
@@ -53,7 +56,7 @@ impl Server {
     pub(crate) fn of(process: Running, ready: Value, folder: TempDir) -> Self {
         let text = std::fs::read_to_string(folder.path().join("demo.json")).expect("--demo leaves demo.json");
         let demo = serde_json::from_str(&text).expect("demo.json is JSON");
-        Self { process, ready, demo, folder }
+        Self { process, own: ready.clone(), ready, demo, folder }
     }
 
     /// At the server's place of a network of our own, where every address is the one that it announces.
@@ -165,15 +168,16 @@ impl Server {
 
     /// Runs `guildhall ctl` and returns what it printed; it must succeed.
     pub fn ctl(&self, args: &[&str]) -> String {
+        let outcome = self.try_ctl(args);
+        outcome.unwrap_or_else(|said| panic!("ctl {args:?} failed: {said}\n{}", self.process.lines.story()))
+    }
+
+    /// The same, which may fail: then with what it said.
+    pub fn try_ctl(&self, args: &[&str]) -> Result<String, String> {
         let out =
             Command::new(crate::guildhall()).arg("ctl").arg("--data").arg(self.data()).args(args).output();
         let out = out.expect("ctl starts");
         let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        assert!(
-            out.status.success(),
-            "ctl {args:?} failed: {stdout}{stderr}\n{}",
-            self.process.lines.story()
-        );
-        stdout.into_owned()
+        if out.status.success() { Ok(stdout.into_owned()) } else { Err(format!("{stdout}{stderr}")) }
     }
 }

@@ -190,6 +190,8 @@ pub struct Config {
     pub shards: u16,
     pub region: String,
     pub database: String,
+    /// The database was named.
+    pub has_database: bool,
     pub registry: Place,
     pub modes: Option<Vec<String>>,
     pub registration: Registration,
@@ -241,6 +243,7 @@ impl Options {
             );
         }
         Ok(Config {
+            has_database: self.database.is_some(),
             database: self
                 .database
                 .unwrap_or_else(|| format!("sqlite:{}", data.join("guildhall.db").display())),

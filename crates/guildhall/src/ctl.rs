@@ -84,6 +84,12 @@ enum Command {
         guild: String,
         user: String,
     },
+    /// Where a guild's voice is: all who are in voice move there
+    Region {
+        guild: String,
+        /// Of a voice server, or `any` for whichever has most room
+        region: String,
+    },
     /// Moves a member to another voice channel
     Move {
         guild: String,
@@ -238,6 +244,10 @@ async fn execute(api: &Api, command: Command) -> anyhow::Result<Value> {
         Command::Unmute { guild, user } => api.patch(&member(&guild, &user), json!({"mute": false})).await,
         Command::Deafen { guild, user } => api.patch(&member(&guild, &user), json!({"deaf": true})).await,
         Command::Undeafen { guild, user } => api.patch(&member(&guild, &user), json!({"deaf": false})).await,
+        Command::Region { guild, region } => {
+            let region = (region != "any").then_some(region);
+            api.patch(&format!("/guilds/{guild}"), json!({ "region": region })).await
+        }
         Command::Move { guild, user, channel } => {
             api.patch(&member(&guild, &user), json!({"channel_id": channel})).await
         }

@@ -120,6 +120,9 @@ pub async fn guilds(config: Config) -> anyhow::Result<()> {
     let mut node = Node::new(config).await?;
     node.serve_metrics()?;
     let name = node.name()?;
+    if !node.config.has_database {
+        bail!("configuration: database: guilds nodes share one, postgres://…, which must be named");
+    }
     let store = Store::open(&node.config.database).await.context("database")?;
     let (listener, address) = node.listen().await?;
     let me = Hello::new(name.clone(), rand::random());

@@ -114,7 +114,10 @@ async fn join(registry: &Registry, node: &NodeRecord) -> Result<Membership, Regi
     loop {
         match registry.join(node.clone()).await {
             Err(RegistryError::IdInUse(_)) if Instant::now() < until => {
-                tracing::info!(name = node.name, "waiting for the lease of the last node of this name to end");
+                tracing::info!(
+                    name = node.name,
+                    "waiting for the lease of the last node of this name to end"
+                );
                 tokio::time::sleep(RENEW_EVERY).await;
             }
             outcome => return outcome,

@@ -5,14 +5,15 @@
 //! | `<prefix>servers/<id>` | a voice server's record, JSON | the server's, renewed by each update |
 //! | `<prefix>nodes/<name>` | a guilds node's record, JSON | the node's |
 //! | `<prefix>workers/<n>` | the name of the node whose snowflakes carry this number | the node's |
-//! | `<prefix>guilds/<id>` | the name of the node that owns the guild; the revision of that write is the fencing number | the node's |
+//! | `<prefix>guilds/<id>` | the name of the node that owns the guild; the revision of that write, with the epoch before it, is the fencing number | the node's |
+//! | `<prefix>epoch` | minutes since 1970 when the first node came; an etcd that was emptied gets a later one, so that its low revisions are higher numbers all the same | none |
 //!
 //! A server's key carries no region, because it must be one server's wherever that is. Nothing here retries: whoever calls knows how long
 //! its fact may wait, and every call ends within [`ANSWER_WITHIN`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster_wire::record::{NodeRecord, ServerRecord};
 use etcd_client::{
@@ -31,7 +32,11 @@ pub struct Etcd {
     client: Client,
     prefix: Arc<str>,
     ttl: Duration,
+    epoch: u64,
 }
+
+/// Revisions have these many bits of a fencing number, the epoch those above. Because: a thousand writes a second fill them in 34 years.
+const REVISION_BITS: u32 = 40;
 
 impl std::fmt::Debug for Etcd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -51,7 +56,8 @@ impl Etcd {
         let mut client = within(Client::connect(endpoints, Some(options))).await?;
         let any = GetOptions::new().with_prefix().with_limit(1).with_keys_only();
         within(client.get(prefix, Some(any))).await?;
-        Ok(Self { client, prefix: prefix.into(), ttl })
+        let epoch = epoch(&mut client, format!("{prefix}epoch")).await?;
+        Ok(Self { client, prefix: prefix.into(), ttl, epoch })
     }
 
     fn servers(&self) -> String {
@@ -123,8 +129,14 @@ impl Etcd {
         let lease = within(client.lease_grant(ttl, None)).await?.id();
         let NodeRecord { name, address } = record;
         // From here on a failure takes the lease back.
-        let mut membership =
-            Membership { client, lease, name: name.clone(), prefix: Arc::clone(&self.prefix), worker: 0 };
+        let mut membership = Membership {
+            client,
+            lease,
+            name: name.clone(),
+            prefix: Arc::clone(&self.prefix),
+            worker: 0,
+            epoch: self.epoch,
+        };
         let text = StoredNode { name: name.clone(), address: address.clone() }.text();
         let key = format!("{}{name}", self.nodes());
         let is_ours = |value: &[u8]| StoredNode::read(value).is_some_and(|there| there.address == address);
@@ -151,6 +163,7 @@ pub struct Membership {
     name: String,
     prefix: Arc<str>,
     worker: u8,
+    epoch: u64,
 }
 
 impl std::fmt::Debug for Membership {
@@ -164,7 +177,7 @@ impl std::fmt::Debug for Membership {
 
 /// What became of an attempt to hold a key under our lease.
 enum Taken {
-    /// The revision since which we hold it.
+    /// The number since which we hold it.
     At(u64),
     /// The value of whoever holds it.
     By(Vec<u8>),
@@ -230,7 +243,8 @@ impl Membership {
             }
         }
         let revision = answer.header().map(|header| header.revision()).and_then(|n| u64::try_from(n).ok());
-        revision.map(Taken::At).ok_or_else(|| unavailable("an answer without a revision"))
+        let number = revision.map(|revision| (self.epoch << REVISION_BITS) + revision);
+        number.map(Taken::At).ok_or_else(|| unavailable("an answer without a revision"))
     }
 }
 
@@ -251,6 +265,18 @@ fn revoke(client: &Client, lease: i64, name: String) {
             Err(error) => tracing::debug!(%name, %error, "the lease is left to its end"),
         }
     });
+}
+
+/// As it is written; now, if it is not yet.
+async fn epoch(client: &mut Client, key: String) -> Result<u64, RegistryError> {
+    let minutes = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60);
+    let free = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+    let put = TxnOp::put(key.clone(), minutes.to_string(), None);
+    within(client.txn(Txn::new().when([free]).and_then([put]))).await?;
+    let written = within(client.get(key, None)).await?;
+    let text = written.kvs().first().and_then(|kv| std::str::from_utf8(kv.value()).ok());
+    let epoch = text.and_then(|text| text.parse().ok()).filter(|epoch| *epoch < 1 << (63 - REVISION_BITS));
+    epoch.ok_or_else(|| unavailable("the epoch in etcd is no number of minutes"))
 }
 
 async fn keep_alive(client: &mut Client, lease: i64, name: &str) -> Result<(), RegistryError> {

@@ -23,7 +23,7 @@ pub use limits::DEFAULT_TTL;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
-    #[error("another server is registered as {0}")]
+    #[error("another one is registered as {0}")]
     IdInUse(ServerId),
     /// The server was silent for longer than its TTL and is gone from the registry: publish again.
     #[error("the registration of {0} has lapsed")]

@@ -31,7 +31,8 @@ impl Gateway {
     pub fn new(seed: u64, number: usize) -> Self {
         let mut bytes = [0; 32];
         Random::new(seed, &format!("gateway {number}")).fill(&mut bytes);
-        let config = NodeConfig { heartbeat_interval: HEARTBEAT, session_keep: SESSION_KEEP, ..NodeConfig::default() };
+        let config =
+            NodeConfig { heartbeat_interval: HEARTBEAT, session_keep: SESSION_KEEP, ..NodeConfig::default() };
         Self {
             node: Node::new(config, bytes),
             conns: BTreeMap::new(),

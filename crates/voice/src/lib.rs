@@ -13,6 +13,7 @@ mod flood;
 mod gate;
 mod hub;
 mod ice_tcp;
+mod leftover;
 pub mod limits;
 mod link;
 mod measure;
@@ -27,7 +28,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use client_wire::voice::MODES;
 use cluster_wire::link::ReportSender;
@@ -48,9 +49,10 @@ use voice_core::VoiceCore;
 use crate::door::Door;
 use crate::hub::{Hub, Input, Ways};
 use crate::ice_tcp::Carriers;
+use crate::leftover::Leftover;
 use crate::limits::{
-    DTLS_ORDERS_MAX, INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PUBLISH_INTERVAL, SHUTDOWN_TIMEOUT,
-    WISHES_MAX,
+    DTLS_ORDERS_MAX, INPUTS_MAX, MEDIA_RECEIVE_BYTES, MEDIA_SEND_BYTES, PORTS_FREE_WITHIN, PUBLISH_INTERVAL,
+    SHUTDOWN_TIMEOUT, WISHES_MAX,
 };
 use crate::memories::Memories;
 use crate::relay::Relay;
@@ -161,7 +163,8 @@ impl Voice {
         let bind = |error| VoiceError::Bind { what: "the voice WebSocket", address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
         let listens = listener.local_addr().map_err(bind)?;
-        let sockets = bind_media(config.media, config.shards)?;
+        let leftover = Leftover::of(&config.data, &config.id.0);
+        let sockets = bind_media_after(&leftover, config.media, config.shards).await?;
         let shards = reachable(&sockets).map_err(|error| VoiceError::Bind {
             what: "media",
             address: config.media,
@@ -214,6 +217,7 @@ impl Voice {
         tokio::spawn(door.serve());
         tokio::spawn(publish(registry, registration, records.clone(), stop.clone()));
         let relay = tokio::spawn(relay.run(first, wished));
+        tokio::spawn(leftover.keep(pid_watch.clone()));
         let hub = tokio::spawn(hub.run());
         tracing::info!(id = %config.id, %endpoint, shards = config.shards, "the voice server is up");
         Ok(VoiceHandle {
@@ -350,6 +354,28 @@ fn offered_modes(wanted: Option<&[String]>) -> Result<Vec<String>, VoiceError> {
     let modes: Vec<String> =
         MODES.iter().filter(|mode| wanted.iter().any(|w| w == *mode)).map(ToString::to_string).collect();
     if modes.is_empty() { Err(VoiceError::NoModes) } else { Ok(modes) }
+}
+
+/// Of a server that was killed the relay may hold the ports.
+async fn bind_media_after(
+    leftover: &Leftover,
+    first: SocketAddr,
+    shards: u16,
+) -> Result<Vec<UdpSocket>, VoiceError> {
+    let is_taken = |error: &VoiceError| matches!(error, VoiceError::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse);
+    let bound = bind_media(first, shards);
+    if !bound.as_ref().is_err_and(is_taken) || !leftover.end() {
+        return bound;
+    }
+    let until = Instant::now() + PORTS_FREE_WITHIN;
+    loop {
+        match bind_media(first, shards) {
+            Err(error) if is_taken(&error) && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn bind_media(first: SocketAddr, shards: u16) -> Result<Vec<UdpSocket>, VoiceError> {

@@ -133,3 +133,6 @@ pub const ICE_TCP_RECEIVE_BYTES: usize = 32 << 10;
 /// How long neither side of a connection may be silent: a client checks every few seconds that it is still wanted, and the relay answers
 /// (RFC 7675 section 5.1). Exceeded: the connection is dropped.
 pub const ICE_TCP_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How long the ports of a relay that was just ended may be taken still. Because the system closes them when it has got around to it.
+pub const PORTS_FREE_WITHIN: Duration = Duration::from_secs(5);
