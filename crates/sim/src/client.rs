@@ -388,7 +388,10 @@ impl World {
                 self.leave_voice(client);
                 self.disarm(client, Timer::Deadline);
             }
-            Some(endpoint) => self.begin_voice(client, endpoint, server.token),
+            Some(endpoint) => {
+                self.clients[client].has_pinged = false;
+                self.begin_voice(client, endpoint, server.token);
+            }
         }
     }
 
