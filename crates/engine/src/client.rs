@@ -134,6 +134,7 @@ impl Client {
             stream: None,
             ready: false,
             admitted: false,
+            suspects: false,
             asked_at: None,
             deadline: None,
             retry: Retry::default(),
@@ -197,6 +198,8 @@ struct Driver {
     ready: bool,
     /// Our voice state was seen in a channel, so whatever is missing, it is not permission.
     admitted: bool,
+    /// The gateway was asked for our voice server last, and not for our place.
+    suspects: bool,
     /// When the wish to join was sent first.
     asked_at: Option<Instant>,
     /// When to ask again, or to give up.
@@ -255,10 +258,12 @@ impl Driver {
             GatewayEvent::Ready { user, session } => {
                 self.user = Some(user);
                 self.session = Some(session);
+                // What the old session was granted is void.
+                self.admitted = false;
                 self.ask().await;
             }
             // Nothing says whether a wish sent just before the interruption was heard.
-            GatewayEvent::Resumed if self.voice.is_none() => self.ask().await,
+            GatewayEvent::Resumed if self.voice.is_none() => self.ask_again().await,
             GatewayEvent::Resumed | GatewayEvent::Interrupted | GatewayEvent::Dispatch { .. } => {}
             GatewayEvent::VoiceState(state) => return self.handle_own_state(state).await,
             GatewayEvent::VoiceServer { guild, .. } if guild != self.guild => {}
@@ -268,6 +273,7 @@ impl Driver {
                 self.set_state(ConnectionState::AwaitingEndpoint).await;
             }
             GatewayEvent::VoiceServer { endpoint: Some(endpoint), token, .. } => {
+                self.suspects = false;
                 self.connect_voice(endpoint, token).await;
             }
             GatewayEvent::Failed(error) => return Next::Fail(error.into()),
@@ -280,6 +286,8 @@ impl Driver {
             return Next::GoOn;
         }
         match state.channel {
+            // An earlier session of ours has ended, which says nothing of this one.
+            None if self.session.as_ref() != Some(&state.session) => Next::GoOn,
             Some(channel) => {
                 self.session = Some(state.session);
                 self.admitted = true;
@@ -411,7 +419,7 @@ impl Driver {
             return Next::Fail(ClientError::NoAnswer(self.patience));
         }
         self.voice = None;
-        self.ask().await;
+        self.ask_again().await;
         Next::GoOn
     }
 
@@ -431,6 +439,17 @@ impl Driver {
             Command::Leave(reply) => return Next::Leave(reply),
         }
         Next::GoOn
+    }
+
+    /// We are in the channel, but not at a voice server. To a wish that is fulfilled the gateway says nothing for as long as the voice server
+    /// waits for us, which is a minute; so the server is what we ask for. If that is not answered, perhaps we are in the channel no more.
+    async fn ask_again(&mut self) {
+        self.suspects = self.admitted && !self.suspects;
+        if !self.suspects {
+            return self.ask().await;
+        }
+        self.deadline = Some(Instant::now() + self.patience);
+        self.gateway.suspect_voice_server(self.guild).await;
     }
 
     /// Asks the gateway for a place in the channel, and waits for the answer for a while.

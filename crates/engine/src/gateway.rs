@@ -78,7 +78,7 @@ pub enum GatewayEvent {
 
 /// The task ends when this is dropped.
 pub struct Gateway {
-    commands: mpsc::Sender<VoiceStateUpdate>,
+    commands: mpsc::Sender<FromClient>,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -122,8 +122,17 @@ impl Gateway {
             self_deaf,
             self_video: false,
         };
+        self.say(FromClient::VoiceStateUpdate(update)).await;
+    }
+
+    /// The voice server is of no use any more; the answer names it once more, or another one.
+    pub async fn suspect_voice_server(&self, guild: GuildId) {
+        self.say(FromClient::VoiceServerPing(Some(guild))).await;
+    }
+
+    async fn say(&self, frame: FromClient) {
         // When the task has ended there is nobody to tell, and its last event said why.
-        let _ = self.commands.send(update).await;
+        let _ = self.commands.send(frame).await;
     }
 
     /// Sends what is still waiting, ends the session, and waits for that.
@@ -148,7 +157,7 @@ struct Session {
 
 struct Driver {
     config: GatewayConfig,
-    commands: mpsc::Receiver<VoiceStateUpdate>,
+    commands: mpsc::Receiver<FromClient>,
     events: mpsc::Sender<GatewayEvent>,
     closing: watch::Receiver<bool>,
     session: Option<Session>,
@@ -240,7 +249,7 @@ impl Driver {
                     ws.send(self.beat()).await
                 }
                 command = self.commands.recv(), if ready => match command {
-                    Some(update) => ws.send(FromClient::VoiceStateUpdate(update).encode()).await,
+                    Some(frame) => ws.send(frame.encode()).await,
                     None => return self.goodbye(ws).await,
                 },
                 () = asked_to_close(&mut closing) => return self.goodbye(ws).await,
@@ -318,8 +327,8 @@ impl Driver {
     }
 
     async fn goodbye(&mut self, mut ws: Ws) -> End {
-        while let Ok(update) = self.commands.try_recv() {
-            if ws.send(FromClient::VoiceStateUpdate(update).encode()).await.is_err() {
+        while let Ok(frame) = self.commands.try_recv() {
+            if ws.send(frame.encode()).await.is_err() {
                 return End::Closed;
             }
         }

@@ -142,6 +142,12 @@ impl World {
     }
 
     pub fn go_somewhere(&mut self, client: usize) {
+        // People go where people are.
+        let other = self.some_client();
+        let (guild, channel) = (self.clients[other].guild, self.clients[other].wants);
+        if other != client && channel.is_some() && self.chaos.chance(600) {
+            return self.want(client, guild, channel);
+        }
         let guild = match self.clients[client].wants {
             Some(_) if self.chaos.chance(800) => self.clients[client].guild,
             _ => self.some_guild(),

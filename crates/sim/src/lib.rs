@@ -20,6 +20,7 @@ mod random;
 mod reference;
 mod registry;
 mod relay;
+mod session;
 mod settings;
 mod time;
 mod trace;

@@ -220,7 +220,9 @@ impl World {
         }
         let delay = self.hosts[host].random.between(10, ms(5));
         self.after(delay, Event::RelayDown { host, life, generation, blamed });
-        let spawn = self.hosts[host].random.between(ms(5), ms(60));
+        // Some systems take their time.
+        let slowest = if self.hosts[host].random.chance(300) { ms(1_500) } else { ms(60) };
+        let spawn = self.hosts[host].random.between(ms(5), slowest);
         let wait = self.relay_backoff(host, self.now.since(process.since));
         self.after(delay + wait + spawn, Event::RelayStarts { host, life });
     }

@@ -103,6 +103,9 @@ pub struct Settings {
 }
 
 impl Settings {
+    const STORM: [Kind; 6] =
+        [Kind::Wander, Kind::Move, Kind::RelayKill, Kind::RelayDoom, Kind::RelayHang, Kind::VoiceBreak];
+
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(seed, "settings");
         let wanted = random.between(2, 7) as usize;
@@ -113,6 +116,11 @@ impl Settings {
                 kinds.push(kind);
             }
         }
+        // What a relay must not forget is met only where much happens while none runs.
+        let is_storm = random.chance(200);
+        if is_storm {
+            kinds = Self::STORM.to_vec();
+        }
         Self {
             clients: random.between(3, 7) as usize,
             gateways: random.between(1, 2) as usize,
@@ -121,7 +129,7 @@ impl Settings {
             hosts: random.between(2, 4) as usize,
             shards: random.between(1, 2) as usize,
             kinds,
-            fault_every: random.between(ms(300), ms(2_500)),
+            fault_every: if is_storm { ms(250) } else { random.between(ms(300), ms(2_500)) },
             calm_at: random.between(secs(15), secs(40)),
             talk_every: random.between(ms(80), ms(200)),
             loss: if random.chance(500) { random.below(80) } else { 0 },

@@ -235,10 +235,17 @@ fn gateway_frame(
                 Some(CHANNEL) => {
                     world.log(format!("join {user}"));
                     push(voice_state(user, Some(CHANNEL)));
-                    push(world.voice_server());
+                    // Whoever is there already is not told again.
+                    if !world.voices.contains_key(&user) {
+                        push(world.voice_server());
+                    }
                 }
                 Some(_) => {}
             }
+        }
+        FromClient::VoiceServerPing(_) => {
+            world.log(format!("ping {}", user.expect("identified")));
+            push(world.voice_server());
         }
         FromClient::Heartbeat(_) => push(FromServer::HeartbeatAck.encode()),
         _ => {}
