@@ -223,7 +223,10 @@ export class Call {
         this.#stopMedia();
         break;
       case 'stream added':
-        this.#connection?.add(effect.userId, effect.ssrc);
+        this.#connection?.add(effect.userId, effect.ssrc, effect.isSpeaking);
+        break;
+      case 'stream speaking':
+        this.#connection?.speaks(effect.userId, effect.isSpeaking);
         break;
       case 'stream removed':
         this.#connection?.remove(effect.userId);
@@ -242,10 +245,11 @@ export class Call {
       track: (userId, track) => {
         if (this.#connection === connection) this.graph.add(userId, track);
       },
+      unheard: (userId) => this.#connection === connection && this.graph.remove(userId),
     });
     this.#connection = connection;
     // Those whose streams were known before there was a connection.
-    for (const [userId, { ssrc }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc);
+    for (const [userId, { ssrc, speaking }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc, speaking !== 0);
     try {
       const { fragment, ssrc } = await connection.offer();
       if (this.#connection !== connection) return;

@@ -109,7 +109,8 @@ export type VoiceEffect =
   /** The server's fragment. */
   | { type: 'media describe'; fragment: string }
   | { type: 'media stop' }
-  | { type: 'stream added'; userId: Id; ssrc: number }
+  | { type: 'stream added'; userId: Id; ssrc: number; isSpeaking: boolean }
+  | { type: 'stream speaking'; userId: Id; isSpeaking: boolean }
   | { type: 'stream removed'; userId: Id; ssrc: number };
 
 export interface VoiceTurn {
