@@ -41,14 +41,14 @@ async function run(redundant: boolean) {
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false } });
   const graph = new Graph();
   await graph.resume();
-  const client = new Connection(microphone.getAudioTracks()[0] ?? null, { media: () => {}, track: (userId, track) => graph.add(userId, track), unheard: (userId) => graph.remove(userId) });
+  const client = new Connection(microphone.getAudioTracks()[0] ?? null, { media: () => {}, track: (userId, track) => graph.add(userId, track) });
   const offer = await client.offer();
 
   const server = new RTCPeerConnection();
   const described = await answering(server, offerFor(offer.fragment, offer.ssrc, redundant), [440, 660]);
   const candidate = lines(described).find((line) => /^a=candidate:\S+ 1 udp .* typ host/i.test(line)) ?? '';
   await client.describe(serverFragment(described, await proxied(Number(candidate.split(' ')[5]))));
-  client.add('7', Number(/^a=ssrc:(\d+)/m.exec(described)?.[1]), true);
+  client.add('7', Number(/^a=ssrc:(\d+)/m.exec(described)?.[1]));
   for (let i = 0; i < 100 && graph.levelOf('7') < 0.1; i++) await wait(100);
 
   /** Of the server's end: what it was asked for and sent once more, and what it asked for and misses all the same. */

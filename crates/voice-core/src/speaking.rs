@@ -48,12 +48,10 @@ impl VoiceCore {
         self.relay_speaking(key);
     }
 
-    /// The relay hears audio where there was none. One library sends its first packets before it says SPEAKING, others say that they have ended and go on;
-    /// and pages among many make room for a stream by this very message, which must not be later than the sound. Whoever says of what kind it is, is
-    /// believed.
+    /// The relay hears audio. One library sends its first packets before it says SPEAKING; whoever has said something is believed.
     pub(crate) fn audio_heard(&mut self, key: SessionKey) {
         if let Some(presence) = self.presence_mut(key)
-            && presence.speaking.flags == 0
+            && !presence.speaking.heard
         {
             presence.speaking.flags = speaking::VOICE;
             presence.speaking.heard = true;

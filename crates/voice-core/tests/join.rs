@@ -59,35 +59,6 @@ fn a_newcomer_is_announced_once_described_and_its_stream_once_it_speaks() {
 }
 
 #[test]
-fn who_sends_is_said_to_speak_whatever_was_said_before() {
-    let mut world = World::new();
-    let first = world.joined(user(1), Version::V8);
-    let second = world.joined(user(2), Version::V8);
-    let leg = world.leg(second).unwrap();
-    let said = |flags: u8| format!(r#"{{"op":5,"d":{{"speaking":{flags},"delay":0,"ssrc":0}}}}"#);
-    let told = |world: &mut World| -> Vec<u8> {
-        let frames = world.frames(first);
-        world.clear();
-        frames
-            .iter()
-            .filter_map(|f| if let ServerFrame::Speaking(s) = f { Some(s.speaking) } else { None })
-            .collect()
-    };
-    world.clear();
-    world.send(second, &said(1));
-    world.send(second, &said(0));
-    assert_eq!(told(&mut world), [1, 0]);
-    world.relay_says(0, support::speaking(leg.id));
-    assert_eq!(told(&mut world), [1]);
-    world.send(second, &said(1));
-    assert_eq!(told(&mut world), [0; 0], "its own word comes later than its sound and is no news");
-    // Of what kind its sound is, it knows best.
-    world.send(second, &said(2));
-    world.relay_says(0, support::speaking(leg.id));
-    assert_eq!(told(&mut world), [2]);
-}
-
-#[test]
 fn speaking_before_the_transport_is_agreed_upon_is_kept_for_later() {
     let mut world = World::new();
     let first = world.joined(user(1), Version::V8);

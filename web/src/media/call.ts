@@ -223,10 +223,7 @@ export class Call {
         this.#stopMedia();
         break;
       case 'stream added':
-        this.#connection?.add(effect.userId, effect.ssrc, effect.isSpeaking);
-        break;
-      case 'stream speaking':
-        this.#connection?.speaks(effect.userId, effect.isSpeaking);
+        this.#connection?.add(effect.userId, effect.ssrc);
         break;
       case 'stream removed':
         this.#connection?.remove(effect.userId);
@@ -245,11 +242,10 @@ export class Call {
       track: (userId, track) => {
         if (this.#connection === connection) this.graph.add(userId, track);
       },
-      unheard: (userId) => this.#connection === connection && this.graph.remove(userId),
     });
     this.#connection = connection;
     // Those whose streams were known before there was a connection.
-    for (const [userId, { ssrc, speaking }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc, speaking !== 0);
+    for (const [userId, { ssrc }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc);
     try {
       const { fragment, ssrc } = await connection.offer();
       if (this.#connection !== connection) return;

@@ -1,7 +1,6 @@
-// The peer connection of one voice session: the microphone in its first section, one more section for each stream that is to be heard.
+// The peer connection of one voice session: the microphone in its first section, one more section for each remote stream.
 
 import type { Id } from '../protocol/objects';
-import { audible, type Stream } from './audible';
 import { answer, clientFragment, microphoneSsrc, readServerFragment, takeStereo, type RemoteStream, type ServerFragment } from './sdp';
 import { LossMeter, roundTripMs, type LinkStats } from './stats';
 
@@ -14,8 +13,6 @@ export interface ConnectionEvents {
   media(is: 'up' | 'interrupted' | 'failed'): void;
   /** A remote user is heard by this track from now on. */
   track(userId: Id, track: MediaStreamTrack): void;
-  /** And by none. */
-  unheard(userId: Id): void;
 }
 
 interface Assigned {
@@ -27,8 +24,8 @@ export class Connection {
   readonly #events: ConnectionEvents;
   readonly #peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
   readonly #microphone: RTCRtpTransceiver;
-  /** Whose streams there are, by user, and through which section they are heard. */
-  readonly #streams = new Map<Id, Stream>();
+  /** Who is to be heard, by user, and through which section. */
+  readonly #wanted = new Map<Id, number>();
   readonly #assigned = new Map<Id, Assigned>();
   readonly #loss = new LossMeter();
   #server: ServerFragment | null = null;
@@ -62,29 +59,18 @@ export class Connection {
     this.#server = readServerFragment(fragment);
     if (this.#server === null) throw new Error('the server described no transport');
     await this.#answerLocally(this.#server);
-    this.#isStale = this.#streams.size > 0;
+    this.#isStale = this.#wanted.size > 0;
     if (this.#isStale) this.#renegotiate();
   }
 
-  /** A remote stream may be heard: a matter between this page and its browser, which the server is not told. */
-  add(userId: Id, ssrc: number, isSpeaking: boolean): void {
-    const spokeAt = this.#streams.get(userId)?.spokeAt ?? null;
-    this.#streams.set(userId, { ssrc, isSpeaking, spokeAt });
-    if (this.#assigned.has(userId) || audible(this.#streams, performance.now()).has(userId)) this.#renegotiate();
-  }
-
-  /** It begins to be heard, or ends. */
-  speaks(userId: Id, isSpeaking: boolean): void {
-    const stream = this.#streams.get(userId);
-    if (stream === undefined) return;
-    this.#streams.set(userId, { ...stream, isSpeaking, spokeAt: performance.now() });
-    if (isSpeaking && !this.#assigned.has(userId)) this.#renegotiate();
+  /** Lets a remote stream be heard: a matter between this page and its browser, which the server is not told. */
+  add(userId: Id, ssrc: number): void {
+    this.#wanted.set(userId, ssrc);
+    this.#renegotiate();
   }
 
   remove(userId: Id): void {
-    this.#streams.delete(userId);
-    // At once: whoever comes again under another stream is assigned anew.
-    if (this.#assigned.delete(userId)) this.#renegotiate();
+    if (this.#wanted.delete(userId)) this.#renegotiate();
   }
 
   async sendTrack(track: MediaStreamTrack | null): Promise<void> {
@@ -140,18 +126,14 @@ export class Connection {
     }
   }
 
-  /** Gives every stream that is to be heard a section: its own, one that nobody needs, or a new one at the end. */
+  /** Gives every wanted stream a section: its own, one that somebody left, or a new one at the end. */
   #assign(): void {
-    const heard = audible(this.#streams, performance.now());
     for (const userId of this.#assigned.keys()) {
-      if (heard.has(userId)) continue;
-      this.#assigned.delete(userId);
-      this.#events.unheard(userId);
+      if (!this.#wanted.has(userId)) this.#assigned.delete(userId);
     }
     const taken = new Set([this.#microphone, ...[...this.#assigned.values()].map(({ transceiver }) => transceiver)]);
     const free = this.#peer.getTransceivers().filter((transceiver) => !taken.has(transceiver));
-    for (const [userId, { ssrc }] of this.#streams) {
-      if (!heard.has(userId)) continue;
+    for (const [userId, ssrc] of this.#wanted) {
       const known = this.#assigned.get(userId);
       const transceiver = known?.transceiver ?? free.shift() ?? this.#peer.addTransceiver('audio', { direction: 'recvonly' });
       if (known === undefined) this.#events.track(userId, transceiver.receiver.track);

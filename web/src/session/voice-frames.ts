@@ -104,9 +104,7 @@ function speaker(state: VoiceState, userId: Id, ssrc: number, speaking: number):
   const effects: VoiceEffect[] = [];
   if (known?.ssrc !== ssrc) {
     if (known !== undefined) effects.push({ type: 'stream removed', userId, ssrc: known.ssrc });
-    effects.push({ type: 'stream added', userId, ssrc, isSpeaking: speaking !== 0 });
-  } else if ((known.speaking !== 0) !== (speaking !== 0)) {
-    effects.push({ type: 'stream speaking', userId, isSpeaking: speaking !== 0 });
+    effects.push({ type: 'stream added', userId, ssrc });
   }
   return { state: { ...state, speakers: { ...state.speakers, [userId]: { ssrc, speaking } } }, effects };
 }

@@ -109,8 +109,7 @@ export type VoiceEffect =
   /** The server's fragment. */
   | { type: 'media describe'; fragment: string }
   | { type: 'media stop' }
-  | { type: 'stream added'; userId: Id; ssrc: number; isSpeaking: boolean }
-  | { type: 'stream speaking'; userId: Id; isSpeaking: boolean }
+  | { type: 'stream added'; userId: Id; ssrc: number }
   | { type: 'stream removed'; userId: Id; ssrc: number };
 
 export interface VoiceTurn {

@@ -154,17 +154,14 @@ describe('a stay', () => {
   it('maps streams to users, as they come, change and go', () => {
     const speaks = (user_id: string, ssrc: number, speaking = 1) => frame(VoiceOp.SPEAKING, { user_id, ssrc, speaking }, 2);
     const first = run([speaks('7', 70)], connected());
-    expect(first.effects).toEqual([{ type: 'stream added', userId: '7', ssrc: 70, isSpeaking: true }]);
-    expect(run([speaks('7', 70, 5)], first.state).effects).toEqual([]);
-    const silent = run([speaks('7', 70, 0)], first.state);
-    expect(silent.effects).toEqual([{ type: 'stream speaking', userId: '7', isSpeaking: false }]);
-    expect(run([speaks('7', 70, 2)], silent.state).effects).toEqual([{ type: 'stream speaking', userId: '7', isSpeaking: true }]);
+    expect(first.effects).toEqual([{ type: 'stream added', userId: '7', ssrc: 70 }]);
+    expect(run([speaks('7', 70, 0)], first.state).effects).toEqual([]);
     expect(run([speaks('7', 71)], first.state).effects).toEqual([
       { type: 'stream removed', userId: '7', ssrc: 70 },
-      { type: 'stream added', userId: '7', ssrc: 71, isSpeaking: true },
+      { type: 'stream added', userId: '7', ssrc: 71 },
     ]);
     const video = run([frame(VoiceOp.VIDEO, { user_id: '8', audio_ssrc: 80, video_ssrc: 0, streams: [] }, 3)], first.state);
-    expect(video.effects).toEqual([{ type: 'stream added', userId: '8', ssrc: 80, isSpeaking: false }]);
+    expect(video.effects).toEqual([{ type: 'stream added', userId: '8', ssrc: 80 }]);
     expect(run([frame(VoiceOp.CLIENT_DISCONNECT, { user_id: '7' }, 4)], video.state)).toMatchObject({
       state: { seqAck: 4, speakers: { '8': { ssrc: 80 } } },
       effects: [{ type: 'stream removed', userId: '7', ssrc: 70 }],
