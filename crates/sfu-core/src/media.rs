@@ -260,8 +260,8 @@ impl Shard {
         Ok(Fate::Consumed)
     }
 
-    /// A browser's by its address alone, or by one that it has checked and may have chosen since. A native one by its SSRC if that is a leg's own, which also finds a client whose address has
-    /// changed; else by its address.
+    /// A browser's by its address alone, or by one that it has checked and may have chosen since. A native one by its SSRC if that is a
+    /// leg's own, which also finds a client whose address has changed; else by its address.
     fn find_leg(&self, from: SocketAddr, ssrc: Ssrc) -> Result<LegIndex, DropReason> {
         let at_address = self.by_address.get(&from).copied();
         if let Some(index) = at_address {

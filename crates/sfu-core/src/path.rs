@@ -2,8 +2,8 @@
 //!
 //! Owns the rules by which an address becomes a leg's. It is told by the client over its voice connection and
 //! has been answered there by IP discovery, or an authenticated packet came from it; afterwards it follows
-//! the newest authenticated packet, and a browser's also what that chose. Nothing unauthenticated ever moves it. Does not know other legs: who wins
-//! when two want one address is the shard's to say.
+//! the newest authenticated packet, and a browser's also what that chose of the addresses that it proved.
+//! Nothing else ever moves it. Does not know other legs: who wins when two want one address is the shard's to say.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
