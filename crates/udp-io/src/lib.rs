@@ -29,4 +29,4 @@ pub use memory::{make_memory, map_memory};
 pub use poll::{Poller, Ready};
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};
-pub use socket::{BufferSizes, bind, kernel_drops, set_buffers, set_unsent_max};
+pub use socket::{BufferSizes, bind, buffers, kernel_drops, set_buffers, set_unsent_max};
