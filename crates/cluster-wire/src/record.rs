@@ -63,10 +63,15 @@ pub enum UpgradeOutcome {
 impl RelayStatus {
     /// What came of a wish, unless that is known already or there was a later one.
     pub fn answer(&mut self, number: u64, outcome: UpgradeOutcome) {
-        let underway = Upgrade { number, outcome: UpgradeOutcome::Underway };
-        if self.upgrade.as_ref() == Some(&underway) {
+        if self.is_underway(number) {
             self.upgrade = Some(Upgrade { number, outcome });
         }
+    }
+
+    /// Whether this wish is the last, and nothing has come of it yet.
+    #[must_use]
+    pub fn is_underway(&self, number: u64) -> bool {
+        self.upgrade == Some(Upgrade { number, outcome: UpgradeOutcome::Underway })
     }
 }
 

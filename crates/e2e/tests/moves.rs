@@ -167,3 +167,52 @@ fn a_flooded_server_is_left_and_is_in_service_again_when_the_flood_is_over() {
     scene.until_on(&other, 2);
     scene.end(1);
 }
+
+/// One death moves nobody, since the next relay goes on. Death after death does.
+#[test]
+fn everybody_moves_when_their_relay_keeps_dying_and_nobody_when_it_died_once() {
+    let mut scene = Scene::start(2);
+    let [one, other] = scene.one_and_other(2);
+    let restarts = |servers: &[Value], id: &str| {
+        let server = servers.iter().find(|server| server["id"] == id);
+        server.map_or(0, |server| server["relay"]["restarts"].as_u64().unwrap())
+    };
+    let process = scene.server.process.pid();
+    // Whose relay is whose is seen by who misses it.
+    let both = e2e::call::relays(process);
+    e2e::signal_pid(both[0], "KILL");
+    let servers = scene.until("a relay to be missed", |servers| {
+        restarts(servers, &one) + restarts(servers, &other) == 1
+            && servers.iter().all(|s| s["health"] == "ok")
+    });
+    assert!(servers.iter().all(|server| server["participants"] == if server["id"] == one { 2 } else { 0 }));
+    let others = if restarts(&servers, &other) == 1 {
+        e2e::call::relays(process).into_iter().find(|pid| *pid != both[1]).unwrap()
+    } else {
+        both[1]
+    };
+    let dies = Instant::now();
+    loop {
+        for pid in e2e::call::relays(process).into_iter().filter(|pid| *pid != others) {
+            e2e::signal_pid(pid, "KILL");
+        }
+        let servers = scene.servers();
+        if servers.iter().any(|server| server["id"] == other && server["participants"] == 2) {
+            break;
+        }
+        assert!(dies.elapsed() < 2 * WITHIN, "{servers:?}\n{}", scene.server.process.lines.story());
+    }
+    scene.until_on(&other, 2);
+    let unheard_for = dies.elapsed();
+    // They talk there for a while.
+    std::thread::sleep(Duration::from_secs(3));
+    scene.speaker.process.signal("INT");
+    let said = scene.speaker.report(WITHIN);
+    scene.listener.process.signal("INT");
+    let heard = scene.listener.report(WITHIN);
+    assert_eq!((&said["reconnects"], &heard["reconnects"]), (&1.into(), &1.into()), "{said} {heard}");
+    let stream = Talk::stream(&heard, &scene.server.user(0)).unwrap_or_else(|| panic!("{heard}"));
+    let (sent, received) = (said["sent"].as_f64().unwrap(), stream["received"].as_f64().unwrap());
+    println!("of {sent} frames {received} were heard; the relay kept dying for {unheard_for:?}");
+    assert!(sent - received <= 50.0 * (unheard_for.as_secs_f64() + GAP_MS_MAX / 1_000.0), "{said} {heard}");
+}

@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Server, Talk};
+use e2e::{Running, Server, Talk};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sfu_wire::page::{HEAD_WORDS, Work, busy_with};
@@ -19,22 +20,30 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn whose_packets_two_relays_hang_at_is_left_out_and_the_others_go_on_talking() {
-    let server = Server::start_with(3, &["--shards", "1"]);
-    let channel = server.voice_channel(0);
-    let talk = |n: usize, options: &[&str]| {
-        let mut talk =
-            Talk::start(&server, &server.user(n), &channel, &[options, &["--seconds", "300"]].concat());
-        talk.connected();
-        talk
-    };
-    let mut listener = talk(0, &[]);
-    // Nobody else sends audio yet.
-    let _poisonous = talk(1, &["--tone", "440"]);
+    let server = Server::start_with(2, &["--shards", "1"]);
+    // One speaks to many, so that each packet keeps the relay busy for long enough to be met. Nobody else sends audio yet.
+    let mut command = Command::new(e2e::guildhall());
+    command.env("RUST_LOG", "info").args(["load", "--json", "--no-floor", "--speakers", "1"]);
+    command.args(["--participants", "150", "--seconds", "300", "--data"]).arg(server.data());
+    let load = Running::start("load", command);
+    let start = Instant::now();
+    while !load.lines.stderr_contains("everyone is in") {
+        assert!(start.elapsed() < WITHIN, "{}", load.lines.story());
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let memory = memory_of(server.process.pid());
     let mut relay = relay_of(&server);
     let leg = stop_in_packet(relay, &memory, None);
     relay = successor(&server, relay);
-    let mut speaker = talk(2, &["--tone", "620"]);
+
+    let talk = |n: usize, options: &[&str]| {
+        let channel = server.voice_channel(0);
+        let options = [options, &["--seconds", "300"]].concat();
+        let mut talk = Talk::start(&server, &server.user(n), &channel, &options);
+        talk.connected();
+        talk
+    };
+    let (mut listener, mut speaker) = (talk(0, &[]), talk(1, &["--tone", "440"]));
     stop_in_packet(relay, &memory, Some(leg));
     successor(&server, relay);
     let start = Instant::now();
@@ -45,14 +54,15 @@ fn whose_packets_two_relays_hang_at_is_left_out_and_the_others_go_on_talking() {
         }
         assert!(start.elapsed() < WITHIN, "{status}");
     };
-    let last_end = format!("hung, 2 times in a row; shard 0 was busy with rtp of leg {leg}");
-    assert_eq!(status["relay"]["last_end"].as_str(), Some(last_end.as_str()), "{status}");
+    let last_end = status["relay"]["last_end"].as_str().unwrap();
+    assert!(last_end.starts_with("hung"), "{status}");
+    assert!(last_end.ends_with(&format!("; shard 0 was busy with rtp of leg {leg}")), "{status}");
 
     // The others go on, for some seconds.
     std::thread::sleep(Duration::from_secs(3));
     listener.process.signal("INT");
     let heard = listener.report(Duration::from_secs(20));
-    let stream = Talk::stream(&heard, &server.user(2)).unwrap_or_else(|| panic!("not heard: {heard}"));
+    let stream = Talk::stream(&heard, &server.user(1)).unwrap_or_else(|| panic!("not heard: {heard}"));
     assert!(stream["received"].as_u64().unwrap() >= 140, "{heard}");
     speaker.process.signal("INT");
     let spoke = speaker.report(Duration::from_secs(20));

@@ -24,7 +24,7 @@ pub const CONTROL_READS_A_WAKE: usize = 16;
 /// at the bound.
 pub const CONTROL_WRITE_BYTES: usize = 256 << 10;
 
-/// The socket's buffers, as far as the system allows. Because while a new process starts, for half a second
+/// The socket's buffers, as far as the system allows, unless it has more. Because while a new process starts, for half a second
 /// say, the packets of a hundred speakers wait there, a kilobyte of kernel memory each.
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 

@@ -50,7 +50,10 @@ pub fn serve(
     let Some(start) = await_start(&mut poller, &mut control)? else { return Ok(()) };
     crate::owns(memory);
     udp.set_nonblocking(true).map_err(Failure::Socket)?;
-    udp_io::set_buffers(&udp, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES).map_err(Failure::Socket)?;
+    // Signalling, which made it, may have given it more, and what waits in it for us is not to be thrown away.
+    if udp_io::buffers(&udp).map_err(Failure::Socket)?.recv_bytes < SOCKET_BUFFER_BYTES {
+        udp_io::set_buffers(&udp, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES).map_err(Failure::Socket)?;
+    }
     let now = Instant::now();
     log::line(log::INFO, "started", format_args!("shard={} protocol={}", start.shard, start.protocol));
     let mut worker = Worker {

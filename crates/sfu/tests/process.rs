@@ -193,6 +193,19 @@ fn what_was_sent_while_no_relay_ran_is_not_lost() {
 }
 
 #[test]
+fn a_relay_takes_no_room_from_a_socket() {
+    let (udp, _) = relay();
+    udp_io::set_buffers(&udp, 16 << 20, 8 << 20).unwrap();
+    let before = udp_io::buffers(&udp).unwrap();
+    let (mut signalling, thread) = start(&udp, Duration::ZERO);
+    signalling.start();
+    signalling.hear();
+    assert_eq!(udp_io::buffers(&udp).unwrap(), before);
+    drop(signalling);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
 fn calls_go_on_for_a_while_without_signalling() {
     let (udp, address) = relay();
     let (mut a, mut b) = (Client::new(1, address), Client::new(2, address));

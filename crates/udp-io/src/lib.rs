@@ -31,4 +31,4 @@ pub use poll::{Poller, Ready};
 pub use process::kill;
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};
-pub use socket::{BufferSizes, bind, kernel_drops, set_buffers, set_unsent_max};
+pub use socket::{BufferSizes, bind, buffers, kernel_drops, set_buffers, set_unsent_max};

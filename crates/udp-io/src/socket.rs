@@ -29,6 +29,11 @@ pub fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
 pub fn set_buffers(socket: &impl AsFd, recv_bytes: usize, send_bytes: usize) -> io::Result<BufferSizes> {
     set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, recv_bytes)?;
     set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send_bytes)?;
+    buffers(socket)
+}
+
+/// What a socket has.
+pub fn buffers(socket: &impl AsFd) -> io::Result<BufferSizes> {
     let socket = SockRef::from(socket);
     Ok(BufferSizes { recv_bytes: socket.recv_buffer_size()?, send_bytes: socket.send_buffer_size()? })
 }

@@ -68,8 +68,23 @@ struct Successor {
 #[allow(clippy::large_enum_variant)]
 enum Outcome {
     Stopped,
-    Ended(Ended, Duration, Vec<Blamed>),
+    Ended {
+        ended: Ended,
+        lived: Duration,
+        blamed: Vec<Blamed>,
+        /// It had replaced another, and did not get as far as to start.
+        is_no_good: bool,
+    },
     Replaced(Successor),
+}
+
+/// What is to run after a program.
+#[allow(clippy::large_enum_variant)]
+enum Next {
+    Nothing,
+    Successor(Successor),
+    /// The program before.
+    Before,
 }
 
 impl Relay {
@@ -79,26 +94,32 @@ impl Relay {
 
     /// Keeps a relay running until told to stop, of one program after the other.
     pub async fn run(self, first: Process, mut wishes: mpsc::Receiver<Wish>) {
-        let (mut command, mut process, mut generation) = (self.command.clone(), first, 0);
+        let (mut command, mut before, mut process) = (self.command.clone(), None, Some(first));
+        let mut generation = 0;
         loop {
             let next = {
                 let successor = pin!(self.successor(&command, &mut wishes));
-                self.keep_running(&command, process, &mut generation, successor).await
+                self.keep_running(&command, process.take(), &mut generation, successor).await
             };
-            let Some(next) = next else { return };
-            (command, process) = (next.command, next.process);
+            match next {
+                Next::Nothing => return,
+                Next::Successor(next) => {
+                    before = Some(std::mem::replace(&mut command, next.command));
+                    process = Some(next.process);
+                }
+                Next::Before => command = before.take().expect("what is no good has replaced something"),
+            }
         }
     }
 
-    /// Keeps one program running until there is a successor, which replaces it, or until told to stop.
+    /// Keeps one program running, the first time in a process that is there already, until there is a successor, which replaces it, or until told to stop.
     async fn keep_running(
         &self,
         command: &[OsString],
-        first: Process,
+        mut next: Option<Process>,
         generation: &mut u64,
         mut successor: Pin<&mut impl Future<Output = Successor>>,
-    ) -> Option<Successor> {
-        let mut next = Some(first);
+    ) -> Next {
         let mut backoff = Backoff::default();
         loop {
             let process = match next.take() {
@@ -108,10 +129,13 @@ impl Relay {
             *generation += 1;
             let lived = match process {
                 Ok(process) => match self.attend(process, *generation, successor.as_mut()).await {
-                    Outcome::Stopped => return None,
-                    Outcome::Replaced(successor) => return Some(successor),
-                    Outcome::Ended(ended, lived, blamed) => {
+                    Outcome::Stopped => return Next::Nothing,
+                    Outcome::Replaced(successor) => return Next::Successor(successor),
+                    Outcome::Ended { ended, lived, blamed, is_no_good } => {
                         self.note_end(describe(&ended, backoff.next_in_a_row(lived), &blamed));
+                        if is_no_good {
+                            return Next::Before;
+                        }
                         lived
                     }
                 },
@@ -127,11 +151,11 @@ impl Relay {
             let successor = tokio::select! {
                 () = tokio::time::sleep(wait) => None,
                 successor = successor.as_mut() => Some(successor),
-                () = self.stop.cancelled() => return None,
+                () = self.stop.cancelled() => return Next::Nothing,
             };
             self.note_wait(Duration::ZERO);
-            if successor.is_some() {
-                return successor;
+            if let Some(successor) = successor {
+                return Next::Successor(successor);
             }
         }
     }
@@ -181,9 +205,12 @@ impl Relay {
             tracing::warn!(reason = ended.reason(), ?lived, "the media relay ended");
             let _ = self.inputs.send(Input::RelayDown { generation, blamed: blamed.clone() }).await;
         }
+        let is_no_good = wish.is_some_and(|wish| self.record.borrow().relay.is_underway(wish));
         if let Some(wish) = wish {
-            let why =
-                format!("it took over and {} before it had started; it is started again", ended.reason());
+            let why = format!(
+                "it took over and {} before it had started; the one before is started again",
+                ended.reason()
+            );
             self.note(|relay| relay.answer(wish, UpgradeOutcome::Failed(why)));
         }
         match successor {
@@ -191,7 +218,7 @@ impl Relay {
                 self.note_replaced(&ended);
                 Outcome::Replaced(successor)
             }
-            None => Outcome::Ended(ended, lived, blamed),
+            None => Outcome::Ended { ended, lived, blamed, is_no_good },
         }
     }
 

@@ -183,3 +183,23 @@ async fn a_relay_that_keeps_dying_can_be_replaced_and_says_how_it_is() {
     assert_eq!(server.handle.record().relay.next_start_in_ms, None);
     server.handle.shutdown().await;
 }
+
+/// What it is told first is too much for it, which nobody could know before.
+#[tokio::test]
+async fn a_program_that_takes_over_and_dies_of_it_gives_way_to_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let marks = folder.path().join("marks");
+    let hello = say(FromSfu::Hello(Hello::of_this_version()));
+    let next = program(folder.path(), "next", &format!("{hello} head -c 4 <&4 >/dev/null; kill -ABRT $$"));
+    let script = format!("echo $$ >> {}; {} exec sleep 1000", marks.display(), say(started()));
+    let server = start_with(&script, |_| {}).await.unwrap();
+    timeout(PATIENCE, server.handle.ready()).await.expect("it has started");
+    let UpgradeOutcome::Failed(said) = wish(&server, 1, Some(&next)).await else {
+        panic!("it never started")
+    };
+    assert!(said.contains("aborted before it had started; the one before is started again"), "{said}");
+    wait_for_marks(&marks, 2).await;
+    let well = server.handle.record_when(|record| record.health == Health::Ok && record.relay.restarts == 1);
+    timeout(PATIENCE, well).await.expect("the one before runs").unwrap();
+    server.handle.shutdown().await;
+}
