@@ -89,7 +89,7 @@ impl Cluster {
         let at = self.gateways.address.clone();
         ready["http"] = format!("http://{at}").into();
         ready["gateway"] = format!("ws://{at}").into();
-        Server { own, ..Server::of(process, ready, folder) }
+        Server::of(process, ready, folder).behind(own)
     }
 
     /// Starts a node that was stopped or killed, as the same one with other ports.

@@ -59,6 +59,12 @@ impl Server {
         Self { process, own: ready.clone(), ready, demo, folder }
     }
 
+    /// Something stands before it; `own` is where it is itself.
+    pub(crate) fn behind(mut self, own: Value) -> Self {
+        self.own = own;
+        self
+    }
+
     /// At the server's place of a network of our own, where every address is the one that it announces.
     pub fn start_in(net: &Net, accounts: usize, options: &[&str]) -> Self {
         let mut command = net.beside_server();

@@ -181,7 +181,7 @@ fn everybody_moves_when_their_relay_keeps_dying_and_nobody_when_it_died_once() {
     // Whose relay is whose is seen by who misses it.
     let both = e2e::call::relays(process);
     e2e::signal_pid(both[0], "KILL");
-    let servers = scene.until("a relay to be missed", |servers| {
+    let servers = scene.server.until_servers("a relay to be missed", |servers| {
         restarts(servers, &one) + restarts(servers, &other) == 1
             && servers.iter().all(|s| s["health"] == "ok")
     });
@@ -196,7 +196,7 @@ fn everybody_moves_when_their_relay_keeps_dying_and_nobody_when_it_died_once() {
         for pid in e2e::call::relays(process).into_iter().filter(|pid| *pid != others) {
             e2e::signal_pid(pid, "KILL");
         }
-        let servers = scene.servers();
+        let servers = scene.server.until_servers("an answer", |_| true);
         if servers.iter().any(|server| server["id"] == other && server["participants"] == 2) {
             break;
         }

@@ -54,15 +54,17 @@ pub(crate) async fn rest(shared: &Arc<Shared>, actor: Option<UserId>, operator: 
 }
 
 async fn list_guilds(shared: &Arc<Shared>, user: UserId) -> CallResult {
+    let not_now =
+        || ApiError::new(503, code::GENERAL, "Your guilds cannot all be read right now. Try again soon.");
     let mut entries: Vec<Json> = Vec::new();
-    for guild in shared.store.guilds_of(user).await.map_err(storage)? {
+    for guild in shared.store.guilds_of(user).await.map_err(storage).map_err(|_| not_now())? {
         match shared.call(guild, Call::DescribeTo { guild, user }).await {
             Ok(Reply::Json(_, entry)) => entries.push(entry),
             // A guild, or a membership, that ended meanwhile is not in the list.
             Ok(_) => {}
             Err(error) if error.status == 404 => {}
             Err(_) => {
-                return Err(ApiError::new(503, code::GENERAL, "A guild cannot be read now. Try again soon."));
+                return Err(not_now());
             }
         }
     }

@@ -35,8 +35,9 @@ pub struct Etcd {
     epoch: u64,
 }
 
-/// Revisions have these many bits of a fencing number, the epoch those above. Because: a thousand writes a second fill them in 34 years.
-const REVISION_BITS: u32 = 40;
+/// Revisions have these many bits of a fencing number, the epoch those above. Because: a hundred writes a second fill them in 87 years, and minutes the
+/// rest by 2097.
+const REVISION_BITS: u32 = 38;
 
 impl std::fmt::Debug for Etcd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -275,7 +276,8 @@ async fn epoch(client: &mut Client, key: String) -> Result<u64, RegistryError> {
     within(client.txn(Txn::new().when([free]).and_then([put]))).await?;
     let written = within(client.get(key, None)).await?;
     let text = written.kvs().first().and_then(|kv| std::str::from_utf8(kv.value()).ok());
-    let epoch = text.and_then(|text| text.parse().ok()).filter(|epoch| *epoch < 1 << (63 - REVISION_BITS));
+    let epoch =
+        text.and_then(|text| text.parse().ok()).filter(|epoch| *epoch < 1 << (u64::BITS - REVISION_BITS));
     epoch.ok_or_else(|| unavailable("the epoch in etcd is no number of minutes"))
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster_wire::record::{Health, NodeRecord, ServerLoad, ServerRecord};
 use model::GuildId;
@@ -182,6 +182,26 @@ async fn registries_under_other_prefixes_do_not_see_each_other() {
     let _b = other.publish(server("b")).await.unwrap();
     assert_eq!(soon(watch.next()).await, Ok(Change::Put(server("b"))));
     assert_eq!(one.watch().await.unwrap().snapshot(), [server("a")]);
+}
+
+/// Somebody has emptied it, or it is another one: its revisions begin again, but nobody who has seen the old numbers may take new ones for older.
+#[tokio::test]
+async fn an_etcd_that_was_emptied_gives_higher_numbers_all_the_same() {
+    let etcd = Etcd::start(6);
+    let registry = etcd.registry("emptied/", LONG).await;
+    let Claim::Ours(fencing) = registry.join(node("x")).await.unwrap().claim(GuildId(1)).await.unwrap()
+    else {
+        panic!("nobody else is there")
+    };
+    let minutes = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 60;
+    let emptied = fencing >> 38;
+    assert!(minutes - emptied <= 1, "{fencing} does not begin with {minutes}");
+    let again = etcd.registry("emptied/", LONG).await;
+    let claimed = again.join(node("y")).await.unwrap().claim(GuildId(2)).await.unwrap();
+    assert!(
+        matches!(claimed, Claim::Ours(newer) if newer >> 38 == emptied && newer > fencing),
+        "{claimed:?}"
+    );
 }
 
 /// It holds the address that the record names, so the one before it is dead.

@@ -54,8 +54,9 @@ fn a_guild_with_a_new_owner_is_shown_anew_and_told_who_is_in_voice() {
     world.event(Event::OwnerLost { guild: GUILD });
     let seat = Seat { state: state(session), server };
     assert_eq!(attached(&world.take_calls()), [(session, Some(seat)), (idle, None)]);
+    let texts = world.texts[&alice].clone();
     world.expect(alice, &["6 GUILD_DELETE", "7 GUILD_CREATE"]);
-    let deleted = world.texts[&alice].iter().find(|text| text.contains("GUILD_DELETE")).unwrap();
+    let deleted = texts.iter().find(|text| text.contains("GUILD_DELETE")).unwrap();
     assert!(deleted.contains(r#""d":{"id":"10","unavailable":true}"#), "{deleted}");
 
     says(&mut world, Note::Out(session));
