@@ -82,7 +82,7 @@ impl Registry {
     pub async fn join(&self, record: NodeRecord) -> Result<Membership, RegistryError> {
         Ok(Membership(match &self.0 {
             Kind::Memory(memory) => MembershipKind::Memory(memory.join(record)?),
-            Kind::Etcd(etcd) => MembershipKind::Etcd(etcd.join(record).await?),
+            Kind::Etcd(etcd) => MembershipKind::Etcd(Box::new(etcd.join(record).await?)),
         }))
     }
 
@@ -112,7 +112,7 @@ pub struct Membership(MembershipKind);
 #[derive(Debug)]
 enum MembershipKind {
     Memory(memory::Membership),
-    Etcd(etcd::Membership),
+    Etcd(Box<etcd::Membership>),
 }
 
 impl Membership {
@@ -143,7 +143,10 @@ impl Membership {
     /// Gives a guild up, if it is ours.
     pub async fn release(&self, guild: GuildId) -> Result<(), RegistryError> {
         match &self.0 {
-            MembershipKind::Memory(memory) => Ok(memory.release(guild)),
+            MembershipKind::Memory(memory) => {
+                memory.release(guild);
+                Ok(())
+            }
             MembershipKind::Etcd(etcd) => etcd.release(guild).await,
         }
     }
@@ -151,7 +154,10 @@ impl Membership {
     /// Gives everything up, and waits until the registry knows.
     pub async fn leave(&self) -> Result<(), RegistryError> {
         match &self.0 {
-            MembershipKind::Memory(memory) => Ok(memory.leave()),
+            MembershipKind::Memory(memory) => {
+                memory.leave();
+                Ok(())
+            }
             MembershipKind::Etcd(etcd) => etcd.leave().await,
         }
     }

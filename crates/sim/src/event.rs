@@ -151,7 +151,7 @@ pub enum Review {
 
 #[derive(Debug)]
 pub enum Change {
-    Put(ServerRecord),
+    Put(Box<ServerRecord>),
     Gone(ServerId),
 }
 

@@ -281,7 +281,7 @@ impl World {
             Change::Put(record) => {
                 let id = record.id.clone();
                 let old = self.guilds.usable.get(&id).cloned();
-                self.guilds.records.insert(id.clone(), record);
+                self.guilds.records.insert(id.clone(), *record);
                 self.guilds.refresh(&id);
                 let Some(new) = self.guilds.usable.get(&id) else { return };
                 if old.is_none_or(|old| matters(&old, new)) {

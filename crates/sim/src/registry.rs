@@ -31,7 +31,7 @@ impl World {
         self.registry.leases.insert(id.clone(), (life, until, record.clone()));
         self.at(until, Event::LeaseEnds(id, life));
         if is_news {
-            self.tell_watcher(Change::Put(record));
+            self.tell_watcher(Change::Put(Box::new(record)));
         }
     }
 
