@@ -60,7 +60,7 @@ impl Pair {
             Talk::stream(&heard, &self.user).unwrap_or_else(|| panic!("nothing was heard: {heard} {said}"));
         let ms = listened_ms - stream["received"].as_f64().unwrap() * 20.0;
         let reconnects = heard["reconnects"].as_u64().unwrap();
-        println!("of {listened_ms:.0} ms {ms:.0} were not heard, over {reconnects} reconnects: {stream}");
+        println!("measured: of {listened_ms:.0} ms {ms:.0} ms were not heard, over {reconnects} reconnects");
         Missed { ms, reconnects }
     }
 }
@@ -132,16 +132,16 @@ fn calls_go_on_when_owners_of_guilds_and_etcd_die() {
     // One of them owns the guild; the other takes over, and then the first one again.
     for name in ["g1", "g2"] {
         cluster.kill(Role::Guilds, name);
-        println!("{name} was killed: somebody else joined after {:?}", joins(&server));
+        println!("measured: {name} was killed: somebody else joined after {:?}", joins(&server));
         assert_eq!(voice_states(&server), expected_states(&server), "{name} was killed");
         cluster.start_again(Role::Guilds, name);
     }
 
     cluster.etcd.kill();
-    println!("etcd was killed: somebody else joined after {:?}", joins(&server));
+    println!("measured: etcd was killed: somebody else joined after {:?}", joins(&server));
     assert_eq!(voice_states(&server), expected_states(&server), "without etcd");
     cluster.etcd.start_again();
-    println!("etcd is back: somebody else joined after {:?}", joins(&server));
+    println!("measured: etcd is back: somebody else joined after {:?}", joins(&server));
 
     let missed = pair.end();
     assert!(missed.ms <= UNDISTURBED_MS, "{}", cluster.story());
@@ -155,9 +155,9 @@ fn an_owner_that_was_stopped_does_no_harm_when_it_goes_on() {
     let pair = Pair::start(&server);
     for name in ["g1", "g2"] {
         cluster.process(Role::Guilds, name).signal("STOP");
-        println!("{name} was stopped: somebody else joined after {:?}", joins(&server));
+        println!("measured: {name} was stopped: somebody else joined after {:?}", joins(&server));
         cluster.process(Role::Guilds, name).signal("CONT");
-        println!("{name} goes on: somebody else joined after {:?}", joins(&server));
+        println!("measured: {name} goes on: somebody else joined after {:?}", joins(&server));
         assert_eq!(voice_states(&server), expected_states(&server), "{name} was stopped");
     }
     let missed = pair.end();
@@ -217,7 +217,7 @@ fn everybody_talks_on_elsewhere_when_their_voice_server_dies() {
     until_on(&server, "everybody to be on the other server", |on| on(other) == 5);
     for bot in &mut bots {
         let missing_ms = LISTEN_S * 1_000.0 - bot.heard().packets_of(&server.user(0)) as f64 * 20.0;
-        println!("{:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
+        println!("measured: {:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
         assert!(missing_ms <= DIED_MS, "{:?}", bot.library);
         bot.hear(1.0).expect_tone(&server.user(0), TONE, "after its voice server died");
     }
@@ -263,7 +263,7 @@ fn every_role_is_restarted_one_by_one_and_no_call_ends() {
     ] {
         cluster.stop(role, name);
         cluster.start_again(role, name);
-        println!("{name} was restarted: somebody else joined after {:?}", joins(&server));
+        println!("measured: {name} was restarted: somebody else joined after {:?}", joins(&server));
         assert_eq!(voice_states(&server), expected_states(&server), "{name} was restarted");
     }
     let missed = pair.end();

@@ -77,7 +77,9 @@ impl Scene {
         let number = |value: &Value| value.as_f64().unwrap();
         let (sent, received) = (number(&said["sent"]), number(&stream["received"]));
         let (unsaid, unheard) = (spoke_for.as_secs_f64() * 50.0 - sent, sent - received);
-        println!("of {sent} frames over {moves} moves {unheard} were not heard, and {unsaid:.0} not said");
+        println!(
+            "measured: of {sent} frames over {moves} moves {unheard} were not heard, and {unsaid:.0} not said"
+        );
         let missing_max = f64::from(moves) * GAP_MS_MAX / 20.0;
         assert!(unheard <= missing_max && unsaid <= missing_max, "{said} {heard}");
         assert!(number(&stream["longest_gap_ms"]) <= GAP_MS_MAX, "{heard}");
@@ -119,13 +121,13 @@ fn everybody_goes_on_hearing_when_their_server_is_drained() {
     scene.until_on(&other, PEOPLE);
     for bot in &mut bots {
         let missing_ms = LISTEN_S * 1_000.0 - bot.heard().packets_of(&speaker) as f64 * 20.0;
-        println!("{:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
+        println!("measured: {:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
         assert!(missing_ms < LIBRARY_GAP_MS_MAX, "{:?}: {missing_ms}", bot.library);
         bot.hear(1.0).expect_tone(&speaker, TONE, "after the move");
         bot.had_no_errors();
     }
     let gap = page.heard().longest_gap_ms(&speaker);
-    println!("Chromium: {gap:.0} ms without sound");
+    println!("measured: Chromium: {gap:.0} ms without sound");
     assert!(gap < LIBRARY_GAP_MS_MAX, "{gap}");
     page.hears(&[TONE], &[CHROMIUMS], "after the move");
     page.had_no_troubles();
@@ -213,6 +215,6 @@ fn everybody_moves_when_their_relay_keeps_dying_and_nobody_when_it_died_once() {
     assert_eq!((&said["reconnects"], &heard["reconnects"]), (&1.into(), &1.into()), "{said} {heard}");
     let stream = Talk::stream(&heard, &scene.server.user(0)).unwrap_or_else(|| panic!("{heard}"));
     let (sent, received) = (said["sent"].as_f64().unwrap(), stream["received"].as_f64().unwrap());
-    println!("of {sent} frames {received} were heard; the relay kept dying for {unheard_for:?}");
+    println!("measured: of {sent} frames {received} were heard; the relay kept dying for {unheard_for:?}");
     assert!(sent - received <= 50.0 * (unheard_for.as_secs_f64() + GAP_MS_MAX / 1_000.0), "{said} {heard}");
 }

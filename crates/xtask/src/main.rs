@@ -17,6 +17,7 @@ cargo x <command>
   up [options]   build and run the whole server on this machine (options: see `guildhall up --help`)
   test           everything CI runs: install what is missing, check, unit tests, end-to-end tests with real clients
   check          formatting and lints only
+  chaos          every part of the server dies, hangs, is drained or replaced while people talk; prints what was measured at the ear
   sim --seed N   the simulated world of one seed, and what happens in it if something is wrong there
   sim --seeds A B   those from A to before B, quickly
   setup          install what building and testing need, and nothing else
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Some("up") => up(&rest),
         Some("test" | "ci") => test(&rest),
         Some("check") => check(),
+        Some("chaos") => chaos(),
         Some("sim") => sim(&rest),
         Some("setup") => setup::build_packages()
             .and_then(|()| setup::test_packages())
@@ -82,6 +84,35 @@ fn sim(args: &[String]) -> Result<(), Failure> {
             run("seeds", cargo(&["run", "--quiet", "--package", "sim", "--example", "survey", first, end]))
         }
         _ => Err(Failure("sim --seed N, or sim --seeds FIRST END".to_owned())),
+    }
+}
+
+/// The tests in which something ends, and of what they print the figures.
+fn chaos() -> Result<(), Failure> {
+    setup::build_packages()?;
+    setup::test_packages()?;
+    build_web()?;
+    build_guildhall()?;
+    setup::clients()?;
+    setup::npm_packages("web/browser")?;
+    let tests = ["recovery", "replacement", "poison", "moves", "cluster"];
+    for test in tests {
+        let mut command = cargo(&["test", "--workspace", "--test", test]);
+        // Whole servers and real clients run one at a time.
+        command.args(["--", "--nocapture", "--test-threads=1"]);
+        stage::run_showing(test, command, figure)?;
+    }
+    Ok(())
+}
+
+/// The name of a test that begins, or what one has measured.
+fn figure(line: &str) -> Option<String> {
+    let name = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")).map(|(name, _)| name);
+    let measured = line.split_once("measured: ").map(|(_, measured)| format!("    {measured}"));
+    match (name, measured) {
+        (Some(name), Some(measured)) => Some(format!("{name}\n{measured}")),
+        (Some(name), None) => Some(name.to_owned()),
+        (None, measured) => measured,
     }
 }
 

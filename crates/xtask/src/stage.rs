@@ -1,6 +1,7 @@
 //! Running one command as a named, timed stage.
 
-use std::process::Command;
+use std::io::{self, BufRead as _, BufReader};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 /// What went wrong, in words for the person at the terminal.
@@ -14,13 +15,38 @@ pub fn cargo(args: &[&str]) -> Command {
 }
 
 /// Runs a command in the repository's root, showing its output.
-pub fn run(stage: &str, mut command: Command) -> Result<(), Failure> {
+pub fn run(stage: &str, command: Command) -> Result<(), Failure> {
+    carry_out(stage, command, Command::status)
+}
+
+/// The same, showing of its standard output only what is chosen from each line.
+pub fn run_showing(
+    stage: &str,
+    mut command: Command,
+    choose: impl Fn(&str) -> Option<String>,
+) -> Result<(), Failure> {
+    command.stdout(Stdio::piped());
+    carry_out(stage, command, |command| {
+        let mut child = command.spawn()?;
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
+        for line in out.lines().map_while(Result::ok) {
+            if let Some(chosen) = choose(&line) {
+                println!("{chosen}");
+            }
+        }
+        child.wait()
+    })
+}
+
+fn carry_out(
+    stage: &str,
+    mut command: Command,
+    carry_out: impl FnOnce(&mut Command) -> io::Result<ExitStatus>,
+) -> Result<(), Failure> {
     let line = describe(&command);
     eprintln!("== {stage}: {line}");
     let started = Instant::now();
-    let status = command
-        .current_dir(crate::root())
-        .status()
+    let status = carry_out(command.current_dir(crate::root()))
         .map_err(|error| Failure(format!("{stage}: `{line}` cannot be started: {error}")))?;
     eprintln!(
         "== {stage}: {} after {:.0} s",
