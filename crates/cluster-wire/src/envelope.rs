@@ -287,7 +287,7 @@ mod tests {
 
     use client_wire::error::code;
     use client_wire::rest;
-    use model::{ChannelId, ServerId, SessionId, UnixMs, VoiceFlags, VoiceState};
+    use model::{ChannelId, PresenceStatus, ServerId, SessionId, UnixMs, VoiceFlags, VoiceState};
 
     use super::*;
     use crate::guilds::{Account, Note, Op, Seat, Terms};
@@ -316,8 +316,17 @@ mod tests {
     #[test]
     fn calls_arrive_as_they_were_made() {
         let (guild, user, session) = (GuildId(3), UserId(4), SessionId(5));
-        let (gateway, terms) = (GatewayId(u64::MAX), Terms { intents: u64::MAX, shard: (0, 1) });
-        same_call(&Call::Attach { guild, user, session, gateway, terms, seat: Some(Box::new(seat())) });
+        let (gateway, terms) =
+            (GatewayId(u64::MAX), Terms { intents: u64::MAX, shard: (0, 1), status: PresenceStatus::Idle });
+        same_call(&Call::Attach {
+            guild,
+            user,
+            session,
+            gateway,
+            is_live: true,
+            terms,
+            seat: Some(Box::new(seat())),
+        });
         same_call(&Call::UpdateVoice { guild, user, session, channel: None, flags: VoiceFlags::default() });
         same_call(&Call::Authenticate { token: "a\"b".to_owned() });
         // The three states of a field stay three.

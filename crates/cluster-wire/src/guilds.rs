@@ -46,6 +46,9 @@ pub struct Terms {
     pub intents: u64,
     /// Which shard of how many.
     pub shard: (u64, u64),
+    /// As its user was seen last.
+    #[serde(default)]
+    pub status: PresenceStatus,
 }
 
 /// Who is asking.
@@ -76,6 +79,8 @@ pub enum Call {
         user: UserId,
         session: SessionId,
         gateway: GatewayId,
+        /// Its client is connected there at the moment.
+        is_live: bool,
         terms: Terms,
         seat: Option<Box<Seat>>,
     },

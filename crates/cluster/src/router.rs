@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client_wire::error::ApiError;
 use cluster_wire::envelope::{FromCaller, Hello, Said};
@@ -97,7 +97,8 @@ async fn run(
     let mut watch: Option<NodeWatch> = None;
     let mut again = tokio::time::interval(ASK_AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut watch_at = tokio::time::Instant::now();
+    // Lives over turns of the loop, or whatever else happens would end it before etcd has answered.
+    let mut begun = Box::pin(begin(registry.clone(), Duration::ZERO));
     loop {
         tokio::select! {
             message = incoming.recv() => match message {
@@ -119,14 +120,15 @@ async fn run(
                 Err(error) => {
                     // What is known stays.
                     tracing::warn!(%error, "guilds nodes cannot be watched");
-                    (watch, watch_at) = (None, tokio::time::Instant::now() + WATCH_RETRY);
+                    watch = None;
+                    begun = Box::pin(begin(registry.clone(), WATCH_RETRY));
                 }
             },
-            began = begin(&registry, watch_at), if watch.is_none() => match began {
+            began = &mut begun, if watch.is_none() => match began {
                 Ok(began) => watch = Some(began),
                 Err(error) => {
                     tracing::warn!(%error, "guilds nodes cannot be watched");
-                    watch_at = tokio::time::Instant::now() + WATCH_RETRY;
+                    begun = Box::pin(begin(registry.clone(), WATCH_RETRY));
                 }
             },
             _ = again.tick() => routes.ask_again(Instant::now()),
@@ -134,8 +136,8 @@ async fn run(
     }
 }
 
-async fn begin(registry: &Registry, at: tokio::time::Instant) -> Result<NodeWatch, registry::RegistryError> {
-    tokio::time::sleep_until(at).await;
+async fn begin(registry: Registry, after: Duration) -> Result<NodeWatch, registry::RegistryError> {
+    tokio::time::sleep(after).await;
     registry.watch_nodes().await
 }
 
@@ -203,10 +205,11 @@ impl Routes {
 
     fn call_guild(&mut self, id: u64, guild: GuildId, asked: Asked) {
         let route = self.guilds.entry(guild).or_default();
-        if let (true, Some(owner)) = (route.is_sure, route.owner.clone()) {
+        if let (true, true, Some(owner)) = (route.is_sure, route.waiting.is_empty(), route.owner.clone()) {
             return self.send(&owner, id, asked);
         }
-        if matches!(asked.call, Call::UpdateVoice { .. } | Call::VoiceServerPing { .. }) {
+        let needs_session = matches!(asked.call, Call::UpdateVoice { .. } | Call::VoiceServerPing { .. });
+        if needs_session && !route.is_sure {
             // Whoever owns the guild next knows no session yet, and would refuse it for that. It is asked again when it does.
             return refuse(asked, "The guild has no owner at the moment.");
         }
@@ -218,18 +221,23 @@ impl Routes {
         self.ask(guild);
     }
 
-    /// Sends the first call that waits, if it is not on its way.
+    /// Sends what waits: all of it to who is known to be the owner, else the first call, to find out.
     fn ask(&mut self, guild: GuildId) {
-        let Some(route) =
-            self.guilds.get_mut(&guild).filter(|route| route.asking.is_none() && !route.is_sure)
-        else {
-            return;
-        };
-        let owner = route.owner.clone().filter(|owner| self.up.contains_key(owner));
-        let Some(node) = owner.or_else(|| rendezvous(self.up.keys(), guild)) else { return };
-        if let Some((id, asked)) = route.waiting.pop_first() {
+        loop {
+            let Some(route) = self.guilds.get_mut(&guild).filter(|route| route.asking.is_none()) else {
+                return;
+            };
+            let owner = route.owner.clone().filter(|owner| self.up.contains_key(owner));
+            let Some(node) = owner.or_else(|| rendezvous(self.up.keys(), guild)) else { return };
+            // A node that takes no more now is asked again at the next turn.
+            if self.up[&node].out.capacity() == 0 {
+                return;
+            }
+            let Some((id, asked)) = route.waiting.pop_first() else { return };
             self.waiting -= 1;
-            route.asking = Some(id);
+            if !route.is_sure {
+                route.asking = Some(id);
+            }
             self.send(&node, id, asked);
         }
     }
@@ -245,18 +253,26 @@ impl Routes {
         }
     }
 
+    /// What a node does not take now waits.
     fn send(&mut self, node: &str, id: u64, asked: Asked) {
-        let Some(way) = self.up.get_mut(node) else {
-            return refuse(asked, "The guild has no owner at the moment.");
-        };
-        let message = FromCaller::call(id, &asked.call);
-        way.asked.insert(id, asked);
-        if let Err(error) = way.out.try_send(message)
-            && let Some(asked) = way.asked.remove(&id)
-        {
-            tracing::debug!(node, %error, "a guilds node takes no calls");
-            refuse(asked, "Overloaded. Try again soon.");
+        let taken = self.up.get_mut(node).filter(|way| {
+            let message = FromCaller::call(id, &asked.call);
+            way.out.try_send(message).is_ok()
+        });
+        match taken {
+            Some(way) => drop(way.asked.insert(id, asked)),
+            None => self.wait(id, asked),
         }
+    }
+
+    fn wait(&mut self, id: u64, asked: Asked) {
+        let Some(guild) = asked.call.guild() else { return self.others.push_back((None, asked)) };
+        let route = self.guilds.entry(guild).or_default();
+        if route.asking == Some(id) {
+            route.asking = None;
+        }
+        route.waiting.insert(id, asked);
+        self.waiting += 1;
     }
 
     /// Nobody waits for what comes of it.
@@ -282,9 +298,15 @@ impl Routes {
                 }
             }
             Said::Event(Event::OwnerLost { guild }) => self.lose(guild, node),
+            // One that is the owner no more, and does not know it.
+            Said::Event(Event::Dispatch { guild, .. }) if self.is_anothers(guild, node) => {}
             Said::Event(event) => self.tell(event),
             Said::Hello(_) => {}
         }
+    }
+
+    fn is_anothers(&self, guild: GuildId, node: &str) -> bool {
+        self.guilds.get(&guild).is_some_and(|route| route.is_sure && route.owner.as_deref() != Some(node))
     }
 
     fn replied(&mut self, now: Instant, node: &str, id: u64, asked: Asked, result: CallResult) {
@@ -313,10 +335,10 @@ impl Routes {
         let route = self.guilds.entry(of).or_default();
         let decides = route.asking == Some(id) || (route.is_sure && route.owner.as_deref() == Some(node));
         if !decides {
-            // Made when this node was the owner still. Another call finds out who is by now.
+            // Made when this node was the owner still. Another call finds out who is by now, or has.
             route.waiting.insert(id, asked);
             self.waiting += 1;
-            return;
+            return self.ask(of);
         }
         self.lose(of, node);
         let route = self.guilds.entry(of).or_default();
@@ -345,12 +367,13 @@ impl Routes {
         if result.as_ref().is_err_and(|error| error.status >= 500) {
             return;
         }
-        (route.owner, route.is_sure) = (Some(node.to_owned()), true);
-        let waiting = std::mem::take(&mut route.waiting);
-        self.waiting -= waiting.len();
-        for (id, asked) in waiting {
-            self.send(node, id, asked);
+        // There is nothing to own, and whoever asks for one that is not there must not fill our memory.
+        if route.waiting.is_empty() && result.as_ref().is_err_and(|error| error.status == 404) && !is_owner {
+            self.guilds.remove(&guild);
+            return;
         }
+        (route.owner, route.is_sure) = (Some(node.to_owned()), true);
+        self.ask(guild);
     }
 
     /// Nobody has answered for the guild any more, if it was this node that had.
@@ -407,6 +430,7 @@ impl Routes {
             (Call::Authenticate { .. }, _) => self.others.push_back((None, asked)),
             (
                 Call::Attach { .. }
+                | Call::Detach { .. }
                 | Call::FindSession { .. }
                 | Call::DescribeTo { .. }
                 | Call::UpdatePresence { .. }
@@ -417,8 +441,6 @@ impl Routes {
                 self.waiting += 1;
                 self.guilds.entry(guild).or_default().waiting.insert(id, asked);
             }
-            // Who owns the guild next does not know the session.
-            (Call::Detach { .. }, _) => drop(asked.reply.send(Ok(Reply::Done))),
             _ => refuse(asked, "The server was interrupted, and whether this was done is not known."),
         }
     }
@@ -447,6 +469,8 @@ impl Routes {
                 refuse(first.remove(), "The guild has no owner at the moment. Try again soon.");
             }
         }
+        self.guilds
+            .retain(|_, route| route.owner.is_some() || route.asking.is_some() || !route.waiting.is_empty());
         self.ask_all();
     }
 }

@@ -8,6 +8,7 @@ use rcgen::{
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 use crate::ClusterKey;
+use crate::limits::HELLO_WITHIN;
 
 /// The name in every node's certificate: nodes are known by the authority, not by where they are.
 const NAME: &str = "node.guildhall.internal";
@@ -46,7 +47,10 @@ impl Credentials {
     }
 
     pub fn server(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new().identity(self.identity.clone()).client_ca_root(self.authority.clone())
+        ServerTlsConfig::new()
+            .identity(self.identity.clone())
+            .client_ca_root(self.authority.clone())
+            .timeout(HELLO_WITHIN)
     }
 
     pub fn client(&self) -> ClientTlsConfig {

@@ -45,13 +45,16 @@ impl Node {
         }
         self.searches.insert(conn, Search { account, session, seq, left: guilds.len() });
         for guild in guilds {
-            self.call(Call::FindSession { guild, user, session }, Waiting::Find { conn });
+            self.call(Call::FindSession { guild, user, session }, Waiting::Find { conn, session });
         }
     }
 
     /// The first guild that knows the session decides.
-    pub(crate) fn found(&mut self, now: Instant, conn: ConnId, reply: CallResult) {
-        let Some(search) = self.searches.get_mut(&conn) else { return };
+    pub(crate) fn found(&mut self, now: Instant, conn: ConnId, session: SessionId, reply: CallResult) {
+        // An answer may be late, and the client ask for another session by then.
+        let Some(search) = self.searches.get_mut(&conn).filter(|search| search.session == session) else {
+            return;
+        };
         if let Ok(Reply::Terms(terms)) = reply {
             let search = self.searches.remove(&conn).expect("it was just there");
             return self.adopt(now, conn, search, terms);
@@ -78,6 +81,7 @@ impl Node {
         let mut session = Session::new(id, (account.user, account.token), terms.intents, shard, conn);
         session.replay = Replay::after_another(seq);
         session.guilds = guilds.iter().map(|guild| (*guild, Follow::Waiting)).collect();
+        session.status = terms.status;
         session.stale = guilds.into_iter().collect();
         let key = self.insert(session);
         self.notice(Notice::Adopted(id));

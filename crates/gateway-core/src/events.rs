@@ -15,10 +15,19 @@ use crate::session::Follow;
 
 impl Node {
     pub(crate) fn dispatched(&mut self, guild: GuildId, mut dispatch: Dispatch) {
-        if let Some(note) = dispatch.note.take()
-            && let Some(key) = self.by_id.get(&note.session())
-        {
-            self.sessions[*key].note(guild, *note);
+        match (dispatch.note.take(), &dispatch.audience) {
+            (Some(note), _) => {
+                if let Some(key) = self.by_id.get(&note.session()) {
+                    self.sessions[*key].note(guild, *note);
+                }
+            }
+            // The guild is shown, and the session is not in voice there.
+            (None, Audience::Session(session)) if dispatch.t == "GUILD_CREATE" => {
+                if let Some(key) = self.by_id.get(session) {
+                    self.sessions[*key].seats.remove(&guild);
+                }
+            }
+            (None, _) => {}
         }
         let mut receivers = std::mem::take(&mut self.receivers);
         match dispatch.audience {
@@ -96,6 +105,13 @@ impl Node {
 
     /// The guild's next owner knows none of its sessions: all attach anew. Those in voice first, or they would be missed there.
     pub(crate) fn owner_lost(&mut self, guild: GuildId) {
+        let attaching = self.sessions.iter();
+        let attaching =
+            attaching.filter(|(_, session)| session.guilds.get(&guild) == Some(&Follow::Attaching));
+        // What was on its way to them may have been lost; what was not comes twice, which does no harm.
+        for key in attaching.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.attach(key, guild);
+        }
         let following: Vec<Key> = self
             .sessions
             .iter()

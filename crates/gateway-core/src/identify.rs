@@ -56,6 +56,7 @@ pub enum Waiting {
     },
     Find {
         conn: ConnId,
+        session: SessionId,
     },
     /// Nothing follows from it.
     Told,
@@ -224,7 +225,7 @@ impl Node {
                     None => {}
                 }
             }
-            Waiting::Find { conn } => self.found(now, conn, reply),
+            Waiting::Find { conn, session } => self.found(now, conn, session, reply),
             Waiting::Attach { session, guild } => self.attach_answered(now, session, guild, reply),
             Waiting::Voice { session, wish } => match reply {
                 Ok(Reply::Refused(why)) => self.notice(Notice::VoiceRefused(session, why)),

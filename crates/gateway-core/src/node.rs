@@ -467,8 +467,8 @@ impl Node {
         let (user, id, terms, status) = (session.user, session.id, session.terms(), session.status);
         let seat = session.seats.get(&guild).cloned().map(Box::new);
         let waiting = Waiting::Attach { session: id, guild };
-        let gateway = self.config.gateway;
-        self.call(Call::Attach { guild, user, session: id, gateway, terms, seat }, waiting);
+        let (gateway, is_live) = (self.config.gateway, session.conn().is_some());
+        self.call(Call::Attach { guild, user, session: id, gateway, is_live, terms, seat }, waiting);
         if status != model::PresenceStatus::Online {
             self.call(Call::UpdatePresence { guild, user, status }, Waiting::Told);
         }

@@ -129,7 +129,7 @@ impl Session {
     }
 
     pub fn terms(&self) -> Terms {
-        Terms { intents: self.intents, shard: (self.shard.id, self.shard.count) }
+        Terms { intents: self.intents, shard: (self.shard.id, self.shard.count), status: self.status }
     }
 
     /// Nothing of the guild is the session's any more.

@@ -21,7 +21,7 @@ use crate::placement::Placement;
 use crate::stage_instances::Stage;
 use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
-use crate::voice::VoiceEntry;
+use crate::voice::{Life, VoiceEntry};
 use crate::{Facts, forms};
 
 /// A gateway session that follows the guild.
@@ -199,6 +199,11 @@ impl GuildCore {
     pub fn handle_reconnected(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         if self.placement.server() == Some(server) {
+            // Who is there is said again; who is not may have left unheard.
+            let here = self.voice.iter().filter(|(_, entry)| entry.life == Life::Live);
+            for user in here.map(|(user, _)| *user).collect::<Vec<_>>() {
+                self.set_life(user, Life::Pending { since: turn.now });
+            }
             self.repeat_orders(&mut turn, server);
         }
         turn.finish(Ok(Reply::Done))
@@ -254,8 +259,9 @@ impl GuildCore {
 
     fn call(&mut self, turn: &mut Turn<'_>, call: Call) -> CallResult {
         match call {
-            Call::Attach { user, session, gateway, terms, seat, .. } => {
-                self.attach(turn, session, Session { user, gateway, terms }, seat.map(|seat| *seat))
+            Call::Attach { user, session, gateway, is_live, terms, seat, .. } => {
+                let following = Session { user, gateway, terms };
+                self.attach(turn, session, following, is_live, seat.map(|seat| *seat))
             }
             Call::Detach { session, gateway, .. } => {
                 self.detach(turn, session, gateway);

@@ -3,7 +3,9 @@
 use client_wire::error::{ApiError, code};
 use client_wire::gateway::Intents;
 use client_wire::object;
-use cluster_wire::guilds::{Audience, CallResult, Dispatch, GatewayId, MembersQuery, Note, Reply, Seat};
+use cluster_wire::guilds::{
+    Audience, CallResult, Dispatch, GatewayId, MembersQuery, Note, Reply, Seat, Terms,
+};
 use model::{Member, PresenceStatus, SessionId, UserId};
 
 use crate::GuildCore;
@@ -17,7 +19,8 @@ impl GuildCore {
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
-        following: Session,
+        mut following: Session,
+        is_live: bool,
         seat: Option<Seat>,
     ) -> CallResult {
         let user = following.user;
@@ -28,6 +31,12 @@ impl GuildCore {
         if taken || self.sessions.len() >= SESSIONS_MAX {
             return Err(ApiError::new(503, 0, "the guild can take no more sessions"));
         }
+        let before = self.sessions.get(&session);
+        let is_known = before.is_some();
+        // A gateway whose client is away may have lost it to this one.
+        if let Some(before) = before.filter(|_| !is_live) {
+            following.gateway = before.gateway;
+        }
         self.sessions.insert(session, following);
         let sessions = self.attached.entry(user).or_default();
         sessions.insert(session);
@@ -36,7 +45,8 @@ impl GuildCore {
             self.note_attached(user, turn.now);
             self.presences.insert(user, PresenceStatus::Online);
         }
-        let seat = seat.filter(|seat| seat.state.session == session);
+        // What it was told last says nothing to who told it.
+        let seat = seat.filter(|seat| seat.state.session == session && !is_known);
         let taken = seat.and_then(|seat| Some((self.take_seat(turn, user, &seat)?, seat.server)));
         turn.dispatch(Dispatch {
             t: "GUILD_CREATE",
@@ -78,7 +88,8 @@ impl GuildCore {
     pub(crate) fn find_session(&self, user: UserId, session: SessionId) -> CallResult {
         let found = self.sessions.get(&session).filter(|known| known.user == user);
         let unknown = || ApiError::new(404, code::GENERAL, "Unknown session");
-        found.map(|found| Reply::Terms(found.terms)).ok_or_else(unknown)
+        let status = self.presences.get(&user).copied().unwrap_or_default();
+        found.map(|found| Reply::Terms(Terms { status, ..found.terms })).ok_or_else(unknown)
     }
 
     /// The user is no member any more: its sessions, presence and voice state go.

@@ -83,16 +83,24 @@ async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::
         let fencing = actor.core.fencing();
         drop((actor, in_memory));
         match end {
-            End::Over => return unknown_guild().into(),
+            End::Over => return over(shared).into(),
             End::Lost => return lose(shared, guild),
             End::Rest => tracing::debug!(%guild, "at rest"),
         }
         first = rest(shared, guild, fencing, inputs).await;
         match first {
-            None => return unknown_guild().into(),
+            None => return over(shared).into(),
             Some(Input::Lose) => return lose(shared, guild),
             Some(_) => {}
         }
+    }
+}
+
+/// The guild is deleted, or this node ends, and another will own it.
+fn over(shared: &Shared) -> ApiError {
+    match shared.stopping.is_cancelled() {
+        true => ApiError::new(503, code::GENERAL, "The guild is changing its owner. Try again soon."),
+        false => unknown_guild(),
     }
 }
 
@@ -115,6 +123,9 @@ async fn rest(
         match shared.stopping.run_until_cancelled(inputs.recv()).await?? {
             Input::Call(call @ Call::Detach { .. }, reply) => {
                 answer(call_kind(&call), Ok(cluster_wire::guilds::Reply::Done), reply);
+            }
+            Input::Call(call @ Call::FindSession { .. }, reply) => {
+                answer(call_kind(&call), Err(ApiError::new(404, code::GENERAL, "Unknown session")), reply);
             }
             Input::Fleet(Review::Missed(server)) => {
                 shared.order(&server, Order { guild, fencing, kind: OrderKind::Drop });

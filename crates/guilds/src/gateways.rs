@@ -18,6 +18,8 @@ pub(crate) struct Gateways {
 #[derive(Debug, Default)]
 struct State {
     senders: Vec<(GatewayId, EventSender)>,
+    /// Those that have listened and are not known to be gone.
+    known: BTreeSet<GatewayId>,
     /// Those that listen no more, and since when.
     away: BTreeMap<GatewayId, Instant>,
 }
@@ -26,6 +28,7 @@ impl Gateways {
     pub fn add(&self, gateway: GatewayId, sender: EventSender) {
         let mut state = self.state();
         state.away.remove(&gateway);
+        state.known.insert(gateway);
         state.senders.push((gateway, sender));
     }
 
@@ -42,19 +45,19 @@ impl Gateways {
     }
 
     /// Those that have been away for so long that their sessions are over. Each is named once.
-    pub fn gone(&self, now: Instant, keep: Duration, known: &mut BTreeSet<GatewayId>) -> Vec<GatewayId> {
-        let mut state = self.state();
+    pub fn gone(&self, now: Instant, keep: Duration) -> Vec<GatewayId> {
+        let mut guard = self.state();
+        let state = &mut *guard;
         state.senders.retain(|(_, sender)| !sender.is_closed());
         let here: BTreeSet<GatewayId> = state.senders.iter().map(|(gateway, _)| *gateway).collect();
-        for gateway in known.difference(&here) {
+        for gateway in state.known.difference(&here) {
             state.away.entry(*gateway).or_insert(now);
         }
         let is_over = |since: &Instant| now.saturating_duration_since(*since) >= keep;
         let gone: Vec<GatewayId> =
             state.away.iter().filter(|(_, since)| is_over(since)).map(|(gateway, _)| *gateway).collect();
         state.away.retain(|_, since| !is_over(since));
-        known.extend(&here);
-        known.retain(|gateway| !gone.contains(gateway));
+        state.known.retain(|gateway| !gone.contains(gateway));
         gone
     }
 
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_gateway_is_gone_when_it_has_been_away_for_long_enough() {
-        let (gateways, mut known) = (Gateways::default(), BTreeSet::new());
+        let gateways = Gateways::default();
         let (t0, keep) = (Instant::now(), Duration::from_secs(10));
         let listen = |gateway| {
             let (sender, events) = mpsc::channel(1);
@@ -98,7 +101,7 @@ mod tests {
         };
         let first = listen(1);
         let _second = listen(2);
-        let mut gone = |after| gateways.gone(t0 + Duration::from_secs(after), keep, &mut known);
+        let gone = |after| gateways.gone(t0 + Duration::from_secs(after), keep);
         assert_eq!(gone(0), []);
         drop(first);
         assert_eq!(gone(1), []);

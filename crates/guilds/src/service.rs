@@ -1,6 +1,5 @@
 //! Starting, wiring and stopping the service.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -234,10 +233,9 @@ async fn join_again(shared: &Shared) {
 /// Ends the sessions of gateways that are gone for good.
 async fn sweep_gateways(shared: Arc<Shared>) {
     let work = async {
-        let mut known = BTreeSet::new();
         loop {
             tokio::time::sleep(GATEWAYS_SWEPT_EVERY).await;
-            for gateway in shared.gateways.gone(Instant::now(), GATEWAY_KEEP, &mut known) {
+            for gateway in shared.gateways.gone(Instant::now(), GATEWAY_KEEP) {
                 tracing::warn!(
                     ?gateway,
                     "a gateway is gone, and with it the sessions that nobody has taken over"

@@ -99,8 +99,10 @@ impl World {
 
     async fn attach(&self, guild: GuildId, person: &Person) -> CallResult {
         let (user, session) = (person.id, person.session);
-        let terms = Terms { intents: u64::MAX, shard: (0, 1) };
-        self.link.call(Call::Attach { guild, user, session, gateway: GATEWAY, terms, seat: None }).await
+        let terms = Terms { intents: u64::MAX, shard: (0, 1), status: model::PresenceStatus::Online };
+        self.link
+            .call(Call::Attach { guild, user, session, gateway: GATEWAY, is_live: true, terms, seat: None })
+            .await
     }
 
     async fn join(&self, guild: GuildId, channel: Option<ChannelId>, person: &Person) -> CallResult {

@@ -32,7 +32,6 @@ pub struct Etcd {
     client: Client,
     prefix: Arc<str>,
     ttl: Duration,
-    epoch: u64,
 }
 
 /// Revisions have these many bits of a fencing number, the epoch those above. Because: a hundred writes a second fill them in 87 years, and minutes the
@@ -57,8 +56,7 @@ impl Etcd {
         let mut client = within(Client::connect(endpoints, Some(options))).await?;
         let any = GetOptions::new().with_prefix().with_limit(1).with_keys_only();
         within(client.get(prefix, Some(any))).await?;
-        let epoch = epoch(&mut client, format!("{prefix}epoch")).await?;
-        Ok(Self { client, prefix: prefix.into(), ttl, epoch })
+        Ok(Self { client, prefix: prefix.into(), ttl })
     }
 
     fn servers(&self) -> String {
@@ -126,6 +124,7 @@ impl Etcd {
 
     pub async fn join(&self, record: NodeRecord) -> Result<Membership, RegistryError> {
         let mut client = self.client.clone();
+        let epoch = epoch(&mut client, format!("{}epoch", self.prefix)).await?;
         let ttl = i64::try_from(NODE_TTL.as_secs()).expect("a lease of seconds");
         let lease = within(client.lease_grant(ttl, None)).await?.id();
         let NodeRecord { name, address } = record;
@@ -136,7 +135,7 @@ impl Etcd {
             name: name.clone(),
             prefix: Arc::clone(&self.prefix),
             worker: 0,
-            epoch: self.epoch,
+            epoch,
         };
         let text = StoredNode { name: name.clone(), address: address.clone() }.text();
         let key = format!("{}{name}", self.nodes());

@@ -21,9 +21,10 @@ impl VoiceCore {
         }
         let has_new_owner = state.fencing != 0 && order.fencing > state.fencing;
         state.fencing = order.fencing;
+        let is_whole = matches!(order.kind, OrderKind::Push(_));
         self.carry_out(guild, order.kind);
-        if has_new_owner {
-            // It does not know who is here.
+        if has_new_owner || is_whole {
+            // It does not know who is here, or may have missed it.
             for session in self.sessions_of(guild) {
                 self.report_again(SessionKey { guild, session });
             }

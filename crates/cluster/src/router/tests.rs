@@ -74,7 +74,8 @@ fn attach(session: u128) -> Call {
         user: UserId(1),
         session: SessionId(session),
         gateway: GatewayId(1),
-        terms: Terms { intents: 0, shard: (0, 1) },
+        is_live: true,
+        terms: Terms { intents: 0, shard: (0, 1), status: model::PresenceStatus::Online },
         seat: None,
     }
 }
@@ -200,4 +201,55 @@ fn a_node_that_comes_or_goes_changes_nothing_for_the_guilds_of_others() {
         }
     }
     assert!(counts.values().all(|n| (900..1_100).contains(n)), "{counts:?}");
+}
+
+#[test]
+fn what_a_node_does_not_take_now_waits_and_keeps_its_order() {
+    let mut world = World::new(&[]);
+    let (out, calls) = mpsc::channel(2);
+    world.routes.up(("a".to_owned(), 0), out);
+    world.nodes.insert("a".to_owned(), calls);
+    let mut answers: Vec<_> = (0..6).map(|n| world.call(attach(n))).collect();
+    assert_eq!(world.numbers("a"), [0]);
+    world.say("a", 0, Ok(Reply::Done));
+    let mut numbers = world.numbers("a");
+    let _seventh = world.call(attach(6));
+    for _ in 0..3 {
+        world.later();
+        numbers.extend(world.numbers("a"));
+    }
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    for id in 1..=5 {
+        world.say("a", id, Ok(Reply::Done));
+    }
+    assert!(answers.iter_mut().all(|answer| status(answer) == Some(200)), "none was refused");
+    assert_eq!(world.routes.waiting, 0);
+}
+
+#[test]
+fn an_answer_that_comes_late_does_not_hold_up_what_has_an_owner_by_now() {
+    let mut world = World::new(&["a", "b"]);
+    let _first = world.call(attach(0));
+    let owner = if world.numbers("a").is_empty() { "b" } else { "a" }.to_owned();
+    let other = if owner == "a" { "b" } else { "a" };
+    world.say(&owner, 0, Ok(Reply::Done));
+    let _answers: Vec<_> = (1..4).map(|n| world.call(attach(n))).collect();
+    world.numbers(&owner);
+    world.says_not_here(&owner, 1, other);
+    world.say(other, world.routes.guilds[&GUILD].asking.unwrap(), Ok(Reply::Done));
+    world.numbers(other);
+    world.says_not_here(&owner, 2, other);
+    assert_eq!(world.numbers(other), [2]);
+}
+
+#[test]
+fn a_guild_that_is_not_there_is_not_remembered() {
+    let mut world = World::new(&["a"]);
+    for guild in 1..100 {
+        let op = Op::GetGuild(GuildId(guild));
+        let _answer = world.call(Call::Rest { actor: None, operator: true, reason: None, op });
+        let id = world.numbers("a")[0];
+        world.say("a", id, Err(ApiError::new(404, 0, "Unknown Guild")));
+    }
+    assert!(world.routes.guilds.is_empty());
 }

@@ -108,7 +108,8 @@ fn a_wish_that_found_no_owner_is_said_to_the_next_one() {
 #[test]
 fn a_session_of_another_gateway_goes_on_here() {
     let mut world = World::one_of_many();
-    let (session, terms) = (SessionId(9), Terms { intents: 1, shard: (0, 1) });
+    let (session, terms) =
+        (SessionId(9), Terms { intents: 1, shard: (0, 1), status: model::PresenceStatus::Online });
     world.elsewhere.insert(session, (UserId(1), terms));
     let conn = world.resume("alice", &session.to_string(), 41);
     world.expect(conn, &["42 RESUMED", "43 GUILD_DELETE", "44 GUILD_CREATE"]);
@@ -124,7 +125,8 @@ fn a_session_of_another_gateway_goes_on_here() {
 #[test]
 fn a_session_that_nobody_knows_or_that_is_not_the_users_own_is_refused() {
     let mut world = World::one_of_many();
-    let (session, terms) = (SessionId(9), Terms { intents: 1, shard: (0, 1) });
+    let (session, terms) =
+        (SessionId(9), Terms { intents: 1, shard: (0, 1), status: model::PresenceStatus::Online });
     world.elsewhere.insert(session, (UserId(1), terms));
     for (token, session) in [("bot", session), ("alice", SessionId(8))] {
         let conn = world.resume(token, &session.to_string(), 41);

@@ -147,8 +147,16 @@ impl World {
         intents: u64,
         seat: Option<Seat>,
     ) -> Outcome {
-        let terms = Terms { intents, shard: (0, 1) };
-        self.call(Call::Attach { guild: GUILD, user, session, gateway, terms, seat: seat.map(Box::new) })
+        let terms = Terms { intents, shard: (0, 1), status: model::PresenceStatus::Online };
+        self.call(Call::Attach {
+            guild: GUILD,
+            user,
+            session,
+            gateway,
+            is_live: true,
+            terms,
+            seat: seat.map(Box::new),
+        })
     }
 
     pub fn call(&mut self, call: Call) -> Outcome {

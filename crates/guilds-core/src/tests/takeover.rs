@@ -128,7 +128,7 @@ fn a_gateway_that_is_gone_takes_along_only_the_sessions_that_no_other_has_attach
     let other = GatewayId(2);
     let found = world.call(Call::FindSession { guild: GUILD, user: ANN, session: session(ANN) });
     let Ok(Reply::Terms(terms)) = found.reply else { panic!("{:?}", found.reply) };
-    assert_eq!(terms, Terms { intents: ALL_INTENTS, shard: (0, 1) });
+    assert_eq!(terms, Terms { intents: ALL_INTENTS, shard: (0, 1), status: model::PresenceStatus::Online });
     let not_hers = world.call(Call::FindSession { guild: GUILD, user: ANN, session: session(BOB) });
     assert_eq!(not_hers.reply.unwrap_err().status, 404);
 
