@@ -93,7 +93,8 @@ fn a_relay_that_hangs_is_replaced_and_people_go_on_talking() {
     let stream = Talk::stream(&report, &server.user(0)).unwrap_or_else(|| panic!("nothing heard: {report}"));
     let gap = stream["longest_gap_ms"].as_f64().unwrap();
     println!("measured: nothing was heard for {gap} ms, of {heard_after:?}");
-    assert!((1_000.0..SILENCE_MS_MAX).contains(&gap), "{report}");
+    // Who had heard nothing before has nothing to measure a silence from, so that there is no least one.
+    assert!(gap < SILENCE_MS_MAX, "{report}");
     // Three seconds afterwards were heard, at 50 packets a second, whatever of the silence the kernel had kept.
     assert!(stream["received"].as_u64().unwrap() >= 140, "{report}");
     assert_eq!(report["reconnects"], 0, "{report}");

@@ -92,7 +92,6 @@ fn chaos() -> Result<(), Failure> {
     setup::build_packages()?;
     setup::test_packages()?;
     build_web()?;
-    build_guildhall()?;
     setup::clients()?;
     setup::npm_packages("web/browser")?;
     let tests = ["recovery", "replacement", "poison", "moves", "cluster"];
@@ -142,9 +141,9 @@ fn test(args: &[String]) -> Result<(), Failure> {
     build_web()?;
     check_web()?;
     check()?;
-    build_guildhall()?;
     setup::clients()?;
     setup::npm_packages("web/browser")?;
+    // The program is built with them, for tests of its command line; built alone, most of it would be built twice, with other features.
     let extra: Vec<&str> = args.iter().map(String::as_str).collect();
     if setup::has("cargo-nextest") {
         run("tests", cargo(&[&["nextest", "run", "--workspace"], extra.as_slice()].concat()))
