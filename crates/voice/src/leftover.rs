@@ -54,6 +54,7 @@ fn is_relay(pid: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::{Command, Stdio};
 
@@ -66,8 +67,12 @@ mod tests {
         assert!(!leftover.end(), "nothing is noted");
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
         // A shell that waits for a child keeps the words of a relay's command line for as long.
-        let script = ["-c", "read line; exit", "sfu", "--shard", "3,4,5"];
-        let mut relay = Command::new("sh").args(script).stdin(Stdio::piped()).spawn().unwrap();
+        let script = ["-c", "echo; read line; exit", "sfu", "--shard", "3,4,5"];
+        let mut relay = Command::new("sh");
+        relay.args(script).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut relay = relay.spawn().unwrap();
+        // Until it speaks, its words may not be there yet.
+        relay.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         fs::write(&leftover.0, other.id().to_string()).unwrap();
         assert!(!leftover.end());
         fs::write(&leftover.0, relay.id().to_string()).unwrap();
