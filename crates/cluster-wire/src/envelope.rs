@@ -18,6 +18,8 @@ use crate::voice::{Report, ToVoice};
 
 /// Raised when a message gains a meaning that the other side must understand.
 pub const PROTOCOL: u32 = 1;
+/// The oldest that is spoken with: the version before, so that a cluster can be brought to the next node by node.
+pub const PROTOCOL_OLDEST: u32 = 1;
 /// A message longer than this is a broken peer. A guild of 50,000 members stays below it.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -40,6 +42,19 @@ pub struct Hello {
 impl Hello {
     pub fn new(name: impl Into<String>, instance: u64) -> Self {
         Self { protocol: PROTOCOL, name: name.into(), instance, listens: false }
+    }
+
+    /// A newer one decides for itself whether it understands us.
+    pub fn is_understood(&self) -> bool {
+        self.protocol >= PROTOCOL_OLDEST
+    }
+
+    /// Why it is not.
+    pub fn strangeness(&self) -> String {
+        format!(
+            "{} speaks version {} of the protocol; this node knows {PROTOCOL_OLDEST} to {PROTOCOL}",
+            self.name, self.protocol
+        )
     }
 
     /// Who it is, where it is a gateway.
@@ -377,6 +392,14 @@ mod tests {
         for event in events {
             let said = ToCaller::event(&event).read().unwrap();
             assert_eq!(format!("{said:?}"), format!("{:?}", Said::Event(event)));
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_too_old_is_not_understood_and_a_newer_one_may_be() {
+        for (protocol, is_understood) in [(0, false), (PROTOCOL_OLDEST, true), (PROTOCOL + 1, true)] {
+            let hello = Hello { protocol, ..Hello::new("g1", 1) };
+            assert_eq!(hello.is_understood(), is_understood, "{}", hello.strangeness());
         }
     }
 

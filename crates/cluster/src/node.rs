@@ -88,6 +88,9 @@ async fn attend(
     let Some(Ok(Said::Hello(hello))) = first.map(cluster_wire::envelope::ToCaller::read) else {
         return Err(not_up("something else came before a hello".to_owned()));
     };
+    if !hello.is_understood() {
+        return Err(not_up(hello.strangeness()));
+    }
     if hello.name != record.name {
         return Err(not_up(format!("{} answered at its address", hello.name)));
     }

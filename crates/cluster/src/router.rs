@@ -208,9 +208,7 @@ impl Routes {
         if let (true, true, Some(owner)) = (route.is_sure, route.waiting.is_empty(), route.owner.clone()) {
             return self.send(&owner, id, asked);
         }
-        let needs_session = matches!(asked.call, Call::UpdateVoice { .. } | Call::VoiceServerPing { .. });
-        if needs_session && !route.is_sure {
-            // Whoever owns the guild next knows no session yet, and would refuse it for that. It is asked again when it does.
+        if needs_session(&asked.call) && !route.is_sure {
             return refuse(asked, "The guild has no owner at the moment.");
         }
         if self.waiting >= WAITING_MAX {
@@ -229,8 +227,9 @@ impl Routes {
             };
             let owner = route.owner.clone().filter(|owner| self.up.contains_key(owner));
             let Some(node) = owner.or_else(|| rendezvous(self.up.keys(), guild)) else { return };
-            // A node that takes no more now is asked again at the next turn.
-            if self.up[&node].out.capacity() == 0 {
+            // One that takes no more now is asked again at the next turn, and one whose stream has broken is about to be gone.
+            let out = &self.up[&node].out;
+            if out.is_closed() || out.capacity() == 0 {
                 return;
             }
             let Some((id, asked)) = route.waiting.pop_first() else { return };
@@ -384,6 +383,13 @@ impl Routes {
         }
         route.owner = None;
         if std::mem::take(&mut route.is_sure) {
+            let (void, waiting) = std::mem::take(&mut route.waiting)
+                .into_iter()
+                .partition(|(_, asked)| needs_session(&asked.call));
+            route.waiting = waiting;
+            let void: Waiting = void;
+            self.waiting -= void.len();
+            void.into_values().for_each(|asked| refuse(asked, "The guild has no owner at the moment."));
             self.tell(Event::OwnerLost { guild });
         }
     }
@@ -473,6 +479,11 @@ impl Routes {
             .retain(|_, route| route.owner.is_some() || route.asking.is_some() || !route.waiting.is_empty());
         self.ask_all();
     }
+}
+
+/// Whoever owns the guild next knows no session yet, and would refuse this for that. The gateway says it again when the session is attached.
+fn needs_session(call: &Call) -> bool {
+    matches!(call, Call::UpdateVoice { .. } | Call::VoiceServerPing { .. })
 }
 
 fn refuse(asked: Asked, why: &str) {

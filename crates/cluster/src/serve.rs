@@ -97,7 +97,36 @@ async fn greeting<T: Send + 'static>(
     let first = tokio::time::timeout(HELLO_WITHIN, incoming.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
     let hello = first.as_ref().and_then(hello);
-    hello.ok_or_else(|| Status::invalid_argument("a stream begins with a hello"))
+    let hello = hello.ok_or_else(|| Status::invalid_argument("a stream begins with a hello"))?;
+    match hello.is_understood() {
+        true => Ok(hello),
+        false => Err(Status::failed_precondition(hello.strangeness())),
+    }
+}
+
+type Out<T> = mpsc::Sender<Result<T, Status>>;
+
+/// What `attend` says until it is done, or until this process is to end.
+fn serve_stream<T, F>(
+    stop: CancellationToken,
+    attend: impl FnOnce(Out<T>) -> F,
+) -> ReceiverStream<Result<T, Status>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (out, stream) = mpsc::channel(STREAM_QUEUE);
+    let attending = attend(out.clone());
+    tokio::spawn(async move {
+        let status = match stop.run_until_cancelled(attending).await {
+            None => Status::unavailable("this node ends"),
+            Some(Err(status)) => status,
+            Some(Ok(())) => return,
+        };
+        // Whoever is gone needs no reason.
+        let _ = out.send(Err(status)).await;
+    });
+    ReceiverStream::new(stream)
 }
 
 type Answer = BoxFuture<'static, (u64, CallResult)>;
@@ -117,30 +146,15 @@ impl Guilds for Calls {
         &self,
         request: Request<Streaming<FromCaller>>,
     ) -> Result<Response<Self::ServeStream>, Status> {
-        let (out, stream) = mpsc::channel(STREAM_QUEUE);
-        let (calls, stop) = (self.clone(), self.stop.clone());
-        let incoming = request.into_inner();
-        tokio::spawn(async move {
-            let ended = stop.run_until_cancelled(calls.attend(incoming, &out)).await;
-            let status = match ended {
-                None => Status::unavailable("this node ends"),
-                Some(Err(status)) => status,
-                Some(Ok(())) => return,
-            };
-            // Whoever is gone needs no reason.
-            let _ = out.send(Err(status)).await;
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let (calls, incoming) = (self.clone(), request.into_inner());
+        let attend = |out| async move { calls.attend(incoming, &out).await };
+        Ok(Response::new(serve_stream(self.stop.clone(), attend)))
     }
 }
 
 impl Calls {
     /// One caller's stream. Its calls are begun in the order in which they come.
-    async fn attend(
-        &self,
-        mut incoming: Streaming<FromCaller>,
-        out: &mpsc::Sender<Result<ToCaller, Status>>,
-    ) -> Result<(), Status> {
+    async fn attend(&self, mut incoming: Streaming<FromCaller>, out: &Out<ToCaller>) -> Result<(), Status> {
         let hello = greeting(&mut incoming, |first: &FromCaller| first.hello.clone()).await?;
         tracing::info!(caller = hello.name, "is connected");
         let gone = |_| Status::cancelled("the caller is gone");
@@ -233,20 +247,9 @@ impl Voice for Orders {
         &self,
         request: Request<Streaming<VoiceMessage>>,
     ) -> Result<Response<Self::ServeStream>, Status> {
-        let (out, stream) = mpsc::channel(STREAM_QUEUE);
-        let (orders, stop) = (self.clone(), self.stop.clone());
-        let incoming = request.into_inner();
-        tokio::spawn(async move {
-            let ended = stop.run_until_cancelled(orders.attend(incoming, &out)).await;
-            let status = match ended {
-                None => Status::unavailable("this voice server ends"),
-                Some(Err(status)) => status,
-                Some(Ok(())) => return,
-            };
-            // Whoever is gone needs no reason.
-            let _ = out.send(Err(status)).await;
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        let (orders, incoming) = (self.clone(), request.into_inner());
+        let attend = |out| async move { orders.attend(incoming, &out).await };
+        Ok(Response::new(serve_stream(self.stop.clone(), attend)))
     }
 }
 
@@ -254,7 +257,7 @@ impl Orders {
     async fn attend(
         &self,
         mut incoming: Streaming<VoiceMessage>,
-        out: &mpsc::Sender<Result<VoiceMessage, Status>>,
+        out: &Out<VoiceMessage>,
     ) -> Result<(), Status> {
         let hello = greeting(&mut incoming, |first: &VoiceMessage| first.hello.clone()).await?;
         tracing::info!(guilds = hello.name, "a guilds node is connected");

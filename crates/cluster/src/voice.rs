@@ -196,6 +196,9 @@ impl Way {
             let mut incoming = client.serve(ReceiverStream::new(waiting)).await?.into_inner();
             let first = incoming.message().await?.and_then(|first| first.hello);
             let hello = first.ok_or_else(|| Status::aborted("something else came before a hello"))?;
+            if !hello.is_understood() {
+                return Err(Status::failed_precondition(hello.strangeness()));
+            }
             if hello.name != self.id.0 {
                 return Err(Status::aborted(format!("{} answered at its address", hello.name)));
             }

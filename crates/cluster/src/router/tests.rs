@@ -253,3 +253,30 @@ fn a_guild_that_is_not_there_is_not_remembered() {
     }
     assert!(world.routes.guilds.is_empty());
 }
+
+/// The end of a stream is known to who writes before it is told to who reads.
+#[test]
+fn a_node_whose_stream_has_broken_is_waited_for_and_not_asked_for_ever() {
+    let mut world = World::new(&["a"]);
+    let _first = world.call(attach(0));
+    world.nodes.remove("a");
+    let mut others = [world.call(attach(1)), world.call(attach(2))];
+    world.later();
+    world.down("a");
+    world.up("b");
+    assert_eq!(world.numbers("b"), [0]);
+    world.say("b", 0, Ok(Reply::Done));
+    assert_eq!(world.numbers("b"), [1, 2]);
+    assert!(others.iter_mut().all(|answer| status(answer).is_none()));
+
+    // The same where it is known to be the owner.
+    world.nodes.remove("b");
+    let mut third = world.call(attach(3));
+    let mut joins = world.call(join());
+    world.later();
+    assert_eq!((status(&mut third), status(&mut joins)), (None, None));
+    world.down("b");
+    assert_eq!(status(&mut joins), Some(503), "the gateway says it again when the session is attached");
+    world.up("c");
+    assert_eq!(world.numbers("c"), [1]);
+}
