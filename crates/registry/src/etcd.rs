@@ -82,25 +82,13 @@ impl Etcd {
             record,
             written_at: Instant::now(),
         };
-        let put = registration.put();
-        let free = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
-        let first = Txn::new().when([free]).and_then([put.clone()]).or_else([TxnOp::get(key.clone(), None)]);
-        let answer = within(client.txn(first)).await?;
-        if !answer.succeeded() {
-            let there = answer.op_responses().into_iter().find_map(|response| match response {
-                etcd_client::TxnOpResponse::Get(get) => get.kvs().first().cloned(),
-                _ => None,
-            });
-            // Whoever was there before at the endpoint that is ours now is dead, and its lease would have ended soon.
-            let there = there.filter(|kv| {
-                Stored::read(kv.value()).is_some_and(|there| there.endpoint == registration.record.endpoint)
-            });
-            let Some(there) = there else { return Err(RegistryError::IdInUse(id)) };
-            let unchanged = Compare::mod_revision(key, CompareOp::Equal, there.mod_revision());
-            let second = Txn::new().when([unchanged]).and_then([put]);
-            if !within(client.txn(second)).await?.succeeded() {
-                return Err(RegistryError::IdInUse(id));
-            }
+        // Whoever was there before at the endpoint that is ours now is dead, and its lease would have ended soon.
+        let is_dead = |there: &[u8]| {
+            Stored::read(there).is_some_and(|there| there.endpoint == registration.record.endpoint)
+        };
+        let text = Stored::from(&registration.record).text();
+        if let Taken::By(_) = take(&mut client, lease, key, text, is_dead).await? {
+            return Err(RegistryError::IdInUse(id));
         }
         tracing::info!(server = %id, "voice server registered");
         Ok(registration)
@@ -177,7 +165,7 @@ impl std::fmt::Debug for Membership {
 
 /// What became of an attempt to hold a key under our lease.
 enum Taken {
-    /// The number since which we hold it.
+    /// The revision since which we hold it.
     At(u64),
     /// The value of whoever holds it.
     By(Vec<u8>),
@@ -196,7 +184,8 @@ impl Membership {
         let key = format!("{}guilds/{guild}", self.prefix);
         // Who had it under our name is a dead process of ours.
         match self.take(key, self.name.clone(), |there| there == self.name.as_bytes()).await? {
-            Taken::At(fencing) => {
+            Taken::At(revision) => {
+                let fencing = (self.epoch << REVISION_BITS) + revision;
                 tracing::debug!(%guild, node = self.name, fencing, "guild claimed");
                 Ok(Claim::Ours(fencing))
             }
@@ -215,37 +204,45 @@ impl Membership {
         within(self.client.clone().lease_revoke(self.lease)).await.map(drop)
     }
 
-    /// Writes the key under our lease if nobody holds it, or if who holds it is to give way.
     async fn take(
         &self,
         key: String,
         value: String,
         gives_way: impl Fn(&[u8]) -> bool,
     ) -> Result<Taken, RegistryError> {
-        let mut client = self.client.clone();
-        let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(self.lease)));
-        let free = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
-        let first = Txn::new().when([free]).and_then([put.clone()]).or_else([TxnOp::get(key.clone(), None)]);
-        let mut answer = within(client.txn(first)).await?;
-        if !answer.succeeded() {
-            let there = answer.op_responses().into_iter().find_map(|response| match response {
-                etcd_client::TxnOpResponse::Get(get) => get.kvs().first().cloned(),
-                _ => None,
-            });
-            let there = there.ok_or_else(|| unavailable("an answer without the key that it is about"))?;
-            if there.lease() != self.lease && !gives_way(there.value()) {
-                return Ok(Taken::By(there.value().to_vec()));
-            }
-            let unchanged = Compare::mod_revision(key, CompareOp::Equal, there.mod_revision());
-            answer = within(client.txn(Txn::new().when([unchanged]).and_then([put]))).await?;
-            if !answer.succeeded() {
-                return Ok(Taken::By(there.value().to_vec()));
-            }
-        }
-        let revision = answer.header().map(|header| header.revision()).and_then(|n| u64::try_from(n).ok());
-        let number = revision.map(|revision| (self.epoch << REVISION_BITS) + revision);
-        number.map(Taken::At).ok_or_else(|| unavailable("an answer without a revision"))
+        take(&mut self.client.clone(), self.lease, key, value, gives_way).await
     }
+}
+
+/// Writes the key under a lease if nobody holds it, or if who holds it is to give way.
+async fn take(
+    client: &mut Client,
+    lease: i64,
+    key: String,
+    value: String,
+    gives_way: impl Fn(&[u8]) -> bool,
+) -> Result<Taken, RegistryError> {
+    let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
+    let free = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
+    let first = Txn::new().when([free]).and_then([put.clone()]).or_else([TxnOp::get(key.clone(), None)]);
+    let mut answer = within(client.txn(first)).await?;
+    if !answer.succeeded() {
+        let there = answer.op_responses().into_iter().find_map(|response| match response {
+            etcd_client::TxnOpResponse::Get(get) => get.kvs().first().cloned(),
+            _ => None,
+        });
+        let there = there.ok_or_else(|| unavailable("an answer without the key that it is about"))?;
+        if there.lease() != lease && !gives_way(there.value()) {
+            return Ok(Taken::By(there.value().to_vec()));
+        }
+        let unchanged = Compare::mod_revision(key, CompareOp::Equal, there.mod_revision());
+        answer = within(client.txn(Txn::new().when([unchanged]).and_then([put]))).await?;
+        if !answer.succeeded() {
+            return Ok(Taken::By(there.value().to_vec()));
+        }
+    }
+    let revision = answer.header().map(|header| header.revision()).and_then(|n| u64::try_from(n).ok());
+    revision.map(Taken::At).ok_or_else(|| unavailable("an answer without a revision"))
 }
 
 impl Drop for Membership {
@@ -307,6 +304,10 @@ impl std::fmt::Debug for Registration {
 }
 
 impl Registration {
+    pub async fn leave(&self) -> Result<(), RegistryError> {
+        within(self.client.clone().lease_revoke(self.lease)).await.map(drop)
+    }
+
     fn put(&self) -> TxnOp {
         let options = PutOptions::new().with_lease(self.lease);
         TxnOp::put(self.key.clone(), Stored::from(&self.record).text(), Some(options))

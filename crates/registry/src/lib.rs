@@ -124,7 +124,8 @@ impl Membership {
         }
     }
 
-    /// After [`RegistryError::Lapsed`] everything is given up: join anew. After [`RegistryError::Unavailable`] nobody can have taken anything.
+    /// After [`RegistryError::Lapsed`] everything is given up: join anew. After [`RegistryError::Unavailable`] that is not known: what is
+    /// held is held on, and whoever has seen a newer owner's number refuses us.
     pub async fn renew(&self) -> Result<(), RegistryError> {
         match &self.0 {
             MembershipKind::Memory(_) => Ok(()),
@@ -204,6 +205,15 @@ impl Registration {
             RegistrationKind::Memory(memory) => memory.update(record),
             RegistrationKind::Etcd(etcd) => etcd.update(record).await,
         }
+    }
+
+    /// Removes the record, and waits until the registry knows: whoever looks for a server does not find this one any more.
+    pub async fn leave(self) -> Result<(), RegistryError> {
+        match self.0 {
+            RegistrationKind::Memory(memory) => drop(memory),
+            RegistrationKind::Etcd(etcd) => etcd.leave().await?,
+        }
+        Ok(())
     }
 }
 

@@ -139,6 +139,7 @@ pub struct VoiceHandle {
     pid: watch::Receiver<Option<u32>>,
     health: watch::Receiver<ServerRecord>,
     connections: TaskTracker,
+    publishing: JoinHandle<()>,
     hub: JoinHandle<()>,
     relay: JoinHandle<()>,
     stop: CancellationToken,
@@ -215,7 +216,7 @@ impl Voice {
         let ways = Arc::new(door::Ways { tls, hub: inputs.clone(), carriers });
         let door = Door { listener, connections: connections.clone(), stop: stop.clone(), ways };
         tokio::spawn(door.serve());
-        tokio::spawn(publish(registry, registration, records.clone(), stop.clone()));
+        let publishing = tokio::spawn(publish(registry, registration, records.clone(), stop.clone()));
         let relay = tokio::spawn(relay.run(first, wished));
         tokio::spawn(leftover.keep(pid_watch.clone()));
         let hub = tokio::spawn(hub.run());
@@ -228,6 +229,7 @@ impl Voice {
             pid: pid_watch,
             health: records,
             connections,
+            publishing,
             hub,
             relay,
             stop,
@@ -308,6 +310,7 @@ impl VoiceHandle {
             self.stop.cancel();
             let _ = self.inputs.send(Input::Shutdown).await;
             let _ = (&mut self.hub).await;
+            let _ = (&mut self.publishing).await;
             self.connections.close();
             self.connections.wait().await;
             self.stop_relay.cancel();
@@ -444,7 +447,14 @@ async fn publish(
         tokio::select! {
             changed = records.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(PUBLISH_INTERVAL) => {}
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                if let Some(registration) = registration
+                    && let Err(error) = registration.leave().await
+                {
+                    tracing::warn!(%error, "the registry could not be told that this server ends");
+                }
+                return;
+            }
         }
         let record = records.borrow_and_update().clone();
         let outcome = match &mut registration {
