@@ -1,12 +1,17 @@
 //! Two of our own clients in a call that must not notice what happens around it.
 
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::server::RELAY_REPORTED;
 use crate::wire::{self, WITHIN};
-use crate::{Server, Talk, User};
+use crate::{Running, SaidSoFar, Server, Talk, User};
+
+/// Making accounts by the hundred takes its time.
+const RAID_WITHIN: Duration = Duration::from_secs(120);
 
 /// The first account speaks a tone, the second listens.
 pub struct Call {
@@ -56,6 +61,31 @@ impl Call {
         assert!(received.abs_diff(sent) <= 10, "{said} {heard}");
         heard
     }
+}
+
+/// Synthetic participants, once all of them are in.
+pub fn begin_raid(server: &Server, options: &[&str]) -> Running {
+    let mut command = Command::new(crate::guildhall());
+    command.env("RUST_LOG", "info").args(["load", "--json", "--no-floor", "--data"]);
+    command.arg(server.data()).args(options);
+    let load = Running::start("load", command);
+    let deadline = Instant::now() + RAID_WITHIN;
+    assert!(load.lines.until_said(SaidSoFar::NOTHING, "everyone is in", deadline), "{}", load.lines.story());
+    load
+}
+
+/// The relay of a process that has one.
+pub fn relay_of(server: u32) -> u32 {
+    let [relay] = relays(server)[..] else { panic!("the server has the relays {:?}", relays(server)) };
+    relay
+}
+
+/// The relay that was started since then.
+pub fn relay_since(server: &Server, so_far: SaidSoFar) -> u32 {
+    let lines = &server.process.lines;
+    let is_said = lines.until_said(so_far, "the media relay was started", Instant::now() + 2 * WITHIN);
+    assert!(is_said, "no relay was started\n{}", lines.story());
+    relay_of(server.process.pid())
 }
 
 /// The relay processes that this server has started.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use e2e::call::Sums;
-use e2e::{Running, SaidSoFar, Server, signal_pid};
+use e2e::call::{Sums, begin_raid, relay_of};
+use e2e::{Server, signal_pid};
 use serde_json::Value;
 
 fn load(data: &Path, options: &[&str]) -> Output {
@@ -77,22 +77,11 @@ const GAP_MS_MAX: f64 = 400.0;
 #[test]
 fn a_relay_that_dies_under_a_mixed_raid_is_hardly_heard() {
     let server = Server::start(1);
-    let mut command = Command::new(e2e::guildhall());
-    command.env("RUST_LOG", "info");
-    command.args(["load", "--json", "--no-floor", "--transport", "mixed", "--seconds", "12", "--data"]);
-    let mut load = Running::start("load", {
-        command.arg(server.data());
-        command
-    });
-    let deadline = Instant::now() + Duration::from_secs(120);
-    assert!(load.lines.until_said(SaidSoFar::NOTHING, "everyone is in", deadline), "{}", load.lines.story());
+    let mut load = begin_raid(&server, &["--transport", "mixed", "--seconds", "12"]);
     // In the middle of what they say, and again when all is well.
     for _ in 0..2 {
         std::thread::sleep(Duration::from_secs(4));
-        let [relay] = e2e::call::relays(server.process.pid())[..] else {
-            panic!("one voice server has one relay")
-        };
-        signal_pid(relay, "KILL");
+        signal_pid(relay_of(server.process.pid()), "KILL");
     }
     let report = load.lines.until("the report", Duration::from_secs(60), |v| v.get("expected").is_some());
     println!("{report}");

@@ -7,10 +7,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::{Running, Server, Talk};
+use e2e::call::{begin_raid, relay_of, relay_since};
+use e2e::{Server, Talk};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sfu_wire::page::{HEAD_WORDS, Work, busy_with};
@@ -22,19 +22,11 @@ const WITHIN: Duration = Duration::from_secs(60);
 fn whose_packets_two_relays_hang_at_is_left_out_and_the_others_go_on_talking() {
     let server = Server::start_with(2, &["--shards", "1"]);
     // One speaks to many, so that each packet keeps the relay busy for long enough to be met. Nobody else sends audio yet.
-    let mut command = Command::new(e2e::guildhall());
-    command.env("RUST_LOG", "info").args(["load", "--json", "--no-floor", "--speakers", "1"]);
-    command.args(["--participants", "150", "--seconds", "300", "--data"]).arg(server.data());
-    let load = Running::start("load", command);
-    let start = Instant::now();
-    while !load.lines.stderr_contains("everyone is in") {
-        assert!(start.elapsed() < WITHIN, "{}", load.lines.story());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let _load = begin_raid(&server, &["--speakers", "1", "--participants", "150", "--seconds", "300"]);
     let memory = memory_of(server.process.pid());
-    let mut relay = relay_of(&server);
-    let leg = stop_in_packet(relay, &memory, None);
-    relay = successor(&server, relay);
+    let so_far = server.process.lines.said_so_far();
+    let leg = stop_in_packet(relay_of(server.process.pid()), &memory, None);
+    let second = relay_since(&server, so_far);
 
     let talk = |n: usize, options: &[&str]| {
         let channel = server.voice_channel(0);
@@ -44,8 +36,9 @@ fn whose_packets_two_relays_hang_at_is_left_out_and_the_others_go_on_talking() {
         talk
     };
     let (mut listener, mut speaker) = (talk(0, &[]), talk(1, &["--tone", "440"]));
-    stop_in_packet(relay, &memory, Some(leg));
-    successor(&server, relay);
+    let so_far = server.process.lines.said_so_far();
+    stop_in_packet(second, &memory, Some(leg));
+    relay_since(&server, so_far);
     let start = Instant::now();
     let status = loop {
         let status: Value = serde_json::from_str(&server.ctl(&["servers"])).unwrap();
@@ -109,22 +102,4 @@ fn has_stopped(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let mut states = threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap());
     states.all(|stat| stat.rsplit_once(") ").is_some_and(|(_, after)| after.starts_with('T')))
-}
-
-fn relay_of(server: &Server) -> u32 {
-    let [relay] = e2e::call::relays(server.process.pid())[..] else {
-        panic!("one voice server has one relay")
-    };
-    relay
-}
-
-fn successor(server: &Server, of: u32) -> u32 {
-    let start = Instant::now();
-    loop {
-        match e2e::call::relays(server.process.pid())[..] {
-            [relay] if relay != of => return relay,
-            _ => assert!(start.elapsed() < WITHIN, "{}", server.process.lines.story()),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -1,9 +1,9 @@
 //! What happens to a call when a part of the server dies.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use e2e::call::{relay_of, relay_since};
 use e2e::{Bot, Browser, Engine, Library, Net, Server, Talk, User, signal_pid};
 use serde_json::{Value, json};
 
@@ -78,13 +78,10 @@ fn a_relay_that_hangs_is_replaced_and_people_go_on_talking() {
     let options = ["--tone", &OURS.to_string(), "--seconds", "300"];
     let mut speaker = Talk::start(&server, &server.user(0), &channel, &options);
     speaker.connected();
-    let stopped = relay_of(server.process.pid());
-    signal_pid(stopped, "STOP");
+    let so_far = server.process.lines.said_so_far();
+    signal_pid(relay_of(server.process.pid()), "STOP");
     let start = Instant::now();
-    while e2e::call::relays(server.process.pid()).iter().all(|pid| *pid == stopped) {
-        assert!(start.elapsed() < Duration::from_secs(30), "{}", server.process.lines.story());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    relay_since(&server, so_far);
     // People go on talking for a while.
     let heard_after = start.elapsed() + Duration::from_secs(3);
     std::thread::sleep(Duration::from_secs(3));
@@ -192,16 +189,4 @@ fn closed_sockets(page: &mut Browser) -> usize {
 
 fn peer_states(page: &mut Browser) -> Vec<String> {
     told(page, "peer").iter().map(|peer| peer["state"].as_str().unwrap().to_owned()).collect()
-}
-
-/// The relay's process: the only child of a server with one voice server.
-fn relay_of(server: u32) -> u32 {
-    let children = Path::new("/proc").join(format!("{server}/task"));
-    let mut found = Vec::new();
-    for thread in std::fs::read_dir(children).unwrap().flatten() {
-        let listed = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        found.extend(listed.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
-    }
-    let [relay] = found[..] else { panic!("the server's children are {found:?}") };
-    relay
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use e2e::call::{Sums, relays};
-use e2e::{Running, Server};
+use e2e::Server;
+use e2e::call::{Sums, begin_raid, relay_of};
 use serde_json::Value;
 
 /// The longest time that a listener hears nothing of a speaker. Far above the 25 ms that it takes on a machine with nothing else to do.
@@ -19,31 +19,15 @@ fn upgrade(server: &Server, options: &[&str]) -> Output {
     command.output().unwrap()
 }
 
-fn relay_of(server: &Server) -> u32 {
-    let [relay] = relays(server.process.pid())[..] else { panic!("one voice server has one relay") };
-    relay
-}
-
-fn mixed_raid(server: &Server, options: &[&str]) -> Running {
-    let mut command = Command::new(e2e::guildhall());
-    command.env("RUST_LOG", "info");
-    command.args(["load", "--json", "--no-floor", "--transport", "mixed", "--data"]);
-    command.arg(server.data()).args(options);
-    let load = Running::start("load", command);
-    let start = Instant::now();
-    while !load.lines.stderr_contains("everyone is in") {
-        assert!(start.elapsed().as_secs() < 120, "{}", load.lines.story());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    load
-}
-
 /// Half of them are browsers. Each packet that is opened twice, or cannot be opened because its number was used before, would be counted.
 #[test]
 fn the_relay_is_replaced_again_and_again_under_a_raid_and_not_a_packet_is_lost() {
     let server = Server::start(1);
-    let mut load = mixed_raid(&server, &["--participants", "40", "--speakers", "5", "--seconds", "20"]);
-    let mut relay = relay_of(&server);
+    let mut load = begin_raid(
+        &server,
+        &["--transport", "mixed", "--participants", "40", "--speakers", "5", "--seconds", "20"],
+    );
+    let mut relay = relay_of(server.process.pid());
     for _ in 0..REPLACEMENTS {
         // In the middle of what they say.
         std::thread::sleep(Duration::from_millis(700));
@@ -57,7 +41,7 @@ fn the_relay_is_replaced_again_and_again_under_a_raid_and_not_a_packet_is_lost()
         let status: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert_eq!((&status["health"], &status["relay"]["restarts"]), (&"ok".into(), &0.into()), "{status}");
         assert_eq!(status["relay"]["version"], status["version"], "{status}");
-        let next = relay_of(&server);
+        let next = relay_of(server.process.pid());
         assert_ne!(next, relay);
         relay = next;
     }
@@ -84,13 +68,16 @@ fn the_relay_is_replaced_again_and_again_under_a_raid_and_not_a_packet_is_lost()
 #[test]
 fn a_program_that_is_no_relay_changes_nothing_and_the_operator_reads_why() {
     let server = Server::start(1);
-    let mut load = mixed_raid(&server, &["--participants", "10", "--speakers", "2", "--seconds", "12"]);
-    let relay = relay_of(&server);
+    let mut load = begin_raid(
+        &server,
+        &["--transport", "mixed", "--participants", "10", "--speakers", "2", "--seconds", "12"],
+    );
+    let relay = relay_of(server.process.pid());
     let check = |options: &[&str], why: &str| {
         let out = upgrade(&server, options);
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(!out.status.success() && said.contains(why), "{options:?}: {said}");
-        assert_eq!(relay_of(&server), relay);
+        assert_eq!(relay_of(server.process.pid()), relay);
     };
     check(&["--binary", "/nowhere/guildhall"], "cannot be started: No such file");
     check(&["--binary", "/bin/false"], "ended before it said what it is: exit status: 1");

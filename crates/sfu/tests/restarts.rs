@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -110,6 +110,23 @@ struct Call {
 }
 
 impl Call {
+    /// With a first relay, which has found everybody.
+    fn begin(udp: &UdpSocket, address: SocketAddr, memory: &File) -> (Self, Relay) {
+        let call = Self {
+            natives: [Client::new(1, address), Client::new(2, address)],
+            pages: [Page::new(3, address), Page::new(4, address)],
+            offsets: Default::default(),
+            said: 0,
+        };
+        let mut relay = Relay::start(udp, memory, call.legs(), 0);
+        call.natives.iter().for_each(Client::discover);
+        for (page, id) in call.pages.iter().zip([3, 4]) {
+            page.check();
+            relay.signalling.await_connected(id);
+        }
+        (call, relay)
+    }
+
     fn legs(&self) -> Vec<Leg> {
         self.natives.iter().map(Client::leg).chain(self.pages.iter().map(Page::leg)).collect()
     }
@@ -150,18 +167,7 @@ impl Call {
 fn a_call_goes_on_over_many_relays_with_no_nonce_used_twice_and_no_number_out_of_place() {
     let (udp, address) = relay();
     let memory = udp_io::make_memory(c"test", BYTES).unwrap();
-    let mut call = Call {
-        natives: [Client::new(1, address), Client::new(2, address)],
-        pages: [Page::new(3, address), Page::new(4, address)],
-        offsets: Default::default(),
-        said: 0,
-    };
-    let mut relay = Relay::start(&udp, &memory, call.legs(), 0);
-    call.natives.iter().for_each(Client::discover);
-    for (page, id) in call.pages.iter().zip([3, 4]) {
-        page.check();
-        relay.signalling.await_connected(id);
-    }
+    let (mut call, mut relay) = Call::begin(&udp, address, &memory);
     for life in 1..=5_u8 {
         // No more than the sockets of the listeners hold.
         (0..30).for_each(|_| call.say());
@@ -186,18 +192,7 @@ fn a_call_goes_on_over_many_relays_with_no_nonce_used_twice_and_no_number_out_of
 fn a_call_goes_on_over_many_relays_that_retire_and_every_word_is_heard() {
     let (udp, address) = relay();
     let memory = udp_io::make_memory(c"test", BYTES).unwrap();
-    let mut call = Call {
-        natives: [Client::new(1, address), Client::new(2, address)],
-        pages: [Page::new(3, address), Page::new(4, address)],
-        offsets: Default::default(),
-        said: 0,
-    };
-    let mut relay = Relay::start(&udp, &memory, call.legs(), 0);
-    call.natives.iter().for_each(Client::discover);
-    for (page, id) in call.pages.iter().zip([3, 4]) {
-        page.check();
-        relay.signalling.await_connected(id);
-    }
+    let (mut call, mut relay) = Call::begin(&udp, address, &memory);
     call.say();
     call.hear();
     let heard = |call: &Call| -> Vec<u64> { call.offsets.iter().map(|offsets| offsets.heard).collect() };
