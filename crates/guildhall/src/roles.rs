@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::gateway::{Gateway, GatewayConfig, GatewayHandle, SameOrigin};
@@ -25,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Place};
-use crate::up::{Stop, ca_file, http_tls, ready_line, registry_at, web_url};
+use crate::up::{Stop, ca_file, gateway_config, ready_line, registry_at, web_url};
 use crate::{demo, descriptors, files};
 
 /// How long a voice server that ends waits until its calls are elsewhere. Because clients need a second or two, and some never go.
@@ -219,16 +218,8 @@ pub async fn gateway(config: Config) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
     let config = &node.config;
     let name = config.name.clone().unwrap_or_else(|| config.http.to_string());
-    let gateway_config = GatewayConfig {
-        http: config.http,
-        tls: http_tls(config)?,
-        trusted_proxies: config.trusted_proxies.clone(),
-        public_url: config.public_url.clone(),
-        metrics: Some(Arc::new(move || metrics.render())),
-        voice: same_origin(config)?,
-        is_one_of_many: true,
-        ..GatewayConfig::default()
-    };
+    let gateway_config = gateway_config(config, metrics, same_origin(config)?)?;
+    let gateway_config = GatewayConfig { is_one_of_many: true, ..gateway_config };
     let me = Hello::new(name, gateway_config.gateway.0);
     let link = cluster::route_calls(node.registry.clone(), &node.key, Caller::Gateway(me));
     let events = link.clone().listen(gateway_config.gateway).await.context("guilds")?;

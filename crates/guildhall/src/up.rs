@@ -99,20 +99,28 @@ async fn start(config: &Config, operator_key: &str, metrics: PrometheusHandle) -
                 .with_context(|| format!("voice server {n}"))?,
         );
     }
-    let gateway_config = GatewayConfig {
-        http: config.http,
-        tls: http_tls(config)?,
-        trusted_proxies: config.trusted_proxies.clone(),
-        public_url: config.public_url.clone(),
-        metrics: Some(Arc::new(move || metrics.render())),
-        voice: same_origin(config, &voices),
-        ..GatewayConfig::default()
-    };
+    let gateway_config = gateway_config(config, metrics, same_origin(config, &voices))?;
     let events = guilds.link().listen(gateway_config.gateway).await.context("guilds")?;
     let gateway = Gateway::start(gateway_config, guilds.link(), events)
         .await
         .with_context(|| format!("gateway at {}", config.http))?;
     Ok(Running { gateway, voices, guilds })
+}
+
+pub(crate) fn gateway_config(
+    config: &Config,
+    metrics: PrometheusHandle,
+    voice: Option<SameOrigin>,
+) -> anyhow::Result<GatewayConfig> {
+    Ok(GatewayConfig {
+        http: config.http,
+        tls: http_tls(config)?,
+        trusted_proxies: config.trusted_proxies.clone(),
+        public_url: config.public_url.clone(),
+        metrics: Some(Arc::new(move || metrics.render())),
+        voice,
+        ..GatewayConfig::default()
+    })
 }
 
 pub(crate) async fn registry_at(place: &Place) -> anyhow::Result<Registry> {
@@ -175,7 +183,7 @@ fn same_origin(config: &Config, voices: &[VoiceHandle]) -> Option<SameOrigin> {
     Some(SameOrigin { ca: ca_file(config), at: at.collect() })
 }
 
-pub(crate) fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+fn http_tls(config: &Config) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
     let files = match &config.http_tls {
         None => return Ok(None),
         Some(HttpCertificate::Own) => None,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster_wire::guilds::GatewayId;
-use cluster_wire::link::{CALLS_MAX, EventSender, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
+use cluster_wire::link::{CALLS_MAX, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
 use cluster_wire::record::NodeRecord;
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::Report;
@@ -143,8 +142,13 @@ impl GuildsHandle {
         self.reports.clone()
     }
 
-    /// From now on this gateway is told every event. If its queue fills up it is cut off: its receiver ends.
-    pub fn add_gateway(&self, gateway: GatewayId, events: EventSender) {
+    /// With a queue of the test's own for events.
+    #[cfg(test)]
+    pub(crate) fn add_gateway(
+        &self,
+        gateway: cluster_wire::guilds::GatewayId,
+        events: cluster_wire::link::EventSender,
+    ) {
         self.shared.gateways.add(gateway, events);
     }
 
