@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use crate::stage::{Failure, run};
 
 /// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers), a compiler of protocol buffers and its own definitions (etcd's).
-const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler", "libprotobuf-dev"];
+const BUILD: &[&str] =
+    &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler", "libprotobuf-dev"];
 
 /// To test: a voice that speaks, a second database, a registry, browsers with a sound server, and what the real client libraries need.
 const TEST: &[&str] = &[
