@@ -71,6 +71,7 @@ impl GuildCore {
         let before = self.sight(Scope::Channel(id), turn.now);
         self.put_channel(turn, channel);
         self.after_change(turn, Scope::Channel(id), before);
+        self.review_placement(turn, None);
         ok(&self.channel_object(self.known_channel(id)?))
     }
 

@@ -17,7 +17,7 @@ use model::{
 use crate::access::Who;
 use crate::gatherings::Gathering;
 use crate::limits::{ABSENCE_MS, GUILD_NAME_CHARS_MIN, MEMBERS_MAX, NAME_CHARS_MAX, VIDEO_USERS_MAX};
-use crate::placement::Placement;
+use crate::placement::{Placement, Placements};
 use crate::stage_instances::Stage;
 use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
@@ -69,7 +69,7 @@ pub struct GuildCore {
     pub(crate) gatherings: BTreeMap<ChannelId, Gathering>,
     /// What is on on the guild's stages.
     pub(crate) stages: BTreeMap<ChannelId, Stage>,
-    pub(crate) placement: Placement,
+    pub(crate) placements: Placements,
     /// How long a client may be away from its voice server before it has left.
     pub(crate) absence_ms: u64,
     /// No participant has been away for too long before this; somebody may have been then.
@@ -97,7 +97,7 @@ impl GuildCore {
             voice: BTreeMap::new(),
             gatherings: BTreeMap::new(),
             stages: BTreeMap::new(),
-            placement: Placement::Idle,
+            placements: Placements::default(),
             absence_ms: ABSENCE_MS,
             absence_due: None,
             settled_at: None,
@@ -151,7 +151,7 @@ impl GuildCore {
     }
 
     pub fn is_awaiting(&self) -> bool {
-        self.placement == Placement::Awaiting
+        self.placements.is_awaiting()
     }
 
     /// `facts` are what [`crate::needs`] asked for.
@@ -198,10 +198,10 @@ impl GuildCore {
     /// The server is the same that it was, but may have missed orders: if the guild is there, it is told the whole truth.
     pub fn handle_reconnected(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
-        if self.placement.server() == Some(server) {
+        if self.placements.servers().any(|here| here == server) {
             // Who is there is said again; who is not may have left unheard.
-            let here = self.voice.iter().filter(|(_, entry)| entry.life == Life::Live);
-            for user in here.map(|(user, _)| *user).collect::<Vec<_>>() {
+            let here = self.on_server(server).filter(|entry| entry.life == Life::Live);
+            for user in here.map(|entry| entry.state.user).collect::<Vec<_>>() {
                 self.set_life(user, Life::Pending { since: turn.now });
             }
             self.repeat_orders(&mut turn, server);
@@ -251,6 +251,7 @@ impl GuildCore {
         }
         self.reconcile_voice(&mut turn, Scope::Everything);
         self.forget_lost_channels(&mut turn);
+        self.review_placement(&mut turn, None);
         for user in parted.iter().filter(|user| self.guild.members.contains_key(user)) {
             turn.effect(Effect::Joined(*user));
         }
@@ -397,8 +398,11 @@ impl GuildCore {
         for user in std::mem::take(&mut self.voice).into_keys() {
             turn.effect(Effect::LeftVoice(user));
         }
-        self.order(turn, OrderKind::Drop);
-        self.placement = Placement::Idle;
+        for zone in self.placements.zones() {
+            if let Placement::On { server, .. } = self.placements.set(&zone, Placement::Idle) {
+                self.order(turn, &server, OrderKind::Drop);
+            }
+        }
         self.gatherings.clear();
         self.stages.clear();
         self.sessions.clear();

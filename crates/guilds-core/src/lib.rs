@@ -19,7 +19,7 @@
 //! # Invariants
 //! - A user has at most one voice state, in an existing voice channel, while a member, and while its client is at the voice server
 //!   or has reason to be on its way there.
-//! - All voice states of the guild are on one voice server, or the guild is awaiting one.
+//! - All voice states of the guild are on one voice server, or the guild is awaiting one; those in channels that name another region have one there.
 //! - What is said of a voice channel's people (since when, their status) is forgotten when the last of them has left, and what is on
 //!   on a stage when it has had no speaker for a while.
 //! - Nobody enters a full channel without MOVE_MEMBERS, its own or its mover's.
@@ -56,11 +56,12 @@ mod turn;
 mod view;
 mod visibility;
 mod voice;
+mod zones;
 
 #[cfg(test)]
 mod tests;
 
 pub use guild::{GuildCore, Reason, found_guild};
 pub use needs::{Facts, Need, needs};
-pub use placement::place;
+pub use placement::{headroom, place};
 pub use turn::{Effect, Moment, Outcome, Servers};

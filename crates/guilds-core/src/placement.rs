@@ -1,9 +1,14 @@
-//! Which voice server a guild is on.
+//! Which voice servers a guild is on.
+
+use std::collections::BTreeMap;
 
 use cluster_wire::record::{Health, ServerRecord};
 use model::{RegionId, ServerId};
 
-/// All voice channels of a guild are on one server, chosen when the first participant joins and given up when the last leaves.
+/// What a voice channel shares its server with: the channels of the region that it names, or, if it names none or the guild's, the guild's others.
+pub(crate) type Zone = Option<RegionId>;
+
+/// All voice channels of a zone are on one server, chosen when the first participant joins and given up when the last leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// Nobody is in voice.
@@ -25,19 +30,78 @@ impl Placement {
     }
 }
 
-/// The least utilised eligible server of the region (any region if None). Ties go to fewer guilds, then to the lower id, so
-/// that equal servers fill in turn and the choice is the same everywhere.
+/// Those of a guild. A zone that is not here is idle.
+#[derive(Debug, Default)]
+pub(crate) struct Placements(BTreeMap<Zone, Placement>);
+
+impl Placements {
+    pub fn of(&self, zone: &Zone) -> &Placement {
+        self.0.get(zone).unwrap_or(&Placement::Idle)
+    }
+
+    pub fn server(&self, zone: &Zone) -> Option<&ServerId> {
+        self.of(zone).server()
+    }
+
+    /// What it was before.
+    pub fn set(&mut self, zone: &Zone, placement: Placement) -> Placement {
+        let before = match placement {
+            Placement::Idle => self.0.remove(zone),
+            placement => self.0.insert(zone.clone(), placement),
+        };
+        before.unwrap_or(Placement::Idle)
+    }
+
+    pub fn zones(&self) -> Vec<Zone> {
+        self.0.keys().cloned().collect()
+    }
+
+    pub fn servers(&self) -> impl Iterator<Item = &ServerId> {
+        self.0.values().filter_map(Placement::server)
+    }
+
+    pub fn is_awaiting(&self) -> bool {
+        self.0.values().any(|placement| *placement == Placement::Awaiting)
+    }
+}
+
+/// The least utilised eligible server of the region; of any region if None, but rather of one that could lose a server. Ties go to fewer guilds,
+/// then to the lower id, so that equal servers fill in turn and the choice is the same everywhere.
 pub fn place<'a>(
-    servers: impl IntoIterator<Item = &'a ServerRecord>,
+    servers: impl IntoIterator<Item = &'a ServerRecord, IntoIter: Clone>,
     region: Option<&RegionId>,
 ) -> Option<ServerId> {
+    let servers = servers.into_iter();
+    let headroom = region.is_none().then(|| headroom(servers.clone())).unwrap_or_default();
+    let is_short = |server: &ServerRecord| headroom.get(&server.region).is_some_and(|room| *room < 0);
     servers
-        .into_iter()
         .filter(|server| server.is_eligible() && region.is_none_or(|region| server.region == *region))
         .min_by(|a, b| {
-            utilisation(a, b).then(a.load.guilds.cmp(&b.load.guilds)).then_with(|| a.id.cmp(&b.id))
+            let by_headroom = is_short(a).cmp(&is_short(b));
+            let by_load = utilisation(a, b).then(a.load.guilds.cmp(&b.load.guilds));
+            by_headroom.then(by_load).then_with(|| a.id.cmp(&b.id))
         })
         .map(|server| server.id.clone())
+}
+
+/// For each region, how many participants its other servers could take beyond those of its fullest one, were that to die. Below 0 some would have nowhere to go.
+pub fn headroom<'a>(servers: impl Iterator<Item = &'a ServerRecord>) -> BTreeMap<RegionId, i64> {
+    #[derive(Default)]
+    struct Sum {
+        free: i64,
+        fullest: (i64, i64),
+    }
+    let mut sums: BTreeMap<RegionId, Sum> = BTreeMap::new();
+    for server in servers.filter(|server| server.health == Health::Ok && !server.draining) {
+        let participants = i64::from(server.load.participants);
+        let free = (i64::from(server.capacity) - participants).max(0);
+        let sum = sums.entry(server.region.clone()).or_default();
+        sum.free += free;
+        // Of two that are as full, the one whose death takes more room with it.
+        sum.fullest = sum.fullest.max((participants, free));
+    }
+    let room = |sum: Sum| sum.free - sum.fullest.1 - sum.fullest.0;
+    sums.into_iter().map(|(region, sum)| (region, room(sum))).collect()
 }
 
 /// Compares participants/capacity of both without dividing: exact, and safe for a capacity of 0.
@@ -94,5 +158,27 @@ mod tests {
         let mut busy = server("a", "eu", 0, 10);
         busy.load.guilds = 3;
         check(&[busy, server("b", "eu", 0, 10)], None, Some("b"));
+        // Anywhere: rather where people would have somewhere to go if a server died.
+        let [a, b] = [server("a", "eu", 4, 10), server("b", "eu", 4, 10)];
+        let alone = server("c", "us", 10, 100);
+        check(&[alone.clone(), a.clone(), b.clone()], None, Some("a"));
+        check(&[alone.clone(), a.clone(), b], Some("us"), Some("c"));
+        check(&[alone, a, server("b", "eu", 7, 10)], None, Some("c"));
+    }
+
+    #[test]
+    fn headroom_is_what_is_free_elsewhere_beyond_the_fullest_server() {
+        let check = |servers: &[ServerRecord], expect: &[(&str, i64)]| {
+            let got: Vec<_> = headroom(servers.iter()).into_iter().collect();
+            let expect: Vec<_> = expect.iter().map(|(id, n)| (RegionId((*id).to_owned()), *n)).collect();
+            assert_eq!(got, expect, "{servers:?}");
+        };
+        check(&[], &[]);
+        check(&[server("a", "eu", 0, 10), server("b", "us", 3, 10)], &[("eu", 0), ("us", -3)]);
+        check(&[server("a", "eu", 4, 10), server("b", "eu", 2, 10), server("c", "eu", 1, 10)], &[("eu", 13)]);
+        check(&[server("a", "eu", 9, 10), server("b", "eu", 9, 20)], &[("eu", -8)]);
+        check(&[server("a", "eu", 12, 10), server("b", "eu", 0, 10)], &[("eu", -2)]);
+        let draining = ServerRecord { draining: true, ..server("b", "eu", 0, 100) };
+        check(&[server("a", "eu", 1, 10), draining], &[("eu", -1)]);
     }
 }

@@ -10,14 +10,14 @@ use client_wire::gateway::Intents;
 use client_wire::object;
 use cluster_wire::guilds::{Audience, Dispatch, Note, Reply};
 use cluster_wire::token::VoiceToken;
-use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
+use cluster_wire::voice::{OrderKind, Participant, Report, Rights};
 use model::{
-    Channel, ChannelId, ChannelKind, Permissions, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
+    Channel, ChannelId, ChannelKind, Permissions, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
 };
 
 use crate::GuildCore;
 use crate::limits::{PENDING_GRACE_MS, VOICE_TOKEN_MS};
-use crate::placement::{Placement, is_to_be_left, place};
+use crate::placement::{Placement, Zone};
 use crate::turn::{Effect, Turn, json};
 use crate::visibility::{Scope, except};
 
@@ -28,6 +28,8 @@ pub(crate) const TO_ENTER: Permissions = Permissions::VIEW_CHANNEL.union(Permiss
 pub(crate) struct VoiceEntry {
     pub state: VoiceState,
     pub life: Life,
+    /// Whose server it is on: its channel's, but while that is about to change.
+    pub zone: Zone,
     /// As the voice server was told last.
     pub rights: Rights,
     /// Of what entering needs, what the participant has, or has had since it entered: losing any of it ends the stay. Whom a
@@ -141,32 +143,40 @@ impl GuildCore {
         let Entrance { user, session, channel, .. } = entrance;
         let old = self.voice.remove(&user);
         let entry = self.new_entry(turn.now, entrance, old.as_ref());
-        let rights = entry.rights;
+        let (rights, zone) = (entry.rights, entry.zone.clone());
         self.voice.insert(user, entry);
 
-        let was_placed = self.placement.server().is_some();
-        self.try_place(turn);
-        let is_placed_now = !was_placed && self.placement.server().is_some();
+        let was_placed = self.placements.server(&zone).is_some();
+        self.try_place(turn, &zone);
+        let server = self.placements.server(&zone).cloned();
+        let left = old.as_ref().and_then(|old| self.placements.server(&old.zone)).cloned();
+        let is_placed_now = !was_placed && server.is_some();
+        let is_known_there = left.is_some() && left == server;
         let put = OrderKind::Put(Participant { user, session, channel, rights });
-        if is_placed_now {
-            self.push(turn);
-        } else if old.is_none() {
-            self.order(turn, put.clone());
+        if let Some(server) = &server {
+            if is_placed_now {
+                self.push(turn, server);
+            } else if !is_known_there {
+                self.order(turn, server, put.clone());
+            }
         }
         if old.is_none() {
             turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot });
         }
         self.tell_voice_state(turn, user, old.as_ref().map(|old| old.state.channel));
         if is_placed_now {
-            self.tell_server_to_all(turn);
+            self.tell_server_to_all(turn, &zone);
         } else {
             self.tell_server(turn, user);
-            if let Some(old) = &old {
-                if old.state.session != session {
-                    self.order(turn, OrderKind::Remove { user, session: old.state.session });
-                }
-                self.order(turn, put);
+        }
+        if let (Some(old), Some(left)) = (&old, &left) {
+            if old.state.session != session || !is_known_there {
+                self.order(turn, left, OrderKind::Remove { user, session: old.state.session });
             }
+            if is_known_there {
+                self.order(turn, left, put);
+            }
+            self.vacate(turn, &old.zone);
         }
         if old.as_ref().is_none_or(|old| old.state.channel != channel) {
             if let Some(old) = &old {
@@ -193,6 +203,7 @@ impl GuildCore {
                 joined_at: stays.map_or(now, |old| old.state.joined_at),
             },
             life: Life::Pending { since: now },
+            zone: self.zone_of(channel),
             rights: Rights::default(),
             admitted_by: self.member_permissions_in(user, channel, now) & TO_ENTER,
             is_speaker: stays.is_some_and(|old| old.is_speaker),
@@ -250,8 +261,8 @@ impl GuildCore {
             self.note_speakers(channel, turn.now);
         }
         // The relay obeys before anybody hears of it.
-        if rights_changed {
-            self.order(turn, OrderKind::Put(Participant { user, session, channel, rights }));
+        if rights_changed && let Some(server) = self.server_of(user).cloned() {
+            self.order(turn, &server, OrderKind::Put(Participant { user, session, channel, rights }));
         }
         if state_changed || tell_anyway {
             self.tell_voice_state(turn, user, Some(channel));
@@ -260,18 +271,17 @@ impl GuildCore {
 
     /// Nothing if the user is not in voice.
     pub(crate) fn leave_voice(&mut self, turn: &mut Turn<'_>, user: UserId) {
-        let Some(VoiceEntry { state, .. }) = self.voice.remove(&user) else { return };
+        let Some(VoiceEntry { state, zone, .. }) = self.voice.remove(&user) else { return };
         let mut event = self.voice_state_event(&state);
         (event.channel_id, event.suppress, event.request_to_speak_timestamp) = (None, false, None);
         let audience = self.seers(state.channel, user, turn.now);
         let note = Note::Out(state.session);
         turn.dispatch(voice_state_dispatch(&event, audience, Some(user), Some(note)));
         turn.effect(Effect::LeftVoice(user));
-        self.order(turn, OrderKind::Remove { user, session: state.session });
-        if self.voice.is_empty() {
-            self.order(turn, OrderKind::Drop);
-            self.placement = Placement::Idle;
+        if let Some(server) = self.placements.server(&zone).cloned() {
+            self.order(turn, &server, OrderKind::Remove { user, session: state.session });
         }
+        self.vacate(turn, &zone);
         self.note_departure(turn, &state);
     }
 
@@ -328,10 +338,8 @@ impl GuildCore {
     pub(crate) fn note_report(&mut self, now: UnixMs, report: &Report) {
         let (Report::Live { server, user, session, .. } | Report::Gone { server, user, session, .. }) =
             report;
-        if self.placement.server() != Some(server) {
-            return;
-        }
-        if self.voice.get(user).is_some_and(|entry| entry.state.session == *session) {
+        let is_here = self.server_of(*user) == Some(server);
+        if is_here && self.voice[user].state.session == *session {
             let life = match report {
                 Report::Live { .. } => Life::Live,
                 Report::Gone { .. } => Life::Lost { since: now },
@@ -353,110 +361,14 @@ impl GuildCore {
         if self.absence_due.is_none_or(|due| due > turn.now) {
             return;
         }
-        self.absence_due = None;
-        if self.placement.server().is_none() {
-            // When there is one, everybody is told of it, and has all the time anew.
-            return;
-        }
-        let absences = self
-            .voice
-            .iter()
-            .filter_map(|(user, entry)| Some((entry.life.absent_at(self.absence_ms)?, *user)));
+        // Where a server is awaited, everybody is told of it when it comes, and has all the time anew.
+        let placed = self.voice.values().filter(|entry| self.placements.server(&entry.zone).is_some());
+        let absences =
+            placed.filter_map(|entry| Some((entry.life.absent_at(self.absence_ms)?, entry.state.user)));
         let (gone, away): (Vec<_>, Vec<_>) = absences.partition(|(at, _)| *at <= turn.now);
         self.absence_due = away.into_iter().map(|(at, _)| at).min();
         for (_, user) in gone {
             self.leave_voice(turn, user);
-        }
-    }
-
-    /// Is the guild where it should be? Finds it a server if it awaits one, moves it off a server that is gone, and off one
-    /// that should be left as soon as there is another.
-    pub(crate) fn review_placement(&mut self, turn: &mut Turn<'_>, lost: Option<&ServerId>) {
-        match &self.placement {
-            Placement::Idle => {}
-            Placement::Awaiting => {
-                self.try_place(turn);
-                if self.placement.server().is_some() {
-                    self.push(turn);
-                    self.tell_server_to_all(turn);
-                }
-            }
-            Placement::On { server, endpoint } => {
-                let server = server.clone();
-                let found = turn.servers.get(&server).filter(|found| found.endpoint == *endpoint);
-                match found {
-                    Some(found) if lost != Some(&server) => {
-                        let better = place(turn.servers.values(), self.guild.region.as_ref());
-                        if is_to_be_left(found, self.guild.region.as_ref()) && better.is_some() {
-                            self.relocate(turn);
-                        }
-                    }
-                    _ => self.relocate(turn),
-                }
-            }
-        }
-    }
-
-    /// To another server, or to awaiting one: pick, push, tell, close. The old one is told to close even if it is lost: it may be that only
-    /// the registry lost sight of it, and then it would serve whoever has not heard of the move by rules that are old.
-    fn relocate(&mut self, turn: &mut Turn<'_>) {
-        let old = std::mem::replace(&mut self.placement, Placement::Awaiting);
-        self.try_place(turn);
-        if self.placement.server().is_some() {
-            self.push(turn);
-        }
-        self.tell_server_to_all(turn);
-        if let Some(server) = old.server().filter(|old| self.placement.server() != Some(old)) {
-            let order = Order { guild: self.guild.id, fencing: self.fencing, kind: OrderKind::Drop };
-            turn.effect(Effect::Order { server: server.clone(), order });
-        }
-    }
-
-    /// Chooses a server for a guild that has none, if there is one.
-    pub(crate) fn try_place(&mut self, turn: &mut Turn<'_>) {
-        if self.placement.server().is_some() {
-            return;
-        }
-        self.placement = match place(turn.servers.values(), self.guild.region.as_ref()) {
-            Some(server) => {
-                let endpoint = turn.servers[&server].endpoint.clone();
-                turn.effect(Effect::Placed(server.clone()));
-                Placement::On { server, endpoint }
-            }
-            None => Placement::Awaiting,
-        };
-    }
-
-    /// To the guild's voice server; to nobody while there is none.
-    pub(crate) fn order(&self, turn: &mut Turn<'_>, kind: OrderKind) {
-        if let Some(server) = self.placement.server().cloned() {
-            let order = Order { guild: self.guild.id, fencing: self.fencing, kind };
-            turn.effect(Effect::Order { server, order });
-        }
-    }
-
-    /// The whole truth.
-    pub(crate) fn push(&self, turn: &mut Turn<'_>) {
-        let participants = self.voice.values().map(|entry| {
-            let VoiceState { user, session, channel, .. } = entry.state;
-            Participant { user, session, channel, rights: entry.rights }
-        });
-        self.order(turn, OrderKind::Push(participants.collect()));
-    }
-
-    /// All that earlier orders would have led to: the participants that are there, or that nobody is.
-    pub(crate) fn repeat_orders(&self, turn: &mut Turn<'_>, server: &ServerId) {
-        if self.placement.server() == Some(server) {
-            return self.push(turn);
-        }
-        let order = Order { guild: self.guild.id, fencing: self.fencing, kind: OrderKind::Drop };
-        turn.effect(Effect::Order { server: server.clone(), order });
-    }
-
-    pub(crate) fn tell_server_to_all(&mut self, turn: &mut Turn<'_>) {
-        let users: Vec<UserId> = self.voice.keys().copied().collect();
-        for user in users {
-            self.tell_server(turn, user);
         }
     }
 
@@ -466,7 +378,7 @@ impl GuildCore {
         self.serial = (self.serial + 1).max(turn.now.0 << 10);
         self.set_life(user, Life::Pending { since: turn.now });
         let entry = &self.voice[&user];
-        let (token, endpoint) = match &self.placement {
+        let (token, endpoint) = match self.placements.of(&entry.zone) {
             Placement::On { server, endpoint } => {
                 let token = VoiceToken {
                     user,
@@ -483,6 +395,7 @@ impl GuildCore {
         };
         let event = object::VoiceServer { token, guild_id: self.guild.id, endpoint };
         let session = entry.state.session;
+        let server = self.placements.server(&entry.zone).cloned();
         turn.dispatch(Dispatch {
             t: "VOICE_SERVER_UPDATE",
             d: json(&event),
@@ -490,7 +403,7 @@ impl GuildCore {
             intents: Intents::empty().bits(),
             audience: Audience::Session(session),
             always: None,
-            note: Some(Box::new(Note::Server(session, self.placement.server().cloned()))),
+            note: Some(Box::new(Note::Server(session, server))),
         });
     }
 

@@ -14,6 +14,7 @@ mod sessions;
 mod stage_instances;
 mod takeover;
 mod voice;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -225,7 +226,7 @@ impl World {
     }
 
     fn report(&mut self, user: UserId, report: impl Fn(ServerId, GuildId, UserId, SessionId) -> Report) {
-        let server = self.core.placement.server().unwrap().clone();
+        let server = self.core.server_of(user).unwrap().clone();
         let held_by = self.core.voice[&user].state.session;
         self.core.handle_report(self.now, &report(server, GUILD, user, held_by));
     }
@@ -319,15 +320,17 @@ impl World {
             assert!(channel.kind.is_voice());
             assert!(core.sessions.contains_key(&entry.state.session), "{user:?} is in voice with no session");
         }
-        assert_eq!(core.voice.is_empty(), core.placement == crate::placement::Placement::Idle);
+        let zones =
+            core.voice.values().map(|entry| core.zone_of(entry.state.channel)).collect::<BTreeSet<_>>();
+        assert_eq!(core.placements.zones(), zones.into_iter().collect::<Vec<_>>(), "placed where people are");
+        assert!(core.voice.values().all(|entry| entry.zone == core.zone_of(entry.state.channel)));
         let told: BTreeSet<_> =
             self.obeyed.iter().filter(|(_, held)| !held.is_empty()).map(|(id, _)| id).collect();
-        let right = core.placement.server().into_iter().collect::<BTreeSet<_>>();
-        assert_eq!(told, right, "participants are on the guild's server and nowhere else");
-        if let Some(server) = core.placement.server() {
+        let right = core.placements.servers().collect::<BTreeSet<_>>();
+        assert_eq!(told, right, "participants are on the guild's servers and nowhere else");
+        for server in right {
             let truth: BTreeMap<(UserId, SessionId), Participant> = core
-                .voice
-                .values()
+                .on_server(server)
                 .map(|entry| {
                     let (user, session, channel) =
                         (entry.state.user, entry.state.session, entry.state.channel);

@@ -1,0 +1,184 @@
+//! On which voice server each voice channel's people are, and what that server is told.
+//!
+//! A channel that names no region, or the guild's, shares a server with all others like it; those that name another region share one of that region. Two of these
+//! may be one server, which is told of all its participants together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster_wire::voice::{Order, OrderKind, Participant};
+use model::{ChannelId, ServerId, SessionId, UserId, VoiceState};
+
+use crate::GuildCore;
+use crate::placement::{Placement, Zone, is_to_be_left, place};
+use crate::turn::{Effect, Turn};
+use crate::voice::VoiceEntry;
+
+impl GuildCore {
+    pub(crate) fn zone_of(&self, channel: ChannelId) -> Zone {
+        let named = self.guild.channel(channel).and_then(|channel| channel.region.clone());
+        named.filter(|region| self.guild.region.as_ref() != Some(region))
+    }
+
+    /// None also for who is not in voice.
+    pub(crate) fn server_of(&self, user: UserId) -> Option<&ServerId> {
+        self.placements.server(&self.voice.get(&user)?.zone)
+    }
+
+    pub(crate) fn on_server<'a>(&'a self, server: &'a ServerId) -> impl Iterator<Item = &'a VoiceEntry> {
+        self.voice.values().filter(move |entry| self.placements.server(&entry.zone) == Some(server))
+    }
+
+    /// Is everybody where they should be? Finds a server for those who await one, moves them off a server that is gone, off one
+    /// that should be left as soon as there is another, and to where their channel belongs now.
+    pub(crate) fn review_placement(&mut self, turn: &mut Turn<'_>, lost: Option<&ServerId>) {
+        for zone in self.placements.zones() {
+            self.review_zone(turn, &zone, lost);
+        }
+        self.rezone(turn);
+    }
+
+    fn review_zone(&mut self, turn: &mut Turn<'_>, zone: &Zone, lost: Option<&ServerId>) {
+        match self.placements.of(zone) {
+            Placement::Idle => {}
+            Placement::Awaiting => {
+                self.try_place(turn, zone);
+                if let Some(server) = self.placements.server(zone).cloned() {
+                    self.push(turn, &server);
+                    self.tell_server_to_all(turn, zone);
+                }
+            }
+            Placement::On { server, endpoint } => {
+                let region = zone.as_ref().or(self.guild.region.as_ref());
+                let found = turn.servers.get(server).filter(|found| found.endpoint == *endpoint);
+                let stays = found.filter(|_| lost != Some(server)).is_some_and(|found| {
+                    !is_to_be_left(found, region) || place(turn.servers.values(), region).is_none()
+                });
+                if !stays {
+                    self.relocate(turn, zone);
+                }
+            }
+        }
+    }
+
+    /// To another server, or to awaiting one: pick, push, tell, close. The old one is told to close even if it is lost: it may be that only
+    /// the registry lost sight of it, and then it would serve whoever has not heard of the move by rules that are old.
+    fn relocate(&mut self, turn: &mut Turn<'_>, zone: &Zone) {
+        let old = self.placements.set(zone, Placement::Awaiting);
+        self.try_place(turn, zone);
+        let server = self.placements.server(zone).cloned();
+        if let Some(server) = &server {
+            self.push(turn, server);
+        }
+        self.tell_server_to_all(turn, zone);
+        if let Some(old) = old.server().filter(|old| server.as_ref() != Some(old)) {
+            self.repeat_orders(turn, old);
+        }
+    }
+
+    /// The region of a channel or of the guild may have changed: whoever is in a channel that belongs to another zone now goes to that one's server.
+    fn rezone(&mut self, turn: &mut Turn<'_>) {
+        let mut moved: BTreeMap<UserId, (SessionId, Option<ServerId>)> = BTreeMap::new();
+        let mut left = BTreeSet::new();
+        for (user, VoiceEntry { state, zone, .. }) in &self.voice {
+            // Of a channel that is gone its people are about to leave.
+            if self.guild.channel(state.channel).is_some() && self.zone_of(state.channel) != *zone {
+                moved.insert(*user, (state.session, self.placements.server(zone).cloned()));
+                left.insert(zone.clone());
+            }
+        }
+        let mut entered = BTreeSet::new();
+        for user in moved.keys() {
+            let zone = self.zone_of(self.voice[user].state.channel);
+            self.voice.get_mut(user).expect("it is in voice").zone = zone.clone();
+            self.try_place(turn, &zone);
+            entered.insert(zone);
+        }
+        let here = |core: &Self, user: &UserId| core.server_of(*user).cloned();
+        let (gone, same): (Vec<_>, Vec<_>) =
+            moved.into_iter().partition(|(user, (_, before))| here(self, user) != *before);
+        // Nothing changes for who finds the same server there.
+        drop(same);
+        let servers: BTreeSet<ServerId> = gone.iter().filter_map(|(user, _)| here(self, user)).collect();
+        for server in &servers {
+            self.push(turn, server);
+        }
+        for (user, _) in &gone {
+            self.tell_server(turn, *user);
+        }
+        for (user, (session, before)) in gone {
+            if let Some(before) = before {
+                self.order(turn, &before, OrderKind::Remove { user, session });
+            }
+        }
+        for zone in left {
+            self.vacate(turn, &zone);
+        }
+    }
+
+    /// Gives up the server of a zone that nobody is in any more.
+    pub(crate) fn vacate(&mut self, turn: &mut Turn<'_>, zone: &Zone) {
+        if self.voice.values().any(|entry| entry.zone == *zone) {
+            return;
+        }
+        let old = self.placements.set(zone, Placement::Idle);
+        if let Some(server) = old.server()
+            && self.on_server(server).next().is_none()
+        {
+            self.order(turn, server, OrderKind::Drop);
+        }
+    }
+
+    /// Chooses a server for a zone that has none, if there is one; rather one that the guild is on already.
+    pub(crate) fn try_place(&mut self, turn: &mut Turn<'_>, zone: &Zone) {
+        if self.placements.server(zone).is_some() {
+            return;
+        }
+        let region = zone.as_ref().or(self.guild.region.as_ref());
+        let ours = self.placements.servers().filter_map(|server| turn.servers.get(server));
+        let mut fit = ours.filter(|server| server.is_eligible() && !is_to_be_left(server, region));
+        let ours = fit.next().map(|server| server.id.clone());
+        drop(fit);
+        let is_new = ours.is_none();
+        let chosen = ours.or_else(|| place(turn.servers.values(), region));
+        let placement = match chosen {
+            Some(server) => {
+                let endpoint = turn.servers[&server].endpoint.clone();
+                if is_new {
+                    turn.effect(Effect::Placed(server.clone()));
+                }
+                Placement::On { server, endpoint }
+            }
+            None => Placement::Awaiting,
+        };
+        self.placements.set(zone, placement);
+    }
+
+    pub(crate) fn order(&self, turn: &mut Turn<'_>, server: &ServerId, kind: OrderKind) {
+        let order = Order { guild: self.guild.id, fencing: self.fencing, kind };
+        turn.effect(Effect::Order { server: server.clone(), order });
+    }
+
+    /// The whole truth.
+    pub(crate) fn push(&self, turn: &mut Turn<'_>, server: &ServerId) {
+        let participants = self.on_server(server).map(|entry| {
+            let VoiceState { user, session, channel, .. } = entry.state;
+            Participant { user, session, channel, rights: entry.rights }
+        });
+        self.order(turn, server, OrderKind::Push(participants.collect()));
+    }
+
+    /// All that earlier orders would have led to: the participants that are there, or that nobody is.
+    pub(crate) fn repeat_orders(&self, turn: &mut Turn<'_>, server: &ServerId) {
+        match self.on_server(server).next() {
+            Some(_) => self.push(turn, server),
+            None => self.order(turn, server, OrderKind::Drop),
+        }
+    }
+
+    pub(crate) fn tell_server_to_all(&mut self, turn: &mut Turn<'_>, zone: &Zone) {
+        let there = self.voice.values().filter(|entry| entry.zone == *zone);
+        for user in there.map(|entry| entry.state.user).collect::<Vec<_>>() {
+            self.tell_server(turn, user);
+        }
+    }
+}
