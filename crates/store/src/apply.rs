@@ -1,26 +1,66 @@
 //! Runs planned statements in one transaction.
 
-use model::Write;
+use model::{GuildId, Write};
 use sqlx::query_builder::Separated;
 use sqlx::{Database, Encode, QueryBuilder, Type};
 
-use crate::backend::on;
+use crate::backend::{execute, on, row};
 use crate::limits::MAX_BINDS;
 use crate::plan::{Statement, Table, Value, plan};
-use crate::{Result, Store};
+use crate::rows::bits;
+use crate::{Result, Store, StoreError};
+
+/// Whose writes these are: good for as long as nobody has begun to own the guild with a higher number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    pub guild: GuildId,
+    pub fencing: u64,
+}
+
+/// As the database can compare it.
+fn ordered(fencing: u64) -> i64 {
+    bits(fencing ^ (1 << 63))
+}
 
 impl Store {
+    /// From now on [`StoreError::Fenced`] answers whoever writes under a lower number, and what such a one has written is there to be read. A guild that does not exist has no owner.
+    pub async fn own(&self, fence: Fence) -> Result<()> {
+        let (guild, fencing) = (bits(fence.guild.0), ordered(fence.fencing));
+        let sql = "UPDATE guilds SET fencing = $2 WHERE id = $1 AND fencing <= $2";
+        if execute!(self.backend.write(), sql, guild, fencing)? > 0 {
+            return Ok(());
+        }
+        let there = row!(self.backend.write(), (i64,), "SELECT fencing FROM guilds WHERE id = $1", guild)?;
+        there.map_or(Ok(()), |_| Err(StoreError::Fenced))
+    }
+
     /// All of `writes`, in order, or none of them. What one refers to may come later in the list.
     pub async fn apply(&self, writes: &[Write]) -> Result<()> {
+        self.write(None, writes).await
+    }
+
+    /// The same for a guild's owner.
+    pub async fn apply_as(&self, fence: Fence, writes: &[Write]) -> Result<()> {
+        self.write(Some(fence), writes).await
+    }
+
+    async fn write(&self, fence: Option<Fence>, writes: &[Write]) -> Result<()> {
         let statements = plan(writes);
         if statements.is_empty() {
             return Ok(());
         }
         tracing::debug!(writes = writes.len(), statements = statements.len(), "applying writes");
         let pool = self.backend.write();
-        let begin = pool.begin_write();
+        let (begin, owned) = (pool.begin_write(), pool.guild_is_owned());
         on!(pool, pool => {
             let mut transaction = pool.begin_with(begin).await?;
+            if let Some(fence) = fence {
+                let (guild, fencing) = (bits(fence.guild.0), ordered(fence.fencing));
+                let ours = sqlx::query_as::<_, (i64,)>(owned).bind(guild).bind(fencing);
+                if ours.fetch_optional(&mut *transaction).await?.is_none() {
+                    return Err(StoreError::Fenced);
+                }
+            }
             for statement in statements {
                 for (mut query, rows) in queries(statement) {
                     // Statements of one row come again and again; the many shapes of longer ones are not kept.

@@ -125,6 +125,15 @@ impl Pool<'_> {
             Pool::Postgres(_) => "BEGIN",
         }
     }
+
+    /// Of a transaction that writes: the guild's row stays as it was found until the transaction has ended.
+    pub fn guild_is_owned(self) -> &'static str {
+        match self {
+            // It is the only one that writes.
+            Pool::Sqlite(_) => "SELECT fencing FROM guilds WHERE id = $1 AND fencing = $2",
+            Pool::Postgres(_) => "SELECT fencing FROM guilds WHERE id = $1 AND fencing = $2 FOR SHARE",
+        }
+    }
 }
 
 enum Scheme<'a> {

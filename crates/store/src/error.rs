@@ -18,6 +18,9 @@ pub enum StoreError {
     /// not exist). Nothing of the call took effect, and repeating it cannot help.
     #[error("the database refused a write: {0}")]
     Refused(#[source] sqlx::Error),
+    /// Another node has begun to own the guild. Nothing of the call took effect.
+    #[error("another node owns the guild")]
+    Fenced,
     /// What was read cannot have been written by this version.
     #[error("the database holds something unreadable: {0}")]
     Unreadable(String),

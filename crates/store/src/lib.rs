@@ -2,7 +2,7 @@
 //!
 //! Owns: the schema, its migrations and every query, for SQLite (one file, the default) and PostgreSQL (shared by many
 //! nodes). The same statements run on both.
-//! Deliberately does not: cache, check permissions, decide who may write (the guild's owner does), know voice states.
+//! Deliberately does not: cache, check permissions, decide who may write (the guild's owner does; it only tells an owner from an earlier one), know voice states.
 //!
 //! Text loses U+0000 to U+FFFD on its way in. Ids and times below 2^63 sort as numbers.
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ mod messages;
 mod plan;
 mod rows;
 
+pub use apply::Fence;
 pub use error::{CreateUserError, Result, StoreError};
 
 /// A handle on the database. Clones share its connections.

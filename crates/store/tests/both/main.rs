@@ -49,6 +49,8 @@ on_every_database! {
     suite::writes_change_what_is_there,
     suite::deleting_takes_along_what_belongs_to_it,
     suite::a_batch_that_contradicts_itself_changes_nothing,
+    suite::an_earlier_owner_writes_nothing_more,
+    suite::an_earlier_owners_last_write_is_there_when_the_next_begins,
     suite::references_may_point_forward,
     suite::a_large_batch_is_one_transaction,
     suite::extreme_values_survive,

@@ -4,7 +4,7 @@ use model::{
     Ban, Channel, ChannelId, ChannelKind, Guild, GuildId, Invite, Member, Message, MessageId, Overwrite,
     OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId, VideoQuality, Write,
 };
-use store::{CreateUserError, Store, StoreError};
+use store::{CreateUserError, Fence, Store, StoreError};
 
 pub const ANN: UserId = UserId(1);
 pub const BOB: UserId = UserId(2);
@@ -180,6 +180,68 @@ pub async fn a_batch_that_contradicts_itself_changes_nothing(store: &Store) {
     assert_eq!(store.load_guild(GUILD).await.unwrap(), Some(guild));
     // And the connection is fit for the next batch.
     store.apply(&[Write::PutMessage(message(10))]).await.unwrap();
+}
+
+fn fence(fencing: u64) -> Fence {
+    Fence { guild: GUILD, fencing }
+}
+
+fn rename(name: &str) -> [Write; 1] {
+    let region = guild().region;
+    [Write::PutGuild { id: GUILD, name: name.to_owned(), owner: ANN, region }]
+}
+
+#[track_caller]
+fn assert_fenced(result: store::Result<()>) {
+    assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
+}
+
+pub async fn an_earlier_owner_writes_nothing_more(store: &Store) {
+    let name = async || store.load_guild(GUILD).await.unwrap().unwrap().name;
+    store.own(fence(1)).await.unwrap();
+    add_guild(store).await;
+    assert_fenced(store.apply_as(fence(1), &rename("nobody's")).await);
+    // The last of them do not fit into a signed number.
+    for (newer, older) in [(2, 1), (3, 2), ((1 << 63) - 1, 3), (1 << 63, (1 << 63) - 1), (u64::MAX, 1 << 63)]
+    {
+        store.own(fence(newer)).await.unwrap();
+        store.own(fence(newer)).await.unwrap();
+        store.apply_as(fence(newer), &rename(&newer.to_string())).await.unwrap();
+        assert_fenced(store.apply_as(fence(older), &rename("older")).await);
+        assert_fenced(store.own(fence(older)).await);
+        assert_eq!(name().await, newer.to_string());
+    }
+    // Where there is one owner only, it needs no number.
+    store.apply(&rename("anybody's")).await.unwrap();
+    assert_eq!(name().await, "anybody's");
+}
+
+/// What a new owner reads is what it will be.
+pub async fn an_earlier_owners_last_write_is_there_when_the_next_begins(store: &Store) {
+    add_guild(store).await;
+    store.own(fence(1)).await.unwrap();
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0.. {
+                    match store.apply_as(fence(1), &rename(&format!("{writer} {n}"))).await {
+                        Ok(()) => {}
+                        Err(StoreError::Fenced) => return n,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                unreachable!("it is fenced some day")
+            })
+        })
+        .collect();
+    while store.load_guild(GUILD).await.unwrap() == Some(guild()) {}
+    store.own(fence(2)).await.unwrap();
+    let found = store.load_guild(GUILD).await.unwrap();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(store.load_guild(GUILD).await.unwrap(), found);
 }
 
 pub async fn references_may_point_forward(store: &Store) {
