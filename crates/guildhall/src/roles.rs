@@ -130,6 +130,7 @@ pub async fn guilds(config: Config) -> anyhow::Result<()> {
         node: NodeRecord { name: name.clone(), address: address.clone() },
         operator_key: Some(node.key.operator_key()),
         registration: node.config.registration.into(),
+        is_one_of_many: true,
         ..GuildsConfig::default()
     };
     let handle =

@@ -14,7 +14,7 @@ use cluster_wire::voice::{Order, OrderKind, Report};
 use guilds_core::{Effect, Facts, GuildCore, Moment, Need, Outcome, Servers, needs};
 use model::{Guild, GuildId, UnixMs, User, UserId};
 use registry::Claim;
-use store::StoreError;
+use store::{Fence, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -99,16 +99,20 @@ async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::
 /// The guild is deleted, or this node ends, and another will own it.
 fn over(shared: &Shared) -> ApiError {
     match shared.stopping.is_cancelled() {
-        true => ApiError::new(503, code::GENERAL, "The guild is changing its owner. Try again soon."),
+        true => changes_owner(),
         false => unknown_guild(),
     }
+}
+
+fn changes_owner() -> ApiError {
+    ApiError::new(503, code::GENERAL, "The guild is changing its owner. Try again soon.")
 }
 
 /// Its sessions attach to whoever owns it next; until then calls are to be made again.
 fn lose(shared: &Shared, guild: GuildId) -> Refusal {
     shared.forget_voice_of(guild);
     shared.gateways.tell(Event::OwnerLost { guild });
-    ApiError::new(503, code::GENERAL, "The guild is changing its owner. Try again soon.").into()
+    changes_owner().into()
 }
 
 /// Waits for an input that needs the guild; None when the service ends. Nobody follows a guild at rest and nobody is in voice there,
@@ -170,6 +174,10 @@ async fn sleep_until(at: Option<UnixMs>) {
 struct Actor {
     shared: Arc<Shared>,
     core: GuildCore,
+    /// Where there are other nodes that could own the guild.
+    fence: Option<Fence>,
+    /// Another node has written that it owns the guild.
+    is_lost: bool,
     /// A write failed and the database could not be read since: the machine may be ahead of it.
     is_stale: bool,
     /// Whose membership ended by writes that failed, until the database has been read again.
@@ -200,6 +208,17 @@ impl Actor {
                 return Err(ApiError::new(503, code::GENERAL, message).into());
             }
         };
+        let fence = shared.config.is_one_of_many.then_some(Fence { guild, fencing });
+        if let Some(fence) = fence {
+            match shared.store.own(fence).await {
+                Ok(()) => {}
+                Err(StoreError::Fenced) => {
+                    tracing::error!(%guild, fencing, "the database knows a later owner than the registry: do two registries share it?");
+                    return Err(changes_owner().into());
+                }
+                Err(error) => return Err(storage(error).into()),
+            }
+        }
         let found = fetch_guild(shared, guild).await.map_err(storage);
         let (found, users) = match found {
             Ok(Some(found)) => found,
@@ -214,6 +233,8 @@ impl Actor {
         Ok(Some(Self {
             shared: Arc::clone(shared),
             core,
+            fence,
+            is_lost: false,
             is_stale: false,
             parted: BTreeSet::new(),
             is_deleted: false,
@@ -228,7 +249,7 @@ impl Actor {
         if let Some(first) = first {
             self.take(first).await;
         }
-        while !self.is_deleted {
+        while !self.is_deleted && !self.is_lost {
             let rest_at = self.used_at + shared.config.guild_rest;
             let input = tokio::select! {
                 biased;
@@ -248,7 +269,7 @@ impl Actor {
                 Some(input) => self.take(input).await,
             }
         }
-        End::Over
+        if self.is_lost { End::Lost } else { End::Over }
     }
 
     async fn take(&mut self, input: Input) {
@@ -303,10 +324,19 @@ impl Actor {
             self.carry_out(outcome.effects);
             return outcome.reply;
         }
-        match self.shared.store.apply(&outcome.writes).await {
+        let written = match self.fence {
+            Some(fence) => self.shared.store.apply_as(fence, &outcome.writes).await,
+            None => self.shared.store.apply(&outcome.writes).await,
+        };
+        match written {
             Ok(()) => {
                 self.carry_out(outcome.effects);
                 outcome.reply
+            }
+            Err(StoreError::Fenced) => {
+                tracing::warn!(guild = %self.core.id(), "another node owns the guild");
+                self.is_lost = true;
+                Err(changes_owner())
             }
             Err(error) => {
                 self.parted.extend(outcome.parted());

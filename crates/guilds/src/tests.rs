@@ -645,6 +645,36 @@ async fn a_failed_write_is_an_error_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_owner_of_old_writes_nothing_and_gives_the_guild_up() {
+    let mut world = World::with(|config| config.is_one_of_many = true).await;
+    let ann = world.register("ann").await;
+    let (guild, ..) = world.guild_of(&ann).await;
+    world.attach(guild, &ann).await.unwrap();
+    let rename = |name: &str| {
+        let body = rest::ModifyGuild { name: Some(name.to_owned()), ..rest::ModifyGuild::default() };
+        Op::ModifyGuild(guild, body)
+    };
+    body(world.rest(Some(ann.id), rename("ours")).await);
+    // Another has begun, and this one does not know it yet.
+    world.store.own(store::Fence { guild, fencing: u64::MAX }).await.unwrap();
+    assert_eq!(refused(world.rest(Some(ann.id), rename("of old")).await), (503, 0));
+    assert_eq!(world.store.load_guild(guild).await.unwrap().unwrap().name, "ours");
+    loop {
+        match world.next_event().await {
+            Event::OwnerLost { guild: lost } => {
+                assert_eq!(lost, guild);
+                break;
+            }
+            Event::Dispatch { dispatch, .. } => assert!(!format!("{dispatch:?}").contains("of old")),
+            _ => {}
+        }
+    }
+    // Nor does it read what is another's, as long as the registry gives it a lower number than the database knows.
+    assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(guild)).await), (503, 0));
+    world.handle.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_deleted_guild_is_gone_for_everyone() {
     let mut world = World::new().await;
     let ann = world.register("ann").await;
