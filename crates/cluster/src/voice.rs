@@ -1,7 +1,8 @@
 //! Guilds' streams to the voice servers, and when one of those counts as dead.
 //!
 //! A stream that breaks says little. It is dialled again at once: a refusal means that no process listens there any more; the same process answering
-//! means that only the stream was broken; no answer leaves it to the server's lease.
+//! means that only the stream was broken; no answer leaves it to the server's lease. And a lease that has ended says that the server cannot reach the registry: it is dead only
+//! if it cannot be reached from here either.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use cluster_wire::record::ServerRecord;
 use cluster_wire::voice::ToVoice;
 use model::ServerId;
 use registry::{Change, Registry, RegistryError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -51,8 +52,16 @@ struct Ways {
     me: Hello,
     reports: ReportSender,
     news: mpsc::Sender<VoiceNews>,
-    /// By id: where, and who attends to it.
-    servers: BTreeMap<ServerId, (String, AbortHandle)>,
+    servers: BTreeMap<ServerId, Attended>,
+}
+
+/// A server whose way is kept.
+struct Attended {
+    address: String,
+    /// Whether the registry has a record of it.
+    is_recorded: watch::Sender<bool>,
+    /// Ends by itself when the server counts as dead and has no record.
+    task: AbortHandle,
 }
 
 impl Ways {
@@ -64,7 +73,7 @@ impl Ways {
             }
             tokio::time::sleep(WATCH_RETRY).await;
         }
-        self.servers.values().for_each(|(_, task)| task.abort());
+        self.servers.values().for_each(|server| server.task.abort());
     }
 
     async fn follow_once(&mut self, registry: &Registry) -> Result<(), RegistryError> {
@@ -73,7 +82,7 @@ impl Ways {
         let is_gone = |id: &&ServerId| records.iter().all(|record| record.id != **id);
         let gone: Vec<ServerId> = self.servers.keys().filter(is_gone).cloned().collect();
         for id in gone {
-            self.remove(&id).await;
+            self.lapse(&id);
         }
         records.into_iter().for_each(|record| self.put(record));
         loop {
@@ -83,16 +92,19 @@ impl Ways {
             };
             match change {
                 Change::Put(record) => self.put(record),
-                Change::Gone(id) => self.remove(&id).await,
+                Change::Gone(id) => self.lapse(&id),
             }
         }
     }
 
     fn put(&mut self, record: ServerRecord) {
         let Some(address) = record.cluster else { return };
-        if self.servers.get(&record.id).is_some_and(|(known, _)| *known == address) {
+        let known = self.servers.get(&record.id);
+        if let Some(known) = known.filter(|known| known.address == address && !known.task.is_finished()) {
+            known.is_recorded.send_replace(true);
             return;
         }
+        let (is_recorded, recorded) = watch::channel(true);
         let way = Way {
             id: record.id.clone(),
             address: address.clone(),
@@ -100,19 +112,19 @@ impl Ways {
             me: self.me.clone(),
             reports: self.reports.clone(),
             news: self.news.clone(),
+            recorded,
         };
         let task = tokio::spawn(way.keep()).abort_handle();
-        if let Some((_, before)) = self.servers.insert(record.id, (address, task)) {
-            before.abort();
+        if let Some(before) = self.servers.insert(record.id, Attended { address, is_recorded, task }) {
+            before.task.abort();
         }
     }
 
     /// Its lease has ended.
-    async fn remove(&mut self, id: &ServerId) {
-        if let Some((_, task)) = self.servers.remove(id) {
-            task.abort();
-            // Whoever takes no news needs none.
-            let _ = self.news.send(VoiceNews::Down(id.clone())).await;
+    fn lapse(&mut self, id: &ServerId) {
+        self.servers.retain(|_, server| !server.task.is_finished());
+        if let Some(server) = self.servers.get(id) {
+            server.is_recorded.send_replace(false);
         }
     }
 }
@@ -124,6 +136,7 @@ struct Way {
     me: Hello,
     reports: ReportSender,
     news: mpsc::Sender<VoiceNews>,
+    recorded: watch::Receiver<bool>,
 }
 
 /// The process at the other end, and the orders that wait for it.
@@ -133,7 +146,7 @@ struct Known {
 }
 
 impl Way {
-    async fn keep(self) {
+    async fn keep(mut self) {
         let mut redial = Redial::default();
         let (mut known, mut refusals, mut attempts) = (None, 0, 0);
         loop {
@@ -169,7 +182,19 @@ impl Way {
                     }
                 }
             }
-            redial.pause().await;
+            if !*self.recorded.borrow_and_update() {
+                tracing::warn!(server = %self.id, "a voice server without a record cannot be reached");
+                if known.is_some() {
+                    // Whoever takes no news needs none.
+                    let _ = self.news.send(VoiceNews::Down(self.id.clone())).await;
+                }
+                return;
+            }
+            tokio::select! {
+                () = redial.pause() => {}
+                // If it is the record that has gone, this is the last attempt.
+                _ = self.recorded.changed() => {}
+            }
         }
     }
 

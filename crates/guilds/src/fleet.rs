@@ -1,6 +1,6 @@
 //! The voice servers as guilds can reach them: those the registry knows and a link leads to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cluster_wire::guilds::GatewayId;
@@ -45,7 +45,9 @@ pub(crate) struct Fleet {
 struct State {
     records: BTreeMap<ServerId, ServerRecord>,
     links: BTreeMap<ServerId, Link>,
-    /// Those with both.
+    /// Those that have had as many participants as they are for, until they are clearly below that again.
+    full: BTreeSet<ServerId>,
+    /// Those with a link that the registry knows, or has known.
     usable: Arc<Servers>,
 }
 
@@ -84,10 +86,18 @@ impl Fleet {
         old.is_none_or(|old| matters(&old, new)).then_some(Review::Look)
     }
 
+    /// Its record is no more. While there is a way to the server it is only to be left: that it cannot reach the registry ends no call.
     pub fn gone(&self, id: &ServerId) -> Option<Review> {
         let mut state = self.write();
-        state.records.remove(id);
-        Arc::make_mut(&mut state.usable).remove(id).map(|_| Review::Lost(id.clone()))
+        state.records.remove(id)?;
+        state.full.remove(id);
+        let has_link = state.links.contains_key(id);
+        let usable = Arc::make_mut(&mut state.usable);
+        if !has_link {
+            return usable.remove(id).map(|_| Review::Lost(id.clone()));
+        }
+        usable.get_mut(id)?.health = Health::RelayLost;
+        Some(Review::Look)
     }
 
     /// A new link to a server that had one: the old one's participants are gone.
@@ -176,17 +186,32 @@ impl Fleet {
     }
 }
 
+/// Of its capacity, what a server that was full must be below to take guilds again.
+const NOT_FULL_PERCENT: u64 = 90;
+
 impl State {
     /// Brings what is known of a usable server in line with its record and its link. One that is behind its orders is not chosen, and
     /// left where there is another.
     fn refresh(&mut self, id: &ServerId) {
         let usable = Arc::make_mut(&mut self.usable);
-        let (Some(record), Some(link)) = (self.records.get(id), self.links.get(id)) else {
+        let Some(link) = self.links.get(id) else {
             usable.remove(id);
             return;
         };
+        // The registry has lost one that stays as it was left, if it was known at all.
+        let Some(record) = self.records.get(id) else { return };
         let health = if link.missed.is_some() { Health::Flooded } else { record.health };
-        usable.insert(id.clone(), ServerRecord { health, ..record.clone() });
+        // One that was full is taken for a little smaller than it is, so that the next to leave does not call the next guild in.
+        let clearly_below = (u64::from(record.capacity) * NOT_FULL_PERCENT / 100) as u32;
+        let was_full = self.full.contains(id);
+        let capacity = if was_full { clearly_below } else { record.capacity };
+        if record.load.participants >= capacity {
+            self.full.insert(id.clone());
+        } else {
+            self.full.remove(id);
+        }
+        let capacity = if self.full.contains(id) { clearly_below } else { record.capacity };
+        usable.insert(id.clone(), ServerRecord { health, capacity, ..record.clone() });
     }
 }
 
@@ -208,18 +233,7 @@ mod tests {
     fn only_what_can_move_a_guild_makes_guilds_look() {
         let fleet = Fleet::default();
         let id = ServerId("a".to_owned());
-        let record = ServerRecord {
-            id: id.clone(),
-            region: RegionId("local".to_owned()),
-            endpoint: "a:1".to_owned(),
-            health: Health::Ok,
-            load: ServerLoad::default(),
-            capacity: 10,
-            version: String::new(),
-            draining: false,
-            cluster: None,
-            relay: RelayStatus::default(),
-        };
+        let record = record("a");
         let link = || VoiceLink::new(mpsc::channel(1).0);
         assert_eq!(fleet.put(record.clone()), None, "not reachable yet");
         assert_eq!(fleet.link(id.clone(), link()), Some(Review::Look));
@@ -231,11 +245,57 @@ mod tests {
         assert_eq!(fleet.put(full), Some(Review::Look));
         assert_eq!(fleet.put(ServerRecord { draining: true, ..record.clone() }), Some(Review::Look));
         assert_eq!(fleet.link(id.clone(), link()), Some(Review::Lost(id.clone())));
-        assert_eq!(fleet.gone(&id), Some(Review::Lost(id.clone())));
+        // The registry alone has lost it.
+        assert_eq!(fleet.gone(&id), Some(Review::Look));
+        assert!(!fleet.servers()[&id].is_eligible());
         assert_eq!(fleet.gone(&id), None);
-        assert_eq!(fleet.put(record), Some(Review::Look));
+        assert_eq!(fleet.caught_up(&id), BTreeMap::new());
+        assert!(!fleet.servers()[&id].is_eligible());
+        assert_eq!(fleet.put(record.clone()), Some(Review::Look));
+        assert!(fleet.servers()[&id].is_eligible());
+        assert_eq!(fleet.gone(&id), Some(Review::Look));
         assert_eq!(fleet.unlink(&id), Some(Review::Lost(id.clone())));
         assert!(fleet.servers().is_empty());
+        assert_eq!((fleet.put(record), fleet.gone(&id)), (None, None));
+    }
+
+    #[test]
+    fn a_server_that_was_full_is_full_until_it_is_clearly_not() {
+        let fleet = Fleet::default();
+        let id = ServerId("a".to_owned());
+        fleet.link(id.clone(), VoiceLink::new(mpsc::channel(1).0));
+        let takes = |participants: u32, expect: bool| {
+            let load = ServerLoad { participants, ..ServerLoad::default() };
+            fleet.put(ServerRecord { load, capacity: 100, ..record("a") });
+            assert_eq!(fleet.servers()[&id].is_eligible(), expect, "{participants}");
+        };
+        takes(99, true);
+        takes(100, false);
+        takes(99, false);
+        takes(90, false);
+        takes(89, true);
+        takes(95, true);
+    }
+
+    fn record(id: &str) -> ServerRecord {
+        ServerRecord {
+            id: ServerId(id.to_owned()),
+            region: RegionId("local".to_owned()),
+            endpoint: format!("{id}:1"),
+            health: Health::Ok,
+            load: ServerLoad::default(),
+            capacity: 10,
+            version: String::new(),
+            draining: false,
+            cluster: None,
+            relay: RelayStatus::default(),
+        }
+    }
+
+    #[test]
+    fn regions_are_those_of_servers_that_can_be_reached() {
+        let fleet = Fleet::default();
+        fleet.put(record("a"));
         assert_eq!(fleet.regions(), []);
     }
 }
