@@ -169,12 +169,14 @@ impl GuildCore {
         } else {
             self.tell_server(turn, user);
         }
-        if let (Some(old), Some(left)) = (&old, &left) {
-            if old.state.session != session || !is_known_there {
-                self.order(turn, left, OrderKind::Remove { user, session: old.state.session });
-            }
-            if is_known_there {
-                self.order(turn, left, put);
+        if let Some(old) = &old {
+            if let Some(left) = &left {
+                if old.state.session != session || !is_known_there {
+                    self.order(turn, left, OrderKind::Remove { user, session: old.state.session });
+                }
+                if is_known_there {
+                    self.order(turn, left, put);
+                }
             }
             self.vacate(turn, &old.zone);
         }

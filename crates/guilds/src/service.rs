@@ -1,5 +1,6 @@
 //! Starting, wiring and stopping the service.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use cluster_wire::link::{CALLS_MAX, GuildsLink, ReportReceiver, ReportSender, Vo
 use cluster_wire::record::NodeRecord;
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::Report;
-use model::ServerId;
+use guilds_core::Servers;
+use model::{RegionId, ServerId};
 use registry::limits::NODE_TTL;
 use registry::{Change, Membership, Registry, RegistryError, Watch};
 use store::Store;
@@ -48,6 +50,8 @@ pub struct GuildsConfig {
     pub voice_absence: Duration,
     /// A guild that nobody has made use of for this long leaves memory.
     pub guild_rest: Duration,
+    /// Other nodes write into the same database: each write of a guild is good only while this one owns it.
+    pub is_one_of_many: bool,
 }
 
 impl Default for GuildsConfig {
@@ -62,6 +66,7 @@ impl Default for GuildsConfig {
             passwords_parallel: cores.div_ceil(2),
             voice_absence: Duration::from_millis(guilds_core::limits::ABSENCE_MS),
             guild_rest: GUILD_REST,
+            is_one_of_many: false,
         }
     }
 }
@@ -77,6 +82,7 @@ impl std::fmt::Debug for GuildsConfig {
             .field("passwords_parallel", &self.passwords_parallel)
             .field("voice_absence", &self.voice_absence)
             .field("guild_rest", &self.guild_rest)
+            .field("is_one_of_many", &self.is_one_of_many)
             .finish()
     }
 }
@@ -278,7 +284,9 @@ async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
     for record in records {
         review(shared, shared.fleet.put(record)).await;
     }
+    let mut short = BTreeSet::new();
     loop {
+        note_headroom(&shared.fleet.servers(), &mut short);
         match watch.next().await {
             Ok(Change::Put(record)) => {
                 let server = record.id.clone();
@@ -291,6 +299,27 @@ async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
                 review(shared, shared.fleet.gone(&server)).await;
             }
             Err(error) => return error,
+        }
+    }
+}
+
+/// Says when a region begins, or ceases, to lack the room that it needs to lose a server.
+fn note_headroom(servers: &Servers, short: &mut BTreeSet<RegionId>) {
+    for (region, participants) in guilds_core::headroom(servers.values()) {
+        metrics::gauge!("guildhall_guilds_region_headroom", "region" => region.0.clone())
+            .set(participants as f64);
+        if participants < 0 && short.insert(region.clone()) {
+            tracing::warn!(
+                region = region.0,
+                participants,
+                "if the region's fullest voice server dies, there is no room for all of its participants"
+            );
+        } else if participants >= 0 && short.remove(&region) {
+            tracing::info!(
+                region = region.0,
+                participants,
+                "the region has room for the loss of a voice server again"
+            );
         }
     }
 }

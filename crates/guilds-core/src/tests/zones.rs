@@ -88,6 +88,18 @@ fn a_server_that_dies_takes_only_its_own_with_it() {
 }
 
 #[test]
+fn who_leaves_a_region_that_awaits_a_server_leaves_nothing_behind() {
+    let mut world = apart();
+    world.lose_server("f");
+    expect(
+        &world.join(BOB, LOBBY),
+        &["order a: put 3 in 202 may shv", "STATE 3 in 202", "SERVER a:443 to session 3"],
+    );
+    assert!(!world.core.is_awaiting());
+    world.check_invariants();
+}
+
+#[test]
 fn a_channel_that_names_another_region_moves_and_the_others_stay() {
     let mut world = apart();
     expect(
