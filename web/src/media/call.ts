@@ -7,6 +7,7 @@ import { stepVoice } from '../session/voice';
 import { voiceState, type VoiceEffect, type VoiceInput, type VoiceState, type VoiceTimer } from '../session/voice-state';
 import { Connection } from './connection';
 import { Graph } from './graph';
+import { Hearing } from './hearing';
 import { Microphone, type MicrophoneSettings } from './microphone';
 import type { LinkStats } from './stats';
 import { Wire } from './wire';
@@ -29,11 +30,7 @@ export interface CallEvents {
   microphoneFailed(error: unknown): void;
 }
 
-/** Louder than this is a voice; below is what codecs make of silence. */
-const HEARD_RMS = 0.004;
 const LOOK_MS = 100;
-/** Rings that flicker between words are worse than late ones. */
-const RING_HANG_MS = 250;
 
 export class Call {
   readonly graph: Graph;
@@ -41,7 +38,7 @@ export class Call {
   readonly #events: CallEvents;
   readonly #wire: Wire<VoiceTimer>;
   readonly #microphone: Microphone;
-  readonly #lastHeard = new Map<Id, number>();
+  readonly #hearing: Hearing;
   #state: VoiceState;
   #connection: Connection | null = null;
   #bitrate = 64_000;
@@ -49,7 +46,6 @@ export class Call {
   #hasMicrophone = false;
   /** Muted by the server: it drops what this client sends. */
   #isSilenced = false;
-  #speaking: ReadonlySet<Id> = new Set();
   #looking: ReturnType<typeof setInterval> | undefined;
   #mainSession: string | null = null;
   readonly #network = () => this.#step({ type: 'network changed', random: Math.random() });
@@ -58,6 +54,7 @@ export class Call {
     this.#options = options;
     this.#events = events;
     this.graph = graph;
+    this.#hearing = new Hearing(graph);
     this.#state = voiceState(options.userId);
     this.#microphone = new Microphone(graph.context, options.microphone, {
       level: (db) => events.level(db),
@@ -184,7 +181,6 @@ export class Call {
     }
     globalThis.removeEventListener('online', this.#network);
     this.closeMicrophone();
-    this.#lastHeard.clear();
     this.#look();
   }
 
@@ -228,7 +224,7 @@ export class Call {
       case 'stream removed':
         this.#connection?.remove(effect.userId);
         this.graph.remove(effect.userId);
-        this.#lastHeard.delete(effect.userId);
+        this.#hearing.forget(effect.userId);
         break;
     }
   }
@@ -277,20 +273,14 @@ export class Call {
     this.#connection?.close();
     this.#connection = null;
     this.graph.clear();
+    this.#hearing.clear(performance.now());
   }
 
-  /** Who speaks is heard rather than believed: libraries for bots seldom say when they stop. */
   #look(): void {
+    const { phase, userId, speakers } = this.#state;
     const now = performance.now();
-    const speaking = new Set<Id>();
-    for (const userId of Object.keys(this.#state.speakers)) {
-      if (this.graph.levelOf(userId) > HEARD_RMS) this.#lastHeard.set(userId, now);
-      if (now - (this.#lastHeard.get(userId) ?? -Infinity) < RING_HANG_MS) speaking.add(userId);
-    }
-    if (this.#isMicrophoneOpen && this.#state.phase !== 'disconnected') speaking.add(this.#state.userId);
-    const isSame = speaking.size === this.#speaking.size && [...speaking].every((userId) => this.#speaking.has(userId));
-    if (isSame) return;
-    this.#speaking = speaking;
-    this.#events.speaking(speaking);
+    const self = this.#isMicrophoneOpen && phase !== 'disconnected' ? userId : null;
+    const speaking = this.#hearing.look(Object.keys(speakers), self, now);
+    if (speaking !== null) this.#events.speaking(speaking);
   }
 }
