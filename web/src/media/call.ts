@@ -18,6 +18,8 @@ export interface CallOptions {
   voiceUrl(endpoint: string): string;
   /** Tells the main gateway where the user wants to be. */
   ask(wish: VoiceWish): void;
+  /** Tells it that the voice server may be dead. */
+  suspect(): void;
   microphone: MicrophoneSettings;
 }
 
@@ -193,6 +195,9 @@ export class Call {
           self_mute: effect.selfMute,
           self_deaf: effect.selfDeaf,
         });
+        break;
+      case 'suspect':
+        this.#options.suspect();
         break;
       case 'open':
         this.#wire.open(this.#options.voiceUrl(effect.endpoint));

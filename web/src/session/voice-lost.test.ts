@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { VoiceOp } from '../protocol/voice';
-import { DESCRIBED, HELLO, OFFERED, READY, connected, media, run, sent, timer } from './voice-scene';
+import { VoiceClose, VoiceOp } from '../protocol/voice';
+import { DESCRIBED, HELLO, OFFERED, READY, closedBy, connected, frame, media, own, run, sent, server, timer, types } from './voice-scene';
 
 const ANEW = [HELLO, READY, OFFERED, DESCRIBED];
 
@@ -10,5 +10,29 @@ describe('a page that joins anew', () => {
     const { state } = run([{ type: 'speaking', bits: 1 }, media('failed'), timer('retry')], connected());
     expect(sent(run(ANEW, state).effects)).toEqual([{ op: VoiceOp.SPEAKING, d: { speaking: 1, ssrc: 77 } }]);
     expect(sent(run([{ type: 'speaking', bits: 0 }, ...ANEW], state).effects)).toEqual([]);
+  });
+});
+
+describe('a voice server that may be dead', () => {
+  it('is suspected where a new socket does not lead there either', () => {
+    const first = run([closedBy(1006)], connected());
+    expect(types(first.effects)).not.toContain('suspect');
+    const second = run([timer('retry'), closedBy(1006)], first.state);
+    expect(types(second.effects)).toContain('suspect');
+    // Media goes on until it is known.
+    expect(types(second.effects)).not.toContain('media stop');
+    const moved = run([server('other:1', 'u')], second.state);
+    expect(moved.effects).toContainEqual({ type: 'open', endpoint: 'other:1' });
+    const back = run([timer('retry'), HELLO, frame(VoiceOp.RESUMED, null), closedBy(1006)], second.state);
+    expect(types(back.effects)).not.toContain('suspect');
+  });
+
+  it('is asked for before the channel is, by whoever is in it', () => {
+    const lost = run([closedBy(VoiceClose.SESSION_INVALID), timer('retry')], connected());
+    expect(types(lost.effects)).toEqual(['suspect', 'ask', 'timer']);
+    // Without an answer it leaves and comes again, and is nowhere between the two.
+    expect(types(run([timer('patience')], lost.state).effects)).toEqual(['ask', 'ask', 'timer']);
+    const forgotten = run([{ type: 'main session lost' }, own(null)], connected());
+    expect(types(forgotten.effects)).not.toContain('suspect');
   });
 });

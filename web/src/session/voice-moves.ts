@@ -68,11 +68,13 @@ export function connect(state: VoiceState, isResuming = false): VoiceTurn {
 }
 
 export function ask(state: VoiceState): VoiceTurn {
-  const { guildId, channelId, selfMute, selfDeaf } = state;
+  const { guildId, channelId, selfMute, selfDeaf, sessionId } = state;
   if (guildId === null) return nothing(state);
   return {
     state: { ...state, server: null, phase: phase(state, 'awaiting endpoint') },
     effects: [
+      // To a wish that is fulfilled the main gateway says nothing for as long as the voice server waits for this client.
+      ...(sessionId === null || state.expectsLeft ? [] : [{ type: 'suspect' as const }]),
       { type: 'ask', guildId, channelId, selfMute, selfDeaf },
       { type: 'timer', timer: 'patience', ms: PATIENCE_MS },
     ],

@@ -99,6 +99,8 @@ export type VoiceInput =
 export type VoiceEffect =
   /** Ask the main gateway for a channel; null leaves. */
   | { type: 'ask'; guildId: Id; channelId: Id | null; selfMute: boolean; selfDeaf: boolean }
+  /** Tell the main gateway that the voice server may be dead: it says where to go. */
+  | { type: 'suspect' }
   | { type: 'open'; endpoint: string }
   | { type: 'send'; text: string }
   | { type: 'close'; code: number }

@@ -156,6 +156,7 @@ function closed(state: VoiceState, code: number, random: number): VoiceTurn {
       { type: 'cancel', timer: 'patience' },
       // Where signalling has no way either, nothing is said against that of media.
       ...(state.wasConnected ? [{ type: 'cancel' as const, timer: 'media' as const }] : []),
+      ...(resumes === 1 ? [] : [{ type: 'suspect' as const }]),
       { type: 'timer', timer: 'retry', ms: resumes === 1 ? Math.round(random * 500) : backoffMs(resumes - 1, random) },
     ],
   };
