@@ -238,7 +238,9 @@ export class Call {
     this.#stopMedia();
     const connection = new Connection(this.#microphone.track, {
       media: (is) => {
-        if (this.#connection === connection) this.#step({ type: 'media', is, random: Math.random() });
+        if (this.#connection !== connection) return;
+        this.#step({ type: 'media', is, random: Math.random() });
+        if (is === 'interrupted') void this.#askPath(connection);
       },
       track: (userId, track) => {
         if (this.#connection === connection) this.graph.add(userId, track);
@@ -282,10 +284,16 @@ export class Call {
   }
 
   #look(): void {
-    const { phase, userId, speakers } = this.#state;
+    const { phase, userId, speakers, isMediaUp } = this.#state;
     const now = performance.now();
     const self = this.#isMicrophoneOpen && phase !== 'disconnected' ? userId : null;
     const speaking = this.#hearing.look(Object.keys(speakers), self, now);
     if (speaking !== null) this.#events.speaking(speaking);
+    if (isMediaUp && this.#connection !== null && this.#hearing.isSilenceDue(now)) void this.#askPath(this.#connection);
+  }
+
+  async #askPath(connection: Connection): Promise<void> {
+    const isGone = await connection.isPathGone().catch(() => false);
+    if (isGone && this.#connection === connection) this.#step({ type: 'media', is: 'elsewhere', random: Math.random() });
   }
 }

@@ -1,6 +1,7 @@
 // The peer connection of one voice session: the microphone in its first section, one more section for each remote stream.
 
 import type { Id } from '../protocol/objects';
+import { Path } from './path';
 import { answer, clientFragment, microphoneSsrc, readServerFragment, takeStereo, type RemoteStream, type ServerFragment } from './sdp';
 import { LossMeter, roundTripMs, type LinkStats } from './stats';
 
@@ -27,6 +28,7 @@ export class Connection {
    */
   readonly #given = new Map<RTCRtpTransceiver, RemoteStream>();
   readonly #loss = new LossMeter();
+  readonly #path = new Path(this.#peer);
   #server: ServerFragment | null = null;
   #version = 1;
   /** One negotiation at a time; those asked for meanwhile become one. */
@@ -90,6 +92,11 @@ export class Connection {
   async stats(): Promise<LinkStats> {
     const report = await this.#peer.getStats();
     return { rttMs: roundTripMs(report), ...this.#loss.measure(report) };
+  }
+
+  /** Whether what was sent to this machine would arrive where it no longer is. */
+  isPathGone(): Promise<boolean> {
+    return this.#path.isGone();
   }
 
   /** The sections as they are, for tests and for support. */

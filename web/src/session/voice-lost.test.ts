@@ -36,3 +36,33 @@ describe('a voice server that may be dead', () => {
     expect(types(forgotten.effects)).not.toContain('suspect');
   });
 });
+
+describe('a machine that is in another network', () => {
+  const elsewhere = () => run([media('elsewhere')], connected());
+
+  it('begins a new session by a new socket as soon as that leads somewhere', () => {
+    const { state, effects } = elsewhere();
+    expect(state.phase).toBe('reconnecting');
+    expect(types(effects)).toEqual(['close', 'cancel', 'open', 'timer']);
+    const hello = run([HELLO], state);
+    expect(sent(hello.effects).map(({ op }) => op)).toEqual([VoiceOp.IDENTIFY]);
+    expect(types(hello.effects)).toContain('media stop');
+    expect(types(hello.effects)).not.toContain('close');
+    expect(run([READY, OFFERED, DESCRIBED, media('up')], hello.state).state).toMatchObject({ phase: 'voice connected', isElsewhere: false });
+  });
+
+  it('does so too where it was thought to be a loss of packets first', () => {
+    const opening = run([media('interrupted'), media('elsewhere')], connected());
+    expect(opening.effects).toEqual([]);
+    expect(sent(run([HELLO], opening.state).effects).map(({ op }) => op)).toEqual([VoiceOp.IDENTIFY]);
+    const resumed = run([media('interrupted'), HELLO, frame(VoiceOp.RESUMED, null), media('elsewhere')], connected());
+    expect(types(resumed.effects)).toContain('open');
+  });
+
+  it('keeps what it has while no socket leads anywhere', () => {
+    const nowhere = run([closedBy(1006), timer('retry')], elsewhere().state);
+    expect(types(nowhere.effects)).toEqual(['open', 'timer']);
+    const back = run([media('up'), HELLO], nowhere.state);
+    expect(sent(back.effects)[0]?.op).toBe(VoiceOp.RESUME);
+  });
+});

@@ -47,7 +47,7 @@ export function tearDown(state: VoiceState, code = CLOSE_TO_RETURN): VoiceTurn {
   if (state.hasSocket) effects.push({ type: 'close', code });
   effects.push({ type: 'cancel', timer: 'heartbeat' }, { type: 'cancel', timer: 'media' }, { type: 'media stop' });
   for (const [userId, { ssrc }] of Object.entries(state.speakers)) effects.push({ type: 'stream removed', userId, ssrc });
-  const none = { hasSocket: false, isDescribed: false, isMediaUp: false, isResuming: false, speakers: {} };
+  const none = { hasSocket: false, isDescribed: false, isMediaUp: false, isResuming: false, isElsewhere: false, speakers: {} };
   return { state: { ...state, ...none, seqAck: -1, signallingMs: null }, effects };
 }
 

@@ -23,7 +23,7 @@ export const server = (endpoint: string | null = 'v.example:8443', token = 't'):
 export const frame = (op: number, d: unknown, seq?: number): VoiceInput => ({ type: 'frame', text: JSON.stringify({ op, d, seq }), now: 1_000, random: 0.5 });
 export const closedBy = (code: number): VoiceInput => ({ type: 'closed', code, random: 0.5 });
 export const timer = (timer: VoiceTimer): VoiceInput => ({ type: 'timer', timer, now: 1_000, random: 0.5 });
-export const media = (is: 'up' | 'interrupted' | 'failed'): VoiceInput => ({ type: 'media', is, random: 0.5 });
+export const media = (is: 'up' | 'interrupted' | 'elsewhere' | 'failed'): VoiceInput => ({ type: 'media', is, random: 0.5 });
 
 export const HELLO = frame(VoiceOp.HELLO, { v: 8, heartbeat_interval: 13_750 });
 export const READY = frame(VoiceOp.READY, { ssrc: 1, ip: '192.0.2.1', port: 50_000, modes: [] });
