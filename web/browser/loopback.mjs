@@ -27,10 +27,13 @@ async function check(name, launch) {
     near(result.one['7'], 440);
     near(result.again['7'], 440);
     near(result.again['9'], 880);
+    near(result.anew['7'], 440);
+    near(result.anew['9'], 880);
     const directions = (list) => list.map((section) => section.direction).join(' ');
     assert.equal(directions(result.sectionsOfTwo), 'sendrecv recvonly recvonly');
-    assert.equal(directions(result.sectionsOfOne), 'sendrecv recvonly inactive');
+    assert.equal(directions(result.sectionsOfOne), 'sendrecv recvonly recvonly');
     assert.equal(directions(result.sectionsOfAgain), 'sendrecv recvonly recvonly');
+    assert.equal(directions(result.sectionsOfAnew), 'sendrecv recvonly recvonly');
     assert.ok(result.loudestAtServer > 0.001, `${name}: the server heard ${result.loudestAtServer}`);
     assert.ok(result.stats.rttMs !== null);
   } finally {

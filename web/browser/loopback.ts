@@ -82,6 +82,13 @@ async function run() {
   const sectionsOfOne = client.sections();
   client.add('9', ssrcs[2] ?? 0);
   const again = await hears(['7', '9']);
+  const sectionsOfAgain = client.sections();
+  // Joined anew: the same stream.
+  graph.remove('9');
+  client.remove('9');
+  await wait(500);
+  client.add('9', ssrcs[2] ?? 0);
+  const anew = await hears(['7', '9'], 30);
   await client.stats();
   // The microphone of a test is a beep now and then.
   let loudest = 0;
@@ -94,9 +101,11 @@ async function run() {
     two,
     one,
     again,
+    anew,
     sectionsOfTwo,
     sectionsOfOne,
-    sectionsOfAgain: client.sections(),
+    sectionsOfAgain,
+    sectionsOfAnew: client.sections(),
     loudestAtServer: loudest,
     stats: await client.stats(),
     output: graph.heard(),

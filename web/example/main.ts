@@ -63,6 +63,7 @@ async function talk(token: string, channel: Id): Promise<() => void> {
         voiceUrl: (endpoint) =>
           way === 'direct' ? `wss://${endpoint}/?v=8` : `${ORIGIN}/voice?v=8&endpoint=${encodeURIComponent(endpoint)}`,
         ask: (wish) => gateway.askForVoice(wish),
+        suspect: () => gateway.suspectVoiceServer(),
         microphone: MICROPHONE,
       },
       {

@@ -1,6 +1,7 @@
 //! Real browsers on the real page, driven like the bots. See `e2e/clients/README.md`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -30,22 +31,29 @@ pub struct Browser {
 impl Browser {
     /// Opens the server's page as somebody who has been signed in before, with a microphone that plays a tone.
     pub fn start(engine: Engine, net: &Net, server: &Server, user: &User, hz: u32) -> Self {
-        Self::open(engine, net, server, user, &["--hz", &hz.to_string(), "--token", &user.token])
+        let options = ["--hz", &hz.to_string(), "--token", &user.token];
+        Self::open(engine, net.among_clients(), server, user, &options)
+    }
+
+    /// The same on this machine itself, for a server that is there.
+    pub fn start_here(engine: Engine, server: &Server, user: &User, hz: u32) -> Self {
+        let options = ["--hz", &hz.to_string(), "--token", &user.token];
+        Self::open(engine, Command::new("env"), server, user, &options)
     }
 
     /// The same with a microphone that plays a file once, from when it is opened (`microphone`).
     pub fn start_saying(engine: Engine, net: &Net, server: &Server, user: &User, file: &Path) -> Self {
         let file = file.to_str().expect("a temporary path is UTF-8");
-        Self::open(engine, net, server, user, &["--wav", file, "--token", &user.token])
+        Self::open(engine, net.among_clients(), server, user, &["--wav", file, "--token", &user.token])
     }
 
     /// Opens the server's page as somebody who comes for the first time.
     pub fn start_signed_out(engine: Engine, net: &Net, server: &Server, user: &User, hz: u32) -> Self {
-        Self::open(engine, net, server, user, &["--hz", &hz.to_string()])
+        Self::open(engine, net.among_clients(), server, user, &["--hz", &hz.to_string()])
     }
 
-    fn open(engine: Engine, net: &Net, server: &Server, user: &User, options: &[&str]) -> Self {
-        let mut command = net.among_clients();
+    /// `command` begins a command line where the browser is to be.
+    fn open(engine: Engine, mut command: Command, server: &Server, user: &User, options: &[&str]) -> Self {
         command.arg("node").arg(crate::root().join("e2e/clients/browser/bot.js"));
         command.args(["--browser", &format!("{engine:?}").to_lowercase(), "--page", server.http()]);
         command.args(options);

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use e2e::call::relays;
 use e2e::wire::{WITHIN, Wire};
-use e2e::{Bot, Cluster, Library, Role, Server, Talk, User, signal_pid};
+use e2e::{Bot, Browser, Cluster, Engine, Library, Role, Server, Talk, User, signal_pid};
 use serde_json::{Value, json};
 
 const TONE: u32 = 440;
+const CHROMIUMS: u32 = 620;
 /// How much may be missing at the ear where nobody has to move: nothing at all, but for the ends of what is measured and a busy machine.
 const UNDISTURBED_MS: f64 = 400.0;
 /// The same where clients of ours move from one living voice server to another.
@@ -226,6 +227,75 @@ fn everybody_talks_on_elsewhere_when_their_voice_server_dies() {
     // It comes back under its name, and takes calls again.
     cluster.start_again(Role::Voice, busy);
     joins(&server);
+}
+
+/// What the page does not hear of the pair's speaker while something is done by which everybody has to move.
+fn page_misses(server: &Server, page: &mut Browser, when: &str, does: impl FnOnce()) -> f64 {
+    const LISTEN_S: f64 = 10.0;
+    page.listen(LISTEN_S);
+    // It listens when it answers this.
+    page.state();
+    does();
+    let gap = page.heard().longest_gap_ms(&server.user(0));
+    println!("measured: {when}: {:?} heard nothing for {gap:.0} ms", page.engine);
+    page.hears(&[TONE], &[CHROMIUMS], when);
+    gap
+}
+
+/// Its voice WebSocket goes by the gateway as well, and the next gateway has to let it through.
+#[test]
+fn a_page_goes_on_at_another_gateway_when_its_own_dies() {
+    let (mut cluster, server) = Cluster::start(3);
+    cluster.add(Role::Gateway, "w1", &[]);
+    let pair = Pair::start(&server);
+    cluster.leave_out("w0");
+    let mut page = Browser::start_here(Engine::Chromium, &server, &server.user(2), CHROMIUMS);
+    page.join(&server.voice_channel(0));
+    page.hears(&[TONE], &[CHROMIUMS], "at the start");
+    cluster.let_in("w0", &server);
+    let gap = page_misses(&server, &mut page, "its gateway dies", || cluster.kill(Role::Gateway, "w1"));
+    assert!(gap <= MOVED_MS, "{}", page.process.lines.story());
+    page.sees("status", "^Voice connected$");
+    drop(pair);
+}
+
+/// By region, by drain, and by death.
+#[test]
+fn a_page_follows_its_call_from_one_voice_server_to_the_next() {
+    const PEOPLE: u64 = 3;
+    let (mut cluster, server) = Cluster::start(PEOPLE as usize);
+    let pair = Pair::start(&server);
+    let mut page = Browser::start_here(Engine::Chromium, &server, &server.user(2), CHROMIUMS);
+    page.join(&server.voice_channel(0));
+    page.hears(&[TONE], &[CHROMIUMS], "at the start");
+
+    // Only now, so that the call is not there yet.
+    cluster.add(Role::Voice, "v3", &["--region", "there"]);
+    let region = |name: &str| drop(server.ctl(&["region", server.guild(), name]));
+    let gap = page_misses(&server, &mut page, "to another region", || region("there"));
+    assert!(gap <= MOVED_MS, "{}", page.process.lines.story());
+    until_on(&server, "everybody to be there", |on| on("v3") == PEOPLE);
+    let gap = page_misses(&server, &mut page, "and back", || region("here"));
+    assert!(gap <= MOVED_MS, "{}", page.process.lines.story());
+
+    let [busy, other] = busy_and_other(&server, PEOPLE);
+    let gap = page_misses(&server, &mut page, "its voice server is drained", || {
+        server.ctl(&["drain", busy]);
+    });
+    assert!(gap <= MOVED_MS, "{}", page.process.lines.story());
+    until_on(&server, "everybody to be on the other server", |on| on(other) == PEOPLE);
+    server.ctl(&["restore", busy]);
+
+    // The whole machine: a relay alone would go on for a while.
+    let relays = relays(cluster.process(Role::Voice, other).pid());
+    let gap = page_misses(&server, &mut page, "its voice server dies", || {
+        cluster.kill(Role::Voice, other);
+        relays.into_iter().for_each(|relay| signal_pid(relay, "KILL"));
+    });
+    assert!(gap <= DIED_MS, "{}", page.process.lines.story());
+    until_on(&server, "everybody to be on the one that lives", |on| on(busy) == PEOPLE);
+    assert_eq!(page.state()["snapshot"]["voice"]["isSpeaking"], true, "it has to say so again");
+    drop(pair);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn everybody_goes_on_hearing_when_their_server_is_drained() {
     }
     let gap = page.heard().longest_gap_ms(&speaker);
     println!("measured: Chromium: {gap:.0} ms without sound");
-    assert!(gap < LIBRARY_GAP_MS_MAX, "{gap}");
+    assert!(gap < GAP_MS_MAX, "{gap}");
     page.hears(&[TONE], &[CHROMIUMS], "after the move");
     page.had_no_troubles();
 

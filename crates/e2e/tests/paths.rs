@@ -118,3 +118,26 @@ fn a_page_keeps_its_connection_when_udp_is_gone_for_some_seconds() {
     let report = scene.talk.report(Duration::from_secs(30));
     assert_eq!(report["reconnects"], 0, "{report}");
 }
+
+/// What is gone for longer than they wait: they join anew, over TCP, each under the number that it had.
+#[test]
+fn pages_that_had_to_join_anew_hear_each_other_again() {
+    let mut scene = Scene::start();
+    let mut pages = scene.browsers();
+    pages.iter_mut().for_each(|page| drop(page.join(&scene.channel)));
+    scene.all_hear_all(&mut pages, "at the start");
+    scene.net.impair(Towards::Clients, &Path::WITHOUT_UDP);
+    for page in &mut pages {
+        page.expect("voice_back");
+    }
+    scene.net.impair(Towards::Clients, &Path::GOOD);
+    scene.all_hear_all(&mut pages, "after they had joined anew");
+    for page in &mut pages {
+        let states = peer_states(page);
+        let made = states.iter().filter(|state| *state == "connecting").count();
+        assert!(made > 1, "{:?} did not join anew: {states:?}", page.engine);
+        // They spoke before, and have to say so again.
+        assert_eq!(page.state()["snapshot"]["voice"]["isSpeaking"], true, "{:?}", page.engine);
+        page.had_no_troubles();
+    }
+}

@@ -189,6 +189,7 @@ export class Client {
             ? `wss://${endpoint}/?v=8`
             : `${SOCKET_ORIGIN}/voice?v=8&endpoint=${encodeURIComponent(endpoint)}`,
         ask: (wish) => this.#gateway.askForVoice(wish),
+        suspect: () => this.#gateway.suspectVoiceServer(),
         microphone: this.#microphone(),
       },
       {

@@ -7,6 +7,7 @@ import { stepVoice } from '../session/voice';
 import { voiceState, type VoiceEffect, type VoiceInput, type VoiceState, type VoiceTimer } from '../session/voice-state';
 import { Connection } from './connection';
 import { Graph } from './graph';
+import { Hearing } from './hearing';
 import { Microphone, type MicrophoneSettings } from './microphone';
 import type { LinkStats } from './stats';
 import { Wire } from './wire';
@@ -17,6 +18,8 @@ export interface CallOptions {
   voiceUrl(endpoint: string): string;
   /** Tells the main gateway where the user wants to be. */
   ask(wish: VoiceWish): void;
+  /** Tells it that the voice server may be dead. */
+  suspect(): void;
   microphone: MicrophoneSettings;
 }
 
@@ -29,11 +32,7 @@ export interface CallEvents {
   microphoneFailed(error: unknown): void;
 }
 
-/** Louder than this is a voice; below is what codecs make of silence. */
-const HEARD_RMS = 0.004;
 const LOOK_MS = 100;
-/** Rings that flicker between words are worse than late ones. */
-const RING_HANG_MS = 250;
 
 export class Call {
   readonly graph: Graph;
@@ -41,7 +40,7 @@ export class Call {
   readonly #events: CallEvents;
   readonly #wire: Wire<VoiceTimer>;
   readonly #microphone: Microphone;
-  readonly #lastHeard = new Map<Id, number>();
+  readonly #hearing: Hearing;
   #state: VoiceState;
   #connection: Connection | null = null;
   #bitrate = 64_000;
@@ -49,7 +48,6 @@ export class Call {
   #hasMicrophone = false;
   /** Muted by the server: it drops what this client sends. */
   #isSilenced = false;
-  #speaking: ReadonlySet<Id> = new Set();
   #looking: ReturnType<typeof setInterval> | undefined;
   #mainSession: string | null = null;
   readonly #network = () => this.#step({ type: 'network changed', random: Math.random() });
@@ -58,6 +56,7 @@ export class Call {
     this.#options = options;
     this.#events = events;
     this.graph = graph;
+    this.#hearing = new Hearing(graph);
     this.#state = voiceState(options.userId);
     this.#microphone = new Microphone(graph.context, options.microphone, {
       level: (db) => events.level(db),
@@ -184,7 +183,6 @@ export class Call {
     }
     globalThis.removeEventListener('online', this.#network);
     this.closeMicrophone();
-    this.#lastHeard.clear();
     this.#look();
   }
 
@@ -197,6 +195,9 @@ export class Call {
           self_mute: effect.selfMute,
           self_deaf: effect.selfDeaf,
         });
+        break;
+      case 'suspect':
+        this.#options.suspect();
         break;
       case 'open':
         this.#wire.open(this.#options.voiceUrl(effect.endpoint));
@@ -228,7 +229,7 @@ export class Call {
       case 'stream removed':
         this.#connection?.remove(effect.userId);
         this.graph.remove(effect.userId);
-        this.#lastHeard.delete(effect.userId);
+        this.#hearing.forget(effect.userId);
         break;
     }
   }
@@ -237,7 +238,9 @@ export class Call {
     this.#stopMedia();
     const connection = new Connection(this.#microphone.track, {
       media: (is) => {
-        if (this.#connection === connection) this.#step({ type: 'media', is, random: Math.random() });
+        if (this.#connection !== connection) return;
+        this.#step({ type: 'media', is, random: Math.random() });
+        if (is === 'interrupted') void this.#askPath(connection);
       },
       track: (userId, track) => {
         if (this.#connection === connection) this.graph.add(userId, track);
@@ -277,20 +280,20 @@ export class Call {
     this.#connection?.close();
     this.#connection = null;
     this.graph.clear();
+    this.#hearing.clear(performance.now());
   }
 
-  /** Who speaks is heard rather than believed: libraries for bots seldom say when they stop. */
   #look(): void {
+    const { phase, userId, speakers, isMediaUp } = this.#state;
     const now = performance.now();
-    const speaking = new Set<Id>();
-    for (const userId of Object.keys(this.#state.speakers)) {
-      if (this.graph.levelOf(userId) > HEARD_RMS) this.#lastHeard.set(userId, now);
-      if (now - (this.#lastHeard.get(userId) ?? -Infinity) < RING_HANG_MS) speaking.add(userId);
-    }
-    if (this.#isMicrophoneOpen && this.#state.phase !== 'disconnected') speaking.add(this.#state.userId);
-    const isSame = speaking.size === this.#speaking.size && [...speaking].every((userId) => this.#speaking.has(userId));
-    if (isSame) return;
-    this.#speaking = speaking;
-    this.#events.speaking(speaking);
+    const self = this.#isMicrophoneOpen && phase !== 'disconnected' ? userId : null;
+    const speaking = this.#hearing.look(Object.keys(speakers), self, now);
+    if (speaking !== null) this.#events.speaking(speaking);
+    if (isMediaUp && this.#connection !== null && this.#hearing.isSilenceDue(now)) void this.#askPath(this.#connection);
+  }
+
+  async #askPath(connection: Connection): Promise<void> {
+    const isGone = await connection.isPathGone().catch(() => false);
+    if (isGone && this.#connection === connection) this.#step({ type: 'media', is: 'elsewhere', random: Math.random() });
   }
 }

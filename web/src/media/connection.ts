@@ -1,6 +1,7 @@
 // The peer connection of one voice session: the microphone in its first section, one more section for each remote stream.
 
 import type { Id } from '../protocol/objects';
+import { Path } from './path';
 import { answer, clientFragment, microphoneSsrc, readServerFragment, takeStereo, type RemoteStream, type ServerFragment } from './sdp';
 import { LossMeter, roundTripMs, type LinkStats } from './stats';
 
@@ -15,19 +16,19 @@ export interface ConnectionEvents {
   track(userId: Id, track: MediaStreamTrack): void;
 }
 
-interface Assigned {
-  ssrc: number;
-  transceiver: RTCRtpTransceiver;
-}
-
 export class Connection {
   readonly #events: ConnectionEvents;
   readonly #peer = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
   readonly #microphone: RTCRtpTransceiver;
-  /** Who is to be heard, by user, and through which section. */
+  /** Who is to be heard, and by which stream. */
   readonly #wanted = new Map<Id, number>();
-  readonly #assigned = new Map<Id, Assigned>();
+  /**
+   * Whose stream a section was last given. Somebody who left keeps it until another needs it: Chromium plays nothing of a stream that was taken
+   * from a section and comes back to it, and those who join anew have the stream that they had.
+   */
+  readonly #given = new Map<RTCRtpTransceiver, RemoteStream>();
   readonly #loss = new LossMeter();
+  readonly #path = new Path(this.#peer);
   #server: ServerFragment | null = null;
   #version = 1;
   /** One negotiation at a time; those asked for meanwhile become one. */
@@ -66,11 +67,13 @@ export class Connection {
   /** Lets a remote stream be heard: a matter between this page and its browser, which the server is not told. */
   add(userId: Id, ssrc: number): void {
     this.#wanted.set(userId, ssrc);
-    this.#renegotiate();
+    const kept = [...this.#given].find(([, given]) => given.userId === userId && given.ssrc === ssrc)?.[0];
+    if (kept === undefined) this.#renegotiate();
+    else this.#events.track(userId, kept.receiver.track);
   }
 
   remove(userId: Id): void {
-    if (this.#wanted.delete(userId)) this.#renegotiate();
+    this.#wanted.delete(userId);
   }
 
   async sendTrack(track: MediaStreamTrack | null): Promise<void> {
@@ -89,6 +92,11 @@ export class Connection {
   async stats(): Promise<LinkStats> {
     const report = await this.#peer.getStats();
     return { rttMs: roundTripMs(report), ...this.#loss.measure(report) };
+  }
+
+  /** Whether what was sent to this machine would arrive where it no longer is. */
+  isPathGone(): Promise<boolean> {
+    return this.#path.isGone();
   }
 
   /** The sections as they are, for tests and for support. */
@@ -126,18 +134,19 @@ export class Connection {
     }
   }
 
-  /** Gives every wanted stream a section: its own, one that somebody left, or a new one at the end. */
+  /** Gives every wanted stream a section: the one it had, a free one, or a new one at the end. */
   #assign(): void {
-    for (const userId of this.#assigned.keys()) {
-      if (!this.#wanted.has(userId)) this.#assigned.delete(userId);
-    }
-    const taken = new Set([this.#microphone, ...[...this.#assigned.values()].map(({ transceiver }) => transceiver)]);
-    const free = this.#peer.getTransceivers().filter((transceiver) => !taken.has(transceiver));
+    const isHeard = (given: RemoteStream | undefined) => given !== undefined && this.#wanted.get(given.userId) === given.ssrc;
+    const given = (transceiver: RTCRtpTransceiver) => this.#given.get(transceiver);
+    const sections = this.#peer.getTransceivers().filter((transceiver) => transceiver !== this.#microphone);
+    const served = new Set(sections.map(given).filter(isHeard).map((stream) => stream?.userId));
+    const free = sections.filter((transceiver) => !isHeard(given(transceiver)));
     for (const [userId, ssrc] of this.#wanted) {
-      const known = this.#assigned.get(userId);
-      const transceiver = known?.transceiver ?? free.shift() ?? this.#peer.addTransceiver('audio', { direction: 'recvonly' });
-      if (known === undefined) this.#events.track(userId, transceiver.receiver.track);
-      this.#assigned.set(userId, { ssrc, transceiver });
+      if (served.has(userId)) continue;
+      const at = Math.max(0, free.findIndex((transceiver) => given(transceiver)?.ssrc === ssrc));
+      const transceiver = free.splice(at, 1)[0] ?? this.#peer.addTransceiver('audio', { direction: 'recvonly' });
+      this.#given.set(transceiver, { userId, ssrc });
+      this.#events.track(userId, transceiver.receiver.track);
     }
   }
 
@@ -155,9 +164,7 @@ export class Connection {
   async #answerLocally(server: ServerFragment): Promise<void> {
     const offer = this.#peer.localDescription?.sdp ?? '';
     const streams = new Map<string, RemoteStream>();
-    for (const [userId, { ssrc, transceiver }] of this.#assigned) {
-      if (transceiver.mid !== null) streams.set(transceiver.mid, { userId, ssrc });
-    }
+    for (const [{ mid }, given] of this.#given) if (mid !== null) streams.set(mid, given);
     this.#version += 1;
     await this.#peer.setRemoteDescription({ type: 'answer', sdp: answer(offer, server, streams, this.#version) });
   }

@@ -1,6 +1,6 @@
 // Runs the machine of a gateway session: the only place where it meets a socket, a clock and chance.
 
-import { encodeVoiceState, type Dispatch, type VoiceWish } from '../protocol/gateway';
+import { encodeVoiceServerPing, encodeVoiceState, type Dispatch, type VoiceWish } from '../protocol/gateway';
 import { gatewayState, stepGateway, type GatewayInput, type GatewayState, type GatewayTimer } from '../session/gateway';
 import { Wire } from './wire';
 
@@ -49,6 +49,11 @@ export class GatewayClient {
 
   askForVoice(wish: VoiceWish): void {
     this.send(encodeVoiceState(wish));
+  }
+
+  /** Where there is no session, the network is to be suspected and not the voice server. */
+  suspectVoiceServer(): void {
+    if (this.#state.phase === 'ready') this.send(encodeVoiceServerPing());
   }
 
   #step(input: GatewayInput): void {

@@ -125,6 +125,8 @@ export const encodeResume = (token: string, sessionId: string, seq: number): str
 export const encodeVoiceState = (wish: VoiceWish): string =>
   frame(Op.VOICE_STATE_UPDATE, { ...wish, self_video: false });
 
+export const encodeVoiceServerPing = (): string => frame(Op.VOICE_SERVER_PING, null);
+
 export const encodeRequestMembers = (guildId: Id, userIds: Id[]): string =>
   frame(Op.REQUEST_GUILD_MEMBERS, { guild_id: guildId, user_ids: userIds, limit: 0 });
 

@@ -13,7 +13,7 @@ import {
 } from '../protocol/voice';
 import type { Id } from '../protocol/objects';
 import { heartbeatAcked } from './voice-heartbeat';
-import { MEDIA_PATIENCE_MS, MEDIA_RETURN_MS, again } from './voice-moves';
+import { MEDIA_PATIENCE_MS, MEDIA_RETURN_MS, again, tearDown } from './voice-moves';
 import { credentials, type VoiceEffect, type VoiceState, type VoiceTurn } from './voice-state';
 
 export function receivedFrame(before: VoiceState, frame: VoiceServerFrame, now: number, random: number): VoiceTurn {
@@ -46,13 +46,16 @@ export function receivedFrame(before: VoiceState, frame: VoiceServerFrame, now: 
   }
 }
 
-function hello(state: VoiceState, d: VoiceHello | null, random: number): VoiceTurn {
+function hello(before: VoiceState, d: VoiceHello | null, random: number): VoiceTurn {
+  const torn = before.isElsewhere ? tearDown({ ...before, hasSocket: false }) : { state: before, effects: [] };
+  const state = { ...torn.state, hasSocket: true };
   const who = credentials(state);
   if (who === null || typeof d?.heartbeat_interval !== 'number') return again(state, 'ask', random);
   const text = state.isResuming ? encodeVoiceResume(who, state.seqAck) : encodeVoiceIdentify(who);
   return {
     state: { ...state, heartbeatMs: d.heartbeat_interval, beatsMissed: 0 },
     effects: [
+      ...torn.effects,
       { type: 'send', text },
       { type: 'timer', timer: 'heartbeat', ms: d.heartbeat_interval },
     ],

@@ -47,7 +47,7 @@ export function tearDown(state: VoiceState, code = CLOSE_TO_RETURN): VoiceTurn {
   if (state.hasSocket) effects.push({ type: 'close', code });
   effects.push({ type: 'cancel', timer: 'heartbeat' }, { type: 'cancel', timer: 'media' }, { type: 'media stop' });
   for (const [userId, { ssrc }] of Object.entries(state.speakers)) effects.push({ type: 'stream removed', userId, ssrc });
-  const none = { hasSocket: false, isDescribed: false, isMediaUp: false, isResuming: false, speakers: {}, speaking: 0 };
+  const none = { hasSocket: false, isDescribed: false, isMediaUp: false, isResuming: false, isElsewhere: false, speakers: {} };
   return { state: { ...state, ...none, seqAck: -1, signallingMs: null }, effects };
 }
 
@@ -68,11 +68,13 @@ export function connect(state: VoiceState, isResuming = false): VoiceTurn {
 }
 
 export function ask(state: VoiceState): VoiceTurn {
-  const { guildId, channelId, selfMute, selfDeaf } = state;
+  const { guildId, channelId, selfMute, selfDeaf, sessionId } = state;
   if (guildId === null) return nothing(state);
   return {
     state: { ...state, server: null, phase: phase(state, 'awaiting endpoint') },
     effects: [
+      // To a wish that is fulfilled the main gateway says nothing for as long as the voice server waits for this client.
+      ...(sessionId === null || state.expectsLeft ? [] : [{ type: 'suspect' as const }]),
       { type: 'ask', guildId, channelId, selfMute, selfDeaf },
       { type: 'timer', timer: 'patience', ms: PATIENCE_MS },
     ],

@@ -50,6 +50,8 @@ export interface VoiceState {
   beatsMissed: number;
   /** Whether ICE and DTLS stand. */
   isMediaUp: boolean;
+  /** Whether this machine is in another network than the one that media went out from: it cannot come back. */
+  isElsewhere: boolean;
   /** The stream this client sends. */
   ssrc: number;
   /** What was last said of it. */
@@ -91,7 +93,7 @@ export type VoiceInput =
   | { type: 'timer'; timer: VoiceTimer; now: number; random: number }
   /** Media has an offer to make. */
   | { type: 'offered'; fragment: string; ssrc: number }
-  | { type: 'media'; is: 'up' | 'interrupted' | 'failed'; random: number }
+  | { type: 'media'; is: 'up' | 'interrupted' | 'elsewhere' | 'failed'; random: number }
   /** Whether the user's voice is being sent. */
   | { type: 'speaking'; bits: number }
   | { type: 'network changed'; random: number };
@@ -99,6 +101,8 @@ export type VoiceInput =
 export type VoiceEffect =
   /** Ask the main gateway for a channel; null leaves. */
   | { type: 'ask'; guildId: Id; channelId: Id | null; selfMute: boolean; selfDeaf: boolean }
+  /** Tell the main gateway that the voice server may be dead: it says where to go. */
+  | { type: 'suspect' }
   | { type: 'open'; endpoint: string }
   | { type: 'send'; text: string }
   | { type: 'close'; code: number }
@@ -136,6 +140,7 @@ export function voiceState(userId: Id): VoiceState {
     heartbeatMs: 0,
     beatsMissed: 0,
     isMediaUp: false,
+    isElsewhere: false,
     ssrc: 0,
     speaking: 0,
     speakers: {},

@@ -1,42 +1,29 @@
 import { describe, expect, it } from 'vitest';
 
 import { VoiceClose, VoiceOp } from '../protocol/voice';
-import type { VoiceStateUpdate } from '../protocol/objects';
-import { stepVoice } from './voice';
 import { voiceCloseMeaning } from './voice-close';
-import { voiceState, type VoiceEffect, type VoiceInput, type VoiceState, type VoiceTimer } from './voice-state';
-
-const ME = '100';
-
-/** Runs inputs through the machine; what the last one caused is what comes out. */
-function run(inputs: VoiceInput[], from: VoiceState = voiceState(ME)) {
-  let turn: { state: VoiceState; effects: VoiceEffect[] } = { state: from, effects: [] };
-  for (const input of inputs) turn = stepVoice(turn.state, input);
-  return turn;
-}
-
-const join = (channelId = '20', guildId = '10'): VoiceInput => ({ type: 'join', guildId, channelId, selfMute: false, selfDeaf: false });
-const own = (channel_id: string | null, more: Partial<VoiceStateUpdate> = {}): VoiceInput => {
-  const flags = { deaf: false, mute: false, self_deaf: false, self_mute: false, suppress: false };
-  return { type: 'voice state', ownSession: 's', update: { guild_id: '10', channel_id, user_id: ME, session_id: 's', ...flags, ...more } };
-};
-const server = (endpoint: string | null = 'v.example:8443', token = 't'): VoiceInput => ({ type: 'voice server', update: { guild_id: '10', endpoint, token } });
-const frame = (op: number, d: unknown, seq?: number): VoiceInput => ({ type: 'frame', text: JSON.stringify({ op, d, seq }), now: 1_000, random: 0.5 });
-const closedBy = (code: number): VoiceInput => ({ type: 'closed', code, random: 0.5 });
-const timer = (timer: VoiceTimer): VoiceInput => ({ type: 'timer', timer, now: 1_000, random: 0.5 });
-const media = (is: 'up' | 'interrupted' | 'failed'): VoiceInput => ({ type: 'media', is, random: 0.5 });
-
-const HELLO = frame(VoiceOp.HELLO, { v: 8, heartbeat_interval: 13_750 });
-const READY = frame(VoiceOp.READY, { ssrc: 1, ip: '192.0.2.1', port: 50_000, modes: [] });
-const OFFERED: VoiceInput = { type: 'offered', fragment: 'a=ice-ufrag:x', ssrc: 77 };
-const DESCRIBED = frame(VoiceOp.SESSION_DESCRIPTION, { sdp: 'm=audio 1 ICE/SDP', audio_codec: 'opus' }, 1);
-const ROUTE: VoiceInput[] = [join(), own('20'), server()];
-const SIGNALLED: VoiceInput[] = [...ROUTE, HELLO, READY, OFFERED, DESCRIBED];
-const connected = () => run([...SIGNALLED, media('up')]).state;
-
-const sent = (effects: VoiceEffect[]) => effects.flatMap((e) => (e.type === 'send' ? [JSON.parse(e.text) as { op: number; d: never }] : []));
-const asked = (effects: VoiceEffect[]) => effects.flatMap((e) => (e.type === 'ask' ? [e.channelId] : []));
-const types = (effects: VoiceEffect[]) => effects.map((e) => e.type);
+import {
+  DESCRIBED,
+  HELLO,
+  ME,
+  OFFERED,
+  READY,
+  ROUTE,
+  SIGNALLED,
+  asked,
+  closedBy,
+  connected,
+  frame,
+  join,
+  media,
+  own,
+  run,
+  sent,
+  server,
+  timer,
+  types,
+} from './voice-scene';
+import type { VoiceInput } from './voice-state';
 
 describe('a join', () => {
   it('goes through the states in their order', () => {

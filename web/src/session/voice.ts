@@ -156,6 +156,7 @@ function closed(state: VoiceState, code: number, random: number): VoiceTurn {
       { type: 'cancel', timer: 'patience' },
       // Where signalling has no way either, nothing is said against that of media.
       ...(state.wasConnected ? [{ type: 'cancel' as const, timer: 'media' as const }] : []),
+      ...(resumes === 1 ? [] : [{ type: 'suspect' as const }]),
       { type: 'timer', timer: 'retry', ms: resumes === 1 ? Math.round(random * 500) : backoffMs(resumes - 1, random) },
     ],
   };
@@ -217,7 +218,7 @@ function offered(state: VoiceState, offer: Extract<VoiceInput, { type: 'offered'
   return { state, effects: [{ type: 'send', text: encodeSelectWebrtc(offer.fragment) }] };
 }
 
-function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: number): VoiceTurn {
+function media(state: VoiceState, is: 'up' | 'interrupted' | 'elsewhere' | 'failed', random: number): VoiceTurn {
   if (state.phase === 'disconnected' || !state.isDescribed) return nothing(state);
   switch (is) {
     case 'up':
@@ -225,6 +226,7 @@ function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: n
         state: {
           ...state,
           isMediaUp: true,
+          isElsewhere: false,
           wasConnected: true,
           attempts: 0,
           phase: state.hasSocket ? 'voice connected' : 'reconnecting',
@@ -233,6 +235,8 @@ function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: n
       };
     case 'interrupted':
       return interrupted({ ...state, isMediaUp: false, phase: 'reconnecting' });
+    case 'elsewhere':
+      return interrupted({ ...state, isMediaUp: false, isElsewhere: true, phase: 'reconnecting' });
     case 'failed':
       // The server has one address and is ICE-lite: there is nothing to restart ICE with, only a new connection.
       return again(state, 'identify', random);
@@ -242,6 +246,7 @@ function media(state: VoiceState, is: 'up' | 'interrupted' | 'failed', random: n
 /**
  * Nothing arrives any more. Either there is no network, and ICE goes on by itself when there is; or this machine is in another one, where
  * neither the path nor the socket lead anywhere. A new socket tells which: media that does not follow it is not coming back (see RESUMED).
+ * Where it is known to be elsewhere, that socket begins a new session (see HELLO).
  */
 function interrupted(state: VoiceState): VoiceTurn {
   // One is on its way already.
