@@ -84,11 +84,14 @@ enum Command {
         guild: String,
         user: String,
     },
-    /// Where a guild's voice is: all who are in voice move there
+    /// Where a guild's voice is: all who are in voice move there, but for those in channels that name another region
     Region {
         guild: String,
-        /// Of a voice server, or `any` for whichever has most room
+        /// Of a voice server, or `any` for whichever has most room (of a channel: where its guild is)
         region: String,
+        /// Of this voice channel of the guild alone
+        #[arg(long)]
+        channel: Option<String>,
     },
     /// Moves a member to another voice channel
     Move {
@@ -244,9 +247,14 @@ async fn execute(api: &Api, command: Command) -> anyhow::Result<Value> {
         Command::Unmute { guild, user } => api.patch(&member(&guild, &user), json!({"mute": false})).await,
         Command::Deafen { guild, user } => api.patch(&member(&guild, &user), json!({"deaf": true})).await,
         Command::Undeafen { guild, user } => api.patch(&member(&guild, &user), json!({"deaf": false})).await,
-        Command::Region { guild, region } => {
+        Command::Region { guild, region, channel } => {
             let region = (region != "any").then_some(region);
-            api.patch(&format!("/guilds/{guild}"), json!({ "region": region })).await
+            match channel {
+                Some(channel) => {
+                    api.patch(&format!("/channels/{channel}"), json!({"rtc_region": region})).await
+                }
+                None => api.patch(&format!("/guilds/{guild}"), json!({ "region": region })).await,
+            }
         }
         Command::Move { guild, user, channel } => {
             api.patch(&member(&guild, &user), json!({"channel_id": channel})).await

@@ -1,9 +1,9 @@
-// What a channel is called and about, and for voice, how many it takes and how good it sounds.
+// What a channel is called and about, and for voice, how many it takes, how good it sounds and where it is.
 
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
-import { ChannelType, type Channel } from '../protocol/objects';
+import { ChannelType, type Channel, type Region } from '../protocol/objects';
 import type { Client } from './client';
 import { BITRATE_MAX, BITRATE_MIN, NAME_MAX, TOPIC_MAX, channelChange, channelDraft, isChanged, limitMax, type ChannelDraft } from './forms';
 import { isVoice } from './model';
@@ -31,7 +31,7 @@ export function ChannelSettings({ client, channel, onClose }: { client: Client; 
             {(attributes) => <textarea {...attributes} rows={3} value={draft.topic} onInput={(e) => set({ topic: e.currentTarget.value })} maxLength={TOPIC_MAX} />}
           </Field>
         )}
-        {isVoice(channel) && <VoiceFields channel={channel} draft={draft} set={set} fields={fields} />}
+        {isVoice(channel) && <VoiceFields client={client} channel={channel} draft={draft} set={set} fields={fields} />}
         <p class="form-error" role="alert">{general}</p>
         <button class="button is-primary is-wide" type="submit" disabled={isBusy}>Save</button>
       </form>
@@ -40,13 +40,20 @@ export function ChannelSettings({ client, channel, onClose }: { client: Client; 
 }
 
 interface VoiceFieldsProps {
+  client: Client;
   channel: Channel;
   draft: ChannelDraft;
   set: (part: Partial<ChannelDraft>) => void;
   fields: Readonly<Record<string, string>>;
 }
 
-function VoiceFields({ channel, draft, set, fields }: VoiceFieldsProps): JSX.Element {
+function VoiceFields({ client, channel, draft, set, fields }: VoiceFieldsProps): JSX.Element {
+  const [regions, setRegions] = useState<Region[]>([]);
+  useEffect(() => {
+    // Without the list there is nothing to choose from, and the rest can be set all the same.
+    client.rest.regions(channel.guild_id).then(setRegions, () => undefined);
+  }, [client, channel.guild_id]);
+  const isUnknown = draft.region !== '' && !regions.some((region) => region.id === draft.region);
   const kbits = `${Math.round(draft.bitrate / 1_000)} kbit/s`;
   return (
     <>
@@ -60,6 +67,17 @@ function VoiceFields({ channel, draft, set, fields }: VoiceFieldsProps): JSX.Ele
           <input {...attributes} type="range" min={BITRATE_MIN} max={BITRATE_MAX} step={BITRATE_STEP} value={draft.bitrate} aria-valuetext={kbits} onInput={(e) => set({ bitrate: Number(e.currentTarget.value) })} />
         )}
       </Field>
+      {(regions.length > 1 || draft.region !== '') && (
+        <Field label="Region" error={fields['rtc_region']} hint="Near those who talk here. Whoever is in the channel moves at once, and hears a short gap at the most.">
+          {(attributes) => (
+            <select {...attributes} value={draft.region} onChange={(e) => set({ region: e.currentTarget.value })}>
+              <option value="">Where the guild is</option>
+              {regions.map((region) => <option key={region.id} value={region.id}>{region.name}</option>)}
+              {isUnknown && <option value={draft.region}>{draft.region}</option>}
+            </select>
+          )}
+        </Field>
+      )}
     </>
   );
 }

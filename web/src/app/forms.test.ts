@@ -29,6 +29,10 @@ it('of a channel goes what was changed, and what its kind has', () => {
   check(voice, {}, {});
   check(voice, { userLimit: 0 }, { user_limit: 0 });
   check(voice, { bitrate: 128_000, topic: 'none' }, { bitrate: 128_000 });
+  check(voice, { region: 'eu' }, { rtc_region: 'eu' });
+  check({ ...voice, rtc_region: 'eu' }, { region: '' }, { rtc_region: null });
+  check({ ...voice, rtc_region: 'eu' }, { bitrate: 64_000 }, { bitrate: 64_000 });
+  check(text, { region: 'eu' }, {});
   check(channel(ChannelType.CATEGORY), { name: 'two', topic: '', userLimit: 1 }, { name: 'two' });
 });
 

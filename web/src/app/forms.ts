@@ -20,6 +20,8 @@ export interface ChannelDraft {
   /** Nobody is turned away at 0. */
   userLimit: number;
   bitrate: number;
+  /** Empty is where its guild is. */
+  region: string;
 }
 
 export interface ChannelChange {
@@ -27,12 +29,13 @@ export interface ChannelChange {
   topic?: string | null;
   user_limit?: number;
   bitrate?: number;
+  rtc_region?: string | null;
 }
 
 export const limitMax = (channel: Channel): number => (channel.type === ChannelType.STAGE ? LIMIT_STAGE_MAX : LIMIT_VOICE_MAX);
 
-export function channelDraft({ name, topic, user_limit, bitrate }: Channel): ChannelDraft {
-  return { name, topic: topic ?? '', userLimit: user_limit ?? 0, bitrate: bitrate ?? BITRATE_MIN };
+export function channelDraft({ name, topic, user_limit, bitrate, rtc_region }: Channel): ChannelDraft {
+  return { name, topic: topic ?? '', userLimit: user_limit ?? 0, bitrate: bitrate ?? BITRATE_MIN, region: rtc_region ?? '' };
 }
 
 export function channelChange(channel: Channel, draft: ChannelDraft): ChannelChange {
@@ -44,6 +47,7 @@ export function channelChange(channel: Channel, draft: ChannelDraft): ChannelCha
   if (isVoice(channel)) {
     if (draft.userLimit !== before.userLimit) change.user_limit = draft.userLimit;
     if (draft.bitrate !== before.bitrate) change.bitrate = draft.bitrate;
+    if (draft.region !== before.region) change.rtc_region = draft.region === '' ? null : draft.region;
   } else if (topic !== before.topic) change.topic = topic === '' ? null : topic;
   return change;
 }

@@ -1,6 +1,6 @@
 // REST requests to the server this page came from.
 
-import type { Ban, Channel, Guild, Id, Invite, Message, Role, User } from '../protocol/objects';
+import type { Ban, Channel, Guild, Id, Invite, Message, Region, Role, User } from '../protocol/objects';
 import type { ChannelChange, RoleChange } from './forms';
 
 const BASE = new URL('api/v10', document.baseURI).href;
@@ -136,6 +136,7 @@ export class Rest {
   createChannel = (guild: Id, body: { name: string; type: number; parent_id: Id | null }): Promise<Channel> =>
     this.#call('POST', `/guilds/${guild}/channels`, body);
   changeChannel = (channel: Id, change: ChannelChange): Promise<Channel> => this.#call('PATCH', `/channels/${channel}`, change);
+  regions = (guild: Id): Promise<Region[]> => this.#call('GET', `/guilds/${guild}/regions`);
   deleteChannel = (channel: Id): Promise<void> => this.#call('DELETE', `/channels/${channel}`);
 
   invite = (code: string): Promise<Invite> => this.#call('GET', `/invites/${encodeURIComponent(code)}`);

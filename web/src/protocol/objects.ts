@@ -42,9 +42,16 @@ export interface Channel {
   parent_id: Id | null;
   topic: string | null;
   last_message_id: Id | null;
-  /** Voice and stage channels only, as is `user_limit`. */
+  /** Voice and stage channels only, as are those after it. */
   bitrate?: number;
   user_limit?: number;
+  /** Null is where its guild is. */
+  rtc_region?: string | null;
+}
+
+export interface Region {
+  id: string;
+  name: string;
 }
 
 export interface MemberFields {
