@@ -368,7 +368,8 @@ mod tests {
             Ok(Reply::Account(account)),
             Ok(Reply::Json(201, json("[1, 2]"))),
             Ok(Reply::Refused("full")),
-            Ok(Reply::NotHere { guild: GuildId(3), owner: "b".to_owned() }),
+            Ok(Reply::NotHere { guild: GuildId(3), owner: Some("b".to_owned()) }),
+            Ok(Reply::NotHere { guild: GuildId(3), owner: None }),
             Err(ApiError::new(404, code::UNKNOWN_GUILD, "Unknown Guild")),
         ];
         for result in results {
