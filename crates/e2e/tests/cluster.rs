@@ -2,127 +2,36 @@
 //! other, and whoever wants to join can do so again within seconds.
 #![allow(clippy::unwrap_used)]
 
-use std::cell::Cell;
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::call::relays;
-use e2e::wire::{WITHIN, Wire};
-use e2e::{Bot, Cluster, Library, Role, Server, Talk, User, signal_pid};
-use serde_json::{Value, json};
+use e2e::people::{
+    JOINS_WITHIN, MOVED_MS, Pair, States, TONE, UNDISTURBED_MS, Watch, joins, until_on, until_on_one,
+};
+use e2e::{Bot, Cluster, Library, Role, Server, Talk, measured, signal_pid};
+use serde_json::json;
 
-const TONE: u32 = 440;
-/// How much may be missing at the ear where nobody has to move: nothing at all, but for the ends of what is measured and a busy machine.
-const UNDISTURBED_MS: f64 = 400.0;
-/// The same where clients of ours move from one living voice server to another.
-const MOVED_MS: f64 = 1_000.0;
-/// The same where the voice server died with its relay: noticed, confirmed, everybody told, everybody connected anew.
+/// How much may be missing at the ear where the voice server died with its relay: noticed, confirmed, everybody told, everybody connected anew.
 const DIED_MS: f64 = 8_000.0;
-/// How soon somebody else can join again after an owner of guilds died, whose lease is of three seconds.
-const JOINS_WITHIN: Duration = Duration::from_secs(12);
-const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// One who speaks and one who listens.
-struct Pair {
-    speaker: Talk,
-    listener: Talk,
-    user: User,
-    began: Instant,
+/// Somebody else joins and leaves, in time.
+fn assert_joins(server: &Server, what: &str) {
+    let took = joins(server);
+    measured(format!("{what}: somebody else was in after {took:.1?}"), format!("{JOINS_WITHIN:?}"));
 }
 
-/// What the listener of a pair missed.
-struct Missed {
-    /// Of all that could have been heard, in milliseconds: what was not said while its speaker was on the way counts as well.
-    ms: f64,
-    /// How often the listener connected anew.
-    reconnects: u64,
-}
-
-impl Pair {
-    fn start(server: &Server) -> Self {
-        let channel = server.voice_channel(0);
-        let mut listener = Talk::start(server, &server.user(1), &channel, &["--seconds", "600"]);
-        listener.connected();
-        let tone = TONE.to_string();
-        let mut speaker =
-            Talk::start(server, &server.user(0), &channel, &["--tone", &tone, "--seconds", "600"]);
-        speaker.connected();
-        Self { speaker, listener, user: server.user(0), began: Instant::now() }
-    }
-
-    fn end(mut self) -> Missed {
-        self.listener.process.signal("INT");
-        let listened_ms = self.began.elapsed().as_secs_f64() * 1_000.0;
-        let heard = self.listener.report(WITHIN);
-        self.speaker.process.signal("INT");
-        let said = self.speaker.report(WITHIN);
-        let stream =
-            Talk::stream(&heard, &self.user).unwrap_or_else(|| panic!("nothing was heard: {heard} {said}"));
-        let ms = listened_ms - stream["received"].as_f64().unwrap() * 20.0;
-        let reconnects = heard["reconnects"].as_u64().unwrap();
-        println!("measured: of {listened_ms:.0} ms {ms:.0} ms were not heard, over {reconnects} reconnects");
-        Missed { ms, reconnects }
-    }
-}
-
-/// Somebody else joins and leaves; how long it took to get in.
-fn joins(server: &Server) -> Duration {
-    let began = Instant::now();
-    let mut third = Talk::start(server, &server.user(2), &server.voice_channel(0), &["--seconds", "60"]);
-    third.process.lines.event("connected", JOINS_WITHIN);
-    let took = began.elapsed();
-    third.process.signal("INT");
-    third.report(WITHIN);
-    took
-}
-
-/// Who is in voice and where, as a client that comes in is told.
-fn voice_states(server: &Server) -> Vec<(String, String)> {
-    let mut gateway = Wire::open(&format!("{}/?v=10&encoding=json", server.gateway()), HERE, None);
-    gateway.op(10);
-    gateway.send(&e2e::raw::identify(&server.user(3).token));
-    gateway.dispatch("READY");
-    let guild = gateway.dispatch("GUILD_CREATE");
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let states = guild["voice_states"].as_array().unwrap_or_else(|| panic!("{guild}"));
-    let mut states: Vec<_> =
-        states.iter().map(|state| (text(&state["user_id"]), text(&state["channel_id"]))).collect();
-    states.sort();
-    states
+fn voice_states(server: &Server) -> States {
+    Watch::states(server, &server.user(3))
 }
 
 /// The two of the pair, in their channel.
-fn expected_states(server: &Server) -> Vec<(String, String)> {
-    let mut states = [0, 1].map(|n| (server.user(n).id, server.voice_channel(0)));
-    states.sort();
-    states.to_vec()
-}
-
-/// Until the voice servers say that they have as many participants as wanted. They tell of their load every few seconds.
-fn until_on(server: &Server, what: &str, wanted: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
-    let began = Instant::now();
-    loop {
-        let servers: Vec<Value> =
-            server.ctl(&["servers"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let people = |name: &str| {
-            servers.iter().find(|s| s["id"] == name).map_or(0, |s| s["participants"].as_u64().unwrap())
-        };
-        if wanted(&people) {
-            return;
-        }
-        assert!(began.elapsed() < 2 * WITHIN, "waited for {what}: {servers:?}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+fn expected_states(server: &Server) -> States {
+    [0, 1].map(|n| (server.user(n).id, (server.voice_channel(0), false))).into()
 }
 
 /// The voice server with everybody on it, and the other one.
 fn busy_and_other(server: &Server, people: u64) -> [&'static str; 2] {
-    let busy = Cell::new("v1");
-    until_on(server, "everybody to be on one server", |on| {
-        let there = ["v1", "v2"].into_iter().find(|name| on(name) == people);
-        there.inspect(|name| busy.set(name)).is_some()
-    });
-    if busy.get() == "v1" { ["v1", "v2"] } else { ["v2", "v1"] }
+    if until_on_one(server, people) == "v1" { ["v1", "v2"] } else { ["v2", "v1"] }
 }
 
 #[test]
@@ -132,19 +41,19 @@ fn calls_go_on_when_owners_of_guilds_and_etcd_die() {
     // One of them owns the guild; the other takes over, and then the first one again.
     for name in ["g1", "g2"] {
         cluster.kill(Role::Guilds, name);
-        println!("measured: {name} was killed: somebody else joined after {:?}", joins(&server));
+        assert_joins(&server, &format!("{name} was killed"));
         assert_eq!(voice_states(&server), expected_states(&server), "{name} was killed");
         cluster.start_again(Role::Guilds, name);
     }
 
     cluster.etcd.kill();
-    println!("measured: etcd was killed: somebody else joined after {:?}", joins(&server));
+    assert_joins(&server, "etcd was killed");
     assert_eq!(voice_states(&server), expected_states(&server), "without etcd");
     cluster.etcd.start_again();
-    println!("measured: etcd is back: somebody else joined after {:?}", joins(&server));
+    assert_joins(&server, "etcd is back");
 
     let missed = pair.end();
-    assert!(missed.ms <= UNDISTURBED_MS, "{}", cluster.story());
+    missed.assert_at_most(UNDISTURBED_MS, || cluster.story());
     assert_eq!(missed.reconnects, 0, "{}", cluster.story());
 }
 
@@ -155,13 +64,13 @@ fn an_owner_that_was_stopped_does_no_harm_when_it_goes_on() {
     let pair = Pair::start(&server);
     for name in ["g1", "g2"] {
         cluster.process(Role::Guilds, name).signal("STOP");
-        println!("measured: {name} was stopped: somebody else joined after {:?}", joins(&server));
+        assert_joins(&server, &format!("{name} was stopped"));
         cluster.process(Role::Guilds, name).signal("CONT");
-        println!("measured: {name} goes on: somebody else joined after {:?}", joins(&server));
+        assert_joins(&server, &format!("{name} goes on"));
         assert_eq!(voice_states(&server), expected_states(&server), "{name} was stopped");
     }
     let missed = pair.end();
-    assert!(missed.ms <= UNDISTURBED_MS, "{}", cluster.story());
+    missed.assert_at_most(UNDISTURBED_MS, || cluster.story());
     assert_eq!(missed.reconnects, 0, "{}", cluster.story());
 }
 
@@ -184,7 +93,7 @@ fn a_session_goes_on_at_another_gateway_when_its_own_dies() {
     bot.hear(1.0).expect_tone(&server.user(0), TONE, "after its gateway died");
     bot.had_no_errors();
     let missed = pair.end();
-    assert!(missed.ms <= UNDISTURBED_MS, "{}", cluster.story());
+    missed.assert_at_most(UNDISTURBED_MS, || cluster.story());
     assert_eq!(missed.reconnects, 0, "{}", cluster.story());
 }
 
@@ -217,12 +126,13 @@ fn everybody_talks_on_elsewhere_when_their_voice_server_dies() {
     until_on(&server, "everybody to be on the other server", |on| on(other) == 5);
     for bot in &mut bots {
         let missing_ms = LISTEN_S * 1_000.0 - bot.heard().packets_of(&server.user(0)) as f64 * 20.0;
-        println!("measured: {:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
+        let what = format!("{:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
+        measured(what, format!("{DIED_MS} ms"));
         assert!(missing_ms <= DIED_MS, "{:?}", bot.library);
         bot.hear(1.0).expect_tone(&server.user(0), TONE, "after its voice server died");
     }
     let missed = pair.end();
-    assert!(missed.ms <= DIED_MS, "{}", cluster.story());
+    missed.assert_at_most(DIED_MS, || cluster.story());
     // It comes back under its name, and takes calls again.
     cluster.start_again(Role::Voice, busy);
     joins(&server);
@@ -243,7 +153,7 @@ fn a_guild_whose_owner_names_another_region_moves_there() {
     server.ctl(&["region", server.guild(), region]);
     until_on(&server, "everybody to be in the other region", |on| on(other) == 2);
     let missed = pair.end();
-    assert!(missed.ms <= MOVED_MS, "{}", cluster.story());
+    missed.assert_at_most(MOVED_MS, || cluster.story());
     assert_eq!(missed.reconnects, 1, "{}", cluster.story());
 }
 
@@ -263,9 +173,9 @@ fn every_role_is_restarted_one_by_one_and_no_call_ends() {
     ] {
         cluster.stop(role, name);
         cluster.start_again(role, name);
-        println!("measured: {name} was restarted: somebody else joined after {:?}", joins(&server));
+        assert_joins(&server, &format!("{name} was restarted"));
         assert_eq!(voice_states(&server), expected_states(&server), "{name} was restarted");
     }
     let missed = pair.end();
-    assert!(missed.ms <= MOVED_MS, "{}", cluster.story());
+    missed.assert_at_most(MOVED_MS, || cluster.story());
 }

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use crate::stage::{Failure, run};
 
 /// To build: a C toolchain, CMake (libopus), ALSA's headers (microphone and speakers), a compiler of protocol buffers and its own definitions (etcd's).
-const BUILD: &[&str] = &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler", "libprotobuf-dev"];
+const BUILD: &[&str] =
+    &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler", "libprotobuf-dev"];
 
-/// To test: a voice that speaks, a second database, a registry, browsers with a sound server, and what the real client libraries need.
+/// To test: a voice that speaks, a second database, a registry, networks of our own, browsers with a sound server, and what the real client libraries need.
 const TEST: &[&str] = &[
     "espeak-ng",
     "postgresql",
@@ -16,6 +17,7 @@ const TEST: &[&str] = &[
     "libopus-dev",
     "python3-venv",
     "iproute2",
+    "nftables",
     "chromium",
     "firefox-esr",
     "pulseaudio",
