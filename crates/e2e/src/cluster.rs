@@ -113,11 +113,30 @@ impl Cluster {
         self.start_again(role, name);
     }
 
+    /// The same of several, which start at once.
+    pub fn add_all(&mut self, nodes: &[(Role, &str, &[&str])]) {
+        for (role, name, options) in nodes {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let place = self.place(name);
+            let process = self.begin(*role, name, &place, folder.path(), options);
+            let options = options.iter().map(ToString::to_string).collect();
+            self.nodes.insert((*role, (*name).to_owned()), (Node { folder, options, place }, Some(process)));
+        }
+        for (role, name, _) in nodes {
+            let ready = is_ready(self.process(*role, name));
+            if *role == Role::Gateway {
+                self.gateways.put(name, &ready);
+            }
+        }
+    }
+
     /// The first gateway, and what clients need to know; they reach whichever gateway there is at one address.
     pub fn serve(&mut self, accounts: usize) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (accounts, place) = (accounts.to_string(), self.place("w0"));
-        let (process, own) = self.run(Role::Gateway, "w0", &place, folder.path(), &["--demo", &accounts]);
+        let options = ["--demo", &accounts];
+        let mut process = self.begin(Role::Gateway, "w0", &place, folder.path(), &options);
+        let own = is_ready(&mut process);
         self.gateways.put("w0", &own);
         let mut ready = own.clone();
         let at = self.gateways.address.clone();
@@ -132,7 +151,8 @@ impl Cluster {
         let (node, before) = self.nodes.remove(&key).expect("a node of that name was added");
         drop(before);
         let options: Vec<&str> = node.options.iter().map(String::as_str).collect();
-        let (process, ready) = self.run(role, name, &node.place, node.folder.path(), &options);
+        let mut process = self.begin(role, name, &node.place, node.folder.path(), &options);
+        let ready = is_ready(&mut process);
         if role == Role::Gateway {
             self.gateways.put(name, &ready);
         }
@@ -170,14 +190,7 @@ impl Cluster {
         self.gateways.put(gateway, &server.own);
     }
 
-    fn run(
-        &self,
-        role: Role,
-        name: &str,
-        place: &Place,
-        folder: &Path,
-        options: &[&str],
-    ) -> (Running, Value) {
+    fn begin(&self, role: Role, name: &str, place: &Place, folder: &Path, options: &[&str]) -> Running {
         let mut command = Command::new(crate::guildhall());
         command.arg(role.command()).arg("--data").arg(folder).args(["--name", name]);
         command.arg("--cluster-key").arg(self.key.path().join("cluster.key"));
@@ -193,9 +206,7 @@ impl Cluster {
         }
         command.args(options);
         let name = format!("guildhall {} {name}", role.command());
-        let mut process = Running::start(&name, place.run(command));
-        let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
-        (process, ready)
+        Running::start(&name, place.run(command))
     }
 
     /// The guilds node that owns a guild, by etcd.
@@ -229,6 +240,10 @@ impl Default for Cluster {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn is_ready(process: &mut Running) -> Value {
+    process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true)
 }
 
 /// A database that other hosts reach.

@@ -2,13 +2,11 @@
 //! other, and whoever wants to join can do so again within seconds.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use e2e::call::relays;
 use e2e::people::{
     JOINS_WITHIN, MOVED_MS, Pair, States, TONE, UNDISTURBED_MS, Watch, joins, until_on, until_on_one,
 };
-use e2e::{Bot, Cluster, Library, Role, Server, Talk, measured, signal_pid};
+use e2e::{Bot, Cluster, Library, Role, Server, measured, signal_pid};
 use serde_json::json;
 
 /// How much may be missing at the ear where the voice server died with its relay: noticed, confirmed, everybody told, everybody connected anew.
