@@ -363,7 +363,7 @@ mod tests {
             json: json(r#"{"id":"1","big":18446744073709551615}"#),
             guilds: vec![GuildId(u64::MAX)],
         };
-        let results: [CallResult; 6] = [
+        let results: [CallResult; 7] = [
             Ok(Reply::Done),
             Ok(Reply::Account(account)),
             Ok(Reply::Json(201, json("[1, 2]"))),

@@ -246,7 +246,7 @@ impl Company {
         self.there.contains_key(&account)
     }
 
-    pub fn len(&self) -> usize {
+    pub fn headcount(&self) -> usize {
         self.there.len()
     }
 

@@ -122,7 +122,7 @@ impl Scene {
         let joined = guest.end();
         let longest = joined.iter().max().expect("it joined");
         println!("a guest joined {} times, at the longest within {longest:?}", joined.len());
-        let staying = company.len() as u64;
+        let staying = company.headcount() as u64;
         let reconnects = company.end();
         assert!(
             reconnects <= staying * moves,
