@@ -363,12 +363,13 @@ mod tests {
             json: json(r#"{"id":"1","big":18446744073709551615}"#),
             guilds: vec![GuildId(u64::MAX)],
         };
-        let results: [CallResult; 6] = [
+        let results: [CallResult; 7] = [
             Ok(Reply::Done),
             Ok(Reply::Account(account)),
             Ok(Reply::Json(201, json("[1, 2]"))),
             Ok(Reply::Refused("full")),
-            Ok(Reply::NotHere { guild: GuildId(3), owner: "b".to_owned() }),
+            Ok(Reply::NotHere { guild: GuildId(3), owner: Some("b".to_owned()) }),
+            Ok(Reply::NotHere { guild: GuildId(3), owner: None }),
             Err(ApiError::new(404, code::UNKNOWN_GUILD, "Unknown Guild")),
         ];
         for result in results {

@@ -305,10 +305,11 @@ pub enum Reply {
     Refused(#[serde(deserialize_with = "name::read")] Name),
     /// On what terms a session began.
     Terms(Terms),
-    /// Another node owns the guild. Whoever carries calls asks that one; no caller sees this.
+    /// Another node owns the guild, or, without a name, the node could not find out whose it is. Whoever carries calls asks that one or the others; no
+    /// caller sees this.
     NotHere {
         guild: GuildId,
-        owner: String,
+        owner: Option<String>,
     },
 }
 

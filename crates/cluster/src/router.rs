@@ -154,6 +154,8 @@ struct Asked {
     call: Call,
     reply: Answer,
     until: Instant,
+    /// Nodes that could not find out whose the guild is, because they do not reach the registry.
+    unknown_at: Vec<String>,
 }
 
 /// Calls by the order in which they came.
@@ -191,7 +193,7 @@ struct Route {
 
 impl Routes {
     fn call(&mut self, now: Instant, call: Call, reply: Answer) {
-        let asked = Asked { call, reply, until: now + CALL_PATIENCE };
+        let asked = Asked { call, reply, until: now + CALL_PATIENCE, unknown_at: Vec::new() };
         let id = self.next_call;
         self.next_call += 1;
         if matches!(asked.call, Call::LeaveElsewhere { .. }) {
@@ -225,8 +227,11 @@ impl Routes {
             let Some(route) = self.guilds.get_mut(&guild).filter(|route| route.asking.is_none()) else {
                 return;
             };
+            let Some((_, first)) = route.waiting.first_key_value() else { return };
+            let may_know = |node: &&String| !first.unknown_at.contains(node);
             let owner = route.owner.clone().filter(|owner| self.up.contains_key(owner));
-            let Some(node) = owner.or_else(|| rendezvous(self.up.keys(), guild)) else { return };
+            let in_turn = || rendezvous(self.up.keys().filter(may_know), guild);
+            let Some(node) = owner.filter(|owner| may_know(&owner)).or_else(in_turn) else { return };
             // One that takes no more now is asked again at the next turn, and one whose stream has broken is about to be gone.
             let out = &self.up[&node].out;
             if out.is_closed() || out.capacity() == 0 {
@@ -311,7 +316,8 @@ impl Routes {
     fn replied(&mut self, now: Instant, node: &str, id: u64, asked: Asked, result: CallResult) {
         let guild = asked.call.guild();
         let (of, owner) = match result {
-            Ok(Reply::NotHere { guild, owner }) => (guild, owner),
+            Ok(Reply::NotHere { guild, owner: Some(owner) }) => (guild, owner),
+            Ok(Reply::NotHere { guild, owner: None }) => return self.unknown_at(node, guild, id, asked),
             result => {
                 if let Some(guild) = guild {
                     self.answered(guild, node, id, &result);
@@ -350,6 +356,26 @@ impl Routes {
         if is_of_use {
             self.ask(of);
         }
+    }
+
+    /// Another one is asked: the guild's owner knows that it is its own, with the registry or without.
+    fn unknown_at(&mut self, node: &str, guild: GuildId, id: u64, mut asked: Asked) {
+        self.lose(guild, node);
+        if let Some(route) = self.guilds.get_mut(&guild).filter(|route| route.asking == Some(id)) {
+            route.asking = None;
+        }
+        asked.unknown_at.push(node.to_owned());
+        let left = self.up.keys().filter(|name| !asked.unknown_at.contains(name));
+        let Some(next) = rendezvous(left, guild) else {
+            refuse(asked, "The guild cannot be claimed while the registry is away. Try again soon.");
+            return self.ask(guild);
+        };
+        if asked.call.guild().is_none() {
+            return self.others.push_back((Some(next), asked));
+        }
+        self.guilds.entry(guild).or_default().waiting.insert(id, asked);
+        self.waiting += 1;
+        self.ask(guild);
     }
 
     /// A node has answered for a guild.

@@ -1,8 +1,9 @@
-//! A whole cluster on this machine: etcd, PostgreSQL, and every role as processes of their own, any of which may be killed and started again.
+//! A whole cluster on this machine: etcd, PostgreSQL, and every role as processes of their own, any of which may be killed and started again. All
+//! of it beside the tests, or each on a host of its own.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -11,8 +12,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::etcd::Etcd;
+use crate::hosts::{Lan, Place};
 use crate::server::READY_WITHIN;
 use crate::{Running, Server, postgres};
+
+/// Of a voice server that has a host; each further shard's is the next.
+pub const MEDIA_PORT: u16 = 50_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -35,6 +40,7 @@ impl Role {
 struct Node {
     folder: TempDir,
     options: Vec<String>,
+    place: Place,
 }
 
 pub struct Cluster {
@@ -44,19 +50,46 @@ pub struct Cluster {
     pub etcd: Etcd,
     database: String,
     _postgres: postgres::Server,
+    /// Goes after everything that lives in it.
+    lan: Option<Lan>,
 }
 
 impl Cluster {
     /// etcd and a database, and nobody yet.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// The same, where each node has a host of its own, which is called as it is; so have `etcd` and `postgres`.
+    pub fn on_hosts() -> Self {
+        Self::with(Some(Lan::new()))
+    }
+
+    fn with(mut lan: Option<Lan>) -> Self {
         let key = tempfile::tempdir().expect("a temporary folder");
         let file = key.path().join("cluster.key");
         let made = Command::new(crate::guildhall()).arg("cluster-key").arg(&file).output();
         assert!(made.is_ok_and(|out| out.status.success()), "`guildhall cluster-key` failed");
-        let postgres = postgres::Server::start();
-        let database = postgres.create_database("guildhall");
-        let (etcd, gateways) = (Etcd::start(), Gateways::start());
-        Self { nodes: BTreeMap::new(), gateways, key, etcd, database, _postgres: postgres }
+        let (postgres, database) = match &mut lan {
+            None => {
+                let postgres = postgres::Server::start();
+                let database = postgres.create_database("guildhall");
+                (postgres, database)
+            }
+            Some(lan) => database_on(&lan.host("postgres")),
+        };
+        let etcd = lan.as_mut().map_or_else(Etcd::start, |lan| Etcd::start_at(lan.host("etcd")));
+        let gateways = Gateways::start();
+        Self { nodes: BTreeMap::new(), gateways, key, etcd, database, _postgres: postgres, lan }
+    }
+
+    /// Where the hosts are.
+    pub fn lan(&mut self) -> &mut Lan {
+        self.lan.as_mut().expect("the cluster was put on hosts")
+    }
+
+    fn place(&mut self, name: &str) -> Place {
+        self.lan.as_mut().map_or(Place::here(Ipv4Addr::LOCALHOST), |lan| lan.host(name))
     }
 
     /// Two guilds nodes and as many voice servers in one region, and a gateway with a demonstration of so many accounts.
@@ -75,15 +108,35 @@ impl Cluster {
     pub fn add(&mut self, role: Role, name: &str, options: &[&str]) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options = options.iter().map(ToString::to_string).collect();
-        self.nodes.insert((role, name.to_owned()), (Node { folder, options }, None));
+        let place = self.place(name);
+        self.nodes.insert((role, name.to_owned()), (Node { folder, options, place }, None));
         self.start_again(role, name);
+    }
+
+    /// The same of several, which start at once.
+    pub fn add_all(&mut self, nodes: &[(Role, &str, &[&str])]) {
+        for (role, name, options) in nodes {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let place = self.place(name);
+            let process = self.begin(*role, name, &place, folder.path(), options);
+            let options = options.iter().map(ToString::to_string).collect();
+            self.nodes.insert((*role, (*name).to_owned()), (Node { folder, options, place }, Some(process)));
+        }
+        for (role, name, _) in nodes {
+            let ready = is_ready(self.process(*role, name));
+            if *role == Role::Gateway {
+                self.gateways.put(name, &ready);
+            }
+        }
     }
 
     /// The first gateway, and what clients need to know; they reach whichever gateway there is at one address.
     pub fn serve(&mut self, accounts: usize) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let accounts = accounts.to_string();
-        let (process, own) = self.run(Role::Gateway, "w0", folder.path(), &["--demo", &accounts]);
+        let (accounts, place) = (accounts.to_string(), self.place("w0"));
+        let options = ["--demo", &accounts];
+        let mut process = self.begin(Role::Gateway, "w0", &place, folder.path(), &options);
+        let own = is_ready(&mut process);
         self.gateways.put("w0", &own);
         let mut ready = own.clone();
         let at = self.gateways.address.clone();
@@ -92,13 +145,14 @@ impl Cluster {
         Server::of(process, ready, folder).behind(own)
     }
 
-    /// Starts a node that was stopped or killed, as the same one with other ports.
+    /// Starts a node that was stopped or killed, as the same one; with other ports, unless it has a host.
     pub fn start_again(&mut self, role: Role, name: &str) {
         let key = (role, name.to_owned());
         let (node, before) = self.nodes.remove(&key).expect("a node of that name was added");
         drop(before);
         let options: Vec<&str> = node.options.iter().map(String::as_str).collect();
-        let (process, ready) = self.run(role, name, node.folder.path(), &options);
+        let mut process = self.begin(role, name, &node.place, node.folder.path(), &options);
+        let ready = is_ready(&mut process);
         if role == Role::Gateway {
             self.gateways.put(name, &ready);
         }
@@ -136,19 +190,33 @@ impl Cluster {
         self.gateways.put(gateway, &server.own);
     }
 
-    fn run(&self, role: Role, name: &str, folder: &Path, options: &[&str]) -> (Running, Value) {
+    fn begin(&self, role: Role, name: &str, place: &Place, folder: &Path, options: &[&str]) -> Running {
         let mut command = Command::new(crate::guildhall());
         command.arg(role.command()).arg("--data").arg(folder).args(["--name", name]);
         command.arg("--cluster-key").arg(self.key.path().join("cluster.key"));
-        command.args(["--registry", &self.etcd.url(), "--cluster", "127.0.0.1:0"]);
-        command.args(["--http", "127.0.0.1:0", "--voice", "127.0.0.1:0", "--media", "127.0.0.1:0"]);
+        command.args(["--registry", &self.etcd.url()]);
+        for (option, port) in
+            [("--cluster", 7000), ("--http", 8090), ("--voice", 8443), ("--media", MEDIA_PORT)]
+        {
+            let port = if place.is_a_host() { port } else { 0 };
+            command.args([option, &format!("{}:{port}", place.address)]);
+        }
         if role == Role::Guilds {
             command.args(["--database", &self.database]);
         }
         command.args(options);
-        let mut process = Running::start(&format!("guildhall {} {name}", role.command()), command);
-        let ready = process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true);
-        (process, ready)
+        let name = format!("guildhall {} {name}", role.command());
+        Running::start(&name, place.run(command))
+    }
+
+    /// The guilds node that owns a guild, by etcd.
+    pub fn owner_of(&self, guild: &str) -> Option<String> {
+        self.etcd.get(&format!("guildhall/guilds/{guild}"))
+    }
+
+    /// Whether etcd knows a guilds node of this name.
+    pub fn is_member(&self, node: &str) -> bool {
+        self.etcd.get(&format!("guildhall/nodes/{node}")).is_some()
     }
 
     /// What each of them said, for a failing test's message.
@@ -158,10 +226,38 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// Nobody is left whom a gateway or a guilds node would have to send away. Voice servers end their relays, all at once.
+    fn drop(&mut self) {
+        for ((role, _), (_, process)) in &self.nodes {
+            let signal = if *role == Role::Voice { "TERM" } else { "KILL" };
+            process.iter().for_each(|process| process.signal(signal));
+        }
+    }
+}
+
 impl Default for Cluster {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn is_ready(process: &mut Running) -> Value {
+    process.lines.until("the ready line", READY_WITHIN, |v| v["ready"] == true)
+}
+
+/// A database that other hosts reach.
+fn database_on(place: &Place) -> (postgres::Server, String) {
+    let listens = |data: &Path| {
+        let rules = data.join("pg_hba.conf");
+        let text = std::fs::read_to_string(&rules).expect("initdb writes it");
+        std::fs::write(&rules, text + "host all all 10.0.0.0/8 trust\n")
+            .expect("a temporary folder can be written");
+        vec![format!("listen_addresses={}", place.address)]
+    };
+    let postgres = postgres::Server::start_at(|command| place.run(command), listens);
+    postgres.create_database("guildhall");
+    (postgres, format!("postgres://postgres:secret@{}:5432/guildhall", place.address))
 }
 
 /// One address before all gateways, as a load balancer is: a connection goes to the next one that takes it.

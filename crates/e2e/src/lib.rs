@@ -9,9 +9,11 @@ mod browser;
 pub mod call;
 mod cluster;
 pub mod etcd;
+pub mod hosts;
 pub mod impair;
 mod net;
 pub mod page;
+pub mod people;
 #[allow(clippy::unwrap_used)]
 #[path = "../../store/tests/both/postgres.rs"]
 pub mod postgres;
@@ -25,7 +27,7 @@ pub mod wire;
 
 pub use bot::{Bot, Heard, Library};
 pub use browser::{Browser, Engine, Sound};
-pub use cluster::{Cluster, Role};
+pub use cluster::{Cluster, MEDIA_PORT, Role};
 pub use net::Net;
 pub use process::{Lines, Running, SaidSoFar, signal_pid};
 pub use recital::{Judged, Recital};
@@ -34,6 +36,11 @@ pub use sound::strongest_tone;
 pub use talk::{Talk, speech};
 
 use std::path::PathBuf;
+
+/// Says what a case showed and what is borne, for `cargo x chaos` to print.
+pub fn measured(what: impl std::fmt::Display, bound: impl std::fmt::Display) {
+    println!("measured: {what}; bound: {bound}");
+}
 
 /// The repository's root.
 pub fn root() -> PathBuf {

@@ -183,7 +183,7 @@ pub(crate) fn inside(namespace: &str) -> Command {
     command
 }
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let out = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");
     assert!(
         out.status.success(),

@@ -156,15 +156,29 @@ impl Lines {
     }
 
     /// The next line that satisfies the condition; lines before it are passed over.
-    pub fn until(&mut self, what: &str, within: Duration, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    pub fn until(&mut self, what: &str, within: Duration, wanted: impl FnMut(&Value) -> bool) -> Value {
+        let found = self.until_or_end(what, within, wanted);
+        found.unwrap_or_else(|| {
+            panic!("{}: it ended while we waited {within:?} for {what}\n{}", self.name, self.story())
+        })
+    }
+
+    /// The same; none where the output ends before it.
+    pub fn until_or_end(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Option<Value> {
         let deadline = Instant::now() + within;
         while let Some(value) = self.next_before(deadline) {
             if wanted(&value) {
-                return value;
+                return Some(value);
             }
         }
-        let why = if Instant::now() < deadline { "it ended while we" } else { "we" };
-        panic!("{}: {why} waited {within:?} for {what}\n{}", self.name, self.story());
+        let is_over = Instant::now() < deadline;
+        assert!(is_over, "{}: we waited {within:?} for {what}\n{}", self.name, self.story());
+        None
     }
 
     /// The next line with this `event`.

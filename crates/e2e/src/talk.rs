@@ -1,5 +1,6 @@
 //! Our own native client as a process, and speech for it to say.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,6 +19,20 @@ impl Talk {
         Self::start_command(Command::new(crate::guildhall()), server, user, channel, options)
     }
 
+    /// For whoever starts several of them, elsewhere than where the server is known.
+    pub fn arguments(server: &Server, user: &User, channel: &str, options: &[&str]) -> Vec<OsString> {
+        let talk = ["talk", "--json", "--server", server.http(), "--token", &user.token];
+        let place = ["--guild", server.guild(), "--channel", channel, "--ca"];
+        let words = talk.into_iter().chain(place).map(OsString::from);
+        words.chain([server.ca().into()]).chain(options.iter().map(OsString::from)).collect()
+    }
+
+    pub fn start_with(name: &str, arguments: &[OsString]) -> Self {
+        let mut command = Command::new(crate::guildhall());
+        command.args(arguments);
+        Self { process: Running::start(name, command) }
+    }
+
     /// The same from where the clients of a network of our own are.
     pub fn start_in(net: &Net, server: &Server, user: &User, channel: &str, options: &[&str]) -> Self {
         let mut command = net.among_clients();
@@ -32,9 +47,7 @@ impl Talk {
         channel: &str,
         options: &[&str],
     ) -> Self {
-        command.args(["talk", "--json", "--server", server.http(), "--token", &user.token]);
-        command.args(["--guild", server.guild(), "--channel", channel]);
-        command.arg("--ca").arg(server.ca()).args(options);
+        command.args(Self::arguments(server, user, channel, options));
         Self { process: Running::start(&format!("talk {}", user.id), command) }
     }
 

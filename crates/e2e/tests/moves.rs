@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use e2e::wire::WITHIN;
-use e2e::{Bot, Browser, Engine, Library, Net, Server, Talk};
+use e2e::{Bot, Browser, Engine, Library, Net, Server, Talk, measured};
 use serde_json::{Value, json};
 
 const TONE: u32 = 440;
@@ -77,10 +77,11 @@ impl Scene {
         let number = |value: &Value| value.as_f64().unwrap();
         let (sent, received) = (number(&said["sent"]), number(&stream["received"]));
         let (unsaid, unheard) = (spoke_for.as_secs_f64() * 50.0 - sent, sent - received);
-        println!(
-            "measured: of {sent} frames over {moves} moves {unheard} were not heard, and {unsaid:.0} not said"
-        );
         let missing_max = f64::from(moves) * GAP_MS_MAX / 20.0;
+        measured(
+            format!("of {sent} frames over {moves} moves {unheard} were not heard, and {unsaid:.0} not said"),
+            format!("{missing_max} each"),
+        );
         assert!(unheard <= missing_max && unsaid <= missing_max, "{said} {heard}");
         assert!(number(&stream["longest_gap_ms"]) <= GAP_MS_MAX, "{heard}");
         assert_eq!(stream["lost"], 0, "{heard}");
@@ -121,13 +122,14 @@ fn everybody_goes_on_hearing_when_their_server_is_drained() {
     scene.until_on(&other, PEOPLE);
     for bot in &mut bots {
         let missing_ms = LISTEN_S * 1_000.0 - bot.heard().packets_of(&speaker) as f64 * 20.0;
-        println!("measured: {:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
+        let what = format!("{:?}: {missing_ms} ms of {LISTEN_S} s were not heard", bot.library);
+        measured(what, format!("{LIBRARY_GAP_MS_MAX} ms"));
         assert!(missing_ms < LIBRARY_GAP_MS_MAX, "{:?}: {missing_ms}", bot.library);
         bot.hear(1.0).expect_tone(&speaker, TONE, "after the move");
         bot.had_no_errors();
     }
     let gap = page.heard().longest_gap_ms(&speaker);
-    println!("measured: Chromium: {gap:.0} ms without sound");
+    measured(format!("Chromium: {gap:.0} ms without sound"), format!("{GAP_MS_MAX} ms"));
     assert!(gap < GAP_MS_MAX, "{gap}");
     page.hears(&[TONE], &[CHROMIUMS], "after the move");
     page.had_no_troubles();
@@ -215,6 +217,8 @@ fn everybody_moves_when_their_relay_keeps_dying_and_nobody_when_it_died_once() {
     assert_eq!((&said["reconnects"], &heard["reconnects"]), (&1.into(), &1.into()), "{said} {heard}");
     let stream = Talk::stream(&heard, &scene.server.user(0)).unwrap_or_else(|| panic!("{heard}"));
     let (sent, received) = (said["sent"].as_f64().unwrap(), stream["received"].as_f64().unwrap());
-    println!("measured: of {sent} frames {received} were heard; the relay kept dying for {unheard_for:?}");
-    assert!(sent - received <= 50.0 * (unheard_for.as_secs_f64() + GAP_MS_MAX / 1_000.0), "{said} {heard}");
+    let missing_max = 50.0 * (unheard_for.as_secs_f64() + GAP_MS_MAX / 1_000.0);
+    let what = format!("of {sent} frames {received} were heard; the relay kept dying for {unheard_for:.1?}");
+    measured(what, format!("{missing_max:.0} missing"));
+    assert!(sent - received <= missing_max, "{said} {heard}");
 }

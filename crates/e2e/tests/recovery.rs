@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::call::{relay_of, relay_since};
-use e2e::{Bot, Browser, Engine, Library, Net, Server, Talk, User, signal_pid};
+use e2e::{Bot, Browser, Engine, Library, Net, Server, Talk, User, measured, signal_pid};
 use serde_json::{Value, json};
 
 const OURS: u32 = 440;
@@ -45,7 +45,7 @@ fn a_relay_that_is_killed_is_replaced_and_everybody_is_heard_again() {
     let stream = streams.iter().find(|s| s["user"] == speaker.id.as_str());
     let stream = stream.unwrap_or_else(|| panic!("talk is not heard: {streams:?}"));
     let gap = stream["longest_gap_ms"].as_f64().unwrap();
-    println!("measured: discord.js heard talk again after {gap} ms");
+    measured(format!("discord.js heard talk again after {gap} ms"), format!("{GAP_MS_MAX} ms"));
     assert!(gap <= GAP_MS_MAX, "{stream}");
     assert!(told - stream["last_packet_at_ms"].as_f64().unwrap() < GAP_MS_MAX, "silent at the end: {stream}");
     assert_ne!(relay_of(server.process.pid()), killed);
@@ -59,7 +59,8 @@ fn a_relay_that_is_killed_is_replaced_and_everybody_is_heard_again() {
     talk.process.signal("INT");
     let report = talk.report(Duration::from_secs(20));
     let stream = Talk::stream(&report, &bot).unwrap_or_else(|| panic!("talk did not hear the bot: {report}"));
-    println!("measured: talk heard discord.js again after {} ms", stream["longest_gap_ms"]);
+    let what = format!("talk heard discord.js again after {} ms", stream["longest_gap_ms"]);
+    measured(what, format!("{GAP_MS_MAX} ms"));
     assert!(stream["longest_gap_ms"].as_f64().unwrap() <= GAP_MS_MAX, "{report}");
     // Some seconds after the relay's death were heard too, at 50 packets a second.
     assert!(stream["received"].as_f64().unwrap() >= 50.0 * (LISTEN_S - GAP_MS_MAX / 1_000.0), "{report}");
@@ -89,7 +90,7 @@ fn a_relay_that_hangs_is_replaced_and_people_go_on_talking() {
     let report = listener.report(Duration::from_secs(20));
     let stream = Talk::stream(&report, &server.user(0)).unwrap_or_else(|| panic!("nothing heard: {report}"));
     let gap = stream["longest_gap_ms"].as_f64().unwrap();
-    println!("measured: nothing was heard for {gap} ms, of {heard_after:?}");
+    measured(format!("nothing was heard for {gap} ms, of {heard_after:.1?}"), format!("{SILENCE_MS_MAX} ms"));
     // Who had heard nothing before has nothing to measure a silence from, so that there is no least one.
     assert!(gap < SILENCE_MS_MAX, "{report}");
     // Three seconds afterwards were heard, at 50 packets a second, whatever of the silence the kernel had kept.
@@ -175,7 +176,7 @@ fn nobody_in_a_call_notices_that_the_relay_died() {
 }
 
 fn at_most(who: &str, of: &User, gap_ms: f64) {
-    println!("measured: {who} did not hear {} for {gap_ms:.0} ms", of.id);
+    measured(format!("{who} did not hear another for {gap_ms:.0} ms"), format!("{GAP_MS_MAX} ms"));
     assert!(gap_ms < GAP_MS_MAX, "{who} did not hear {of:?} for {gap_ms} ms");
 }
 

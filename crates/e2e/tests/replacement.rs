@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use e2e::Server;
 use e2e::call::{Sums, begin_raid, relay_of};
+use e2e::{Server, measured};
 use serde_json::Value;
 
 /// The longest time that a listener hears nothing of a speaker. Far above the 25 ms that it takes on a machine with nothing else to do.
@@ -46,10 +46,9 @@ fn the_relay_is_replaced_again_and_again_under_a_raid_and_not_a_packet_is_lost()
         relay = next;
     }
     let report = load.lines.until("the report", Duration::from_secs(60), |v| v.get("expected").is_some());
-    println!(
-        "measured: replaced again and again: {} of {} packets lost, gaps {}",
-        report["lost"], report["expected"], report["gap_ms"]
-    );
+    measured(format!("of {} packets {} were lost", report["expected"], report["lost"]), "0");
+    let longest = &report["longest_gap_ms"];
+    measured(format!("the longest gap was {longest} ms"), format!("{GAP_MS_MAX} ms"));
     for name in ["lost", "duplicates", "unopened", "connections_lost", "generator_dropped"] {
         assert_eq!(report[name], 0, "{name}: {report}\n{}", server.process.lines.story());
     }

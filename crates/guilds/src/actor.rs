@@ -37,8 +37,8 @@ pub(crate) enum Input {
 #[derive(Debug, Clone)]
 enum Refusal {
     Error(ApiError),
-    /// By the node of this name it can.
-    NotHere(String),
+    /// By the node of this name it can, or perhaps by any other.
+    NotHere(Option<String>),
 }
 
 impl From<ApiError> for Refusal {
@@ -201,9 +201,12 @@ impl Actor {
         let membership = shared.membership();
         let fencing = match membership.claim(guild).await {
             Ok(Claim::Ours(fencing)) => fencing,
-            Ok(Claim::Others(owner)) => return Err(Refusal::NotHere(owner)),
+            Ok(Claim::Others(owner)) => return Err(Refusal::NotHere(Some(owner))),
             Err(error) => {
                 tracing::warn!(%guild, %error, "the guild could not be claimed");
+                if shared.peers.is_some() {
+                    return Err(Refusal::NotHere(None));
+                }
                 let message = "The guild cannot be claimed while the registry is away. Try again soon.";
                 return Err(ApiError::new(503, code::GENERAL, message).into());
             }

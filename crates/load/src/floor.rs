@@ -3,7 +3,7 @@
 //!
 //! To both kinds of listener a packet is as long as the server's would be. On the way to the relay it is as long as the longest of those.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -44,7 +44,8 @@ pub async fn measure(
             let to = |listener: &Participant| Ok((listener.socket.local_addr()?, listener.packet_len()));
             routes.push(listeners.map(to).collect::<std::io::Result<Route>>()?);
         }
-        let socket = udp_io::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let here = participants.first().context("nobody takes part")?.socket.local_addr()?.ip();
+        let socket = udp_io::bind(SocketAddr::from((here, 0)))?;
         udp_io::set_buffers(&socket, 4 << 20, 4 << 20)?;
         let relay = socket.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));

@@ -4,7 +4,8 @@ mod browser;
 mod native;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use engine::{
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use model::{ChannelId, GuildId};
 use rtp_wire::Ssrc;
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -162,14 +164,15 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
     })
     .await?;
     let ssrc = Ssrc(ready.ssrc);
+    let relay = SocketAddr::from((ready.ip, ready.port));
+    let socket = socket_towards(relay).await?;
     let (relay, own_name, transport) = match kind {
         Kind::Native => {
-            let relay = SocketAddr::from((ready.ip, ready.port));
-            let (socket, native) = native::join(&voice, &mut voice_events, relay, ssrc, mode).await?;
+            let (socket, native) = native::join(socket, &voice, &mut voice_events, relay, ssrc, mode).await?;
             (relay, ssrc, Transport::Native(socket, Box::new(native)))
         }
         Kind::Browser => {
-            let (relay, own_name, parked) = browser::join(&voice, &mut voice_events).await?;
+            let (relay, own_name, parked) = browser::join(socket, &voice, &mut voice_events).await?;
             (relay, own_name, Transport::Browser(parked))
         }
     };
@@ -180,6 +183,14 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
     let (announce, announced) = watch::channel(BTreeSet::new());
     let listener = tokio::spawn(listen(events, voice_events, announce, connections_lost));
     Ok(Seat { ssrc, relay, transport, announced, connection: Connection { gateway, voice, listener }, took })
+}
+
+/// A port at the address that this machine sends from on its way to the relay.
+async fn socket_towards(relay: SocketAddr) -> io::Result<UdpSocket> {
+    let way = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    // Sends nothing.
+    way.connect(relay)?;
+    UdpSocket::bind((way.local_addr()?.ip(), 0)).await
 }
 
 /// The events must be read, or the connections would stall; what matters of them is whose streams there are, and whether we are still in.

@@ -3,6 +3,7 @@
 //! Owns: installing what is missing, building, running, checking, testing. Deliberately does not: anything a plain `cargo`
 //! command does as well.
 
+mod figures;
 mod setup;
 mod stage;
 
@@ -17,7 +18,7 @@ cargo x <command>
   up [options]   build and run the whole server on this machine (options: see `guildhall up --help`)
   test           everything CI runs: install what is missing, check, unit tests, end-to-end tests with real clients
   check          formatting and lints only
-  chaos          every part of the server dies, hangs, is drained or replaced while people talk; prints what was measured at the ear
+  chaos          every part of the server dies, hangs, is cut off, flooded, drained or replaced while people talk; ends with a table of what was measured
   sim --seed N   the simulated world of one seed, and what happens in it if something is wrong there
   sim --seeds A B   those from A to before B, quickly
   setup          install what building and testing need, and nothing else
@@ -87,32 +88,25 @@ fn sim(args: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// The tests in which something ends, and of what they print the figures.
+/// The tests in which something ends, and of what they print the figures, at the end in one table.
 fn chaos() -> Result<(), Failure> {
     setup::build_packages()?;
     setup::test_packages()?;
     build_web()?;
     setup::clients()?;
     setup::npm_packages("web/browser")?;
-    let tests = ["recovery", "replacement", "poison", "moves", "cluster"];
-    for test in tests {
+    let mut table = figures::Table::default();
+    let mut failed = Ok(());
+    for test in ["recovery", "replacement", "poison", "moves", "cluster", "chaos"] {
         let mut command = cargo(&["test", "--workspace", "--test", test]);
         // Whole servers and real clients run one at a time.
         command.args(["--", "--nocapture", "--test-threads=1"]);
-        stage::run_showing(test, command, figure)?;
+        command.env("CHAOS_ETCD_GONE_S", "600").env("CHAOS_FLOODS", "2").env("CHAOS_PARTICIPANTS", "200");
+        // The others have figures all the same.
+        failed = failed.and(stage::run_reading(test, command, |line| table.read(line)));
     }
-    Ok(())
-}
-
-/// The name of a test that begins, or what one has measured.
-fn figure(line: &str) -> Option<String> {
-    let name = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")).map(|(name, _)| name);
-    let measured = line.split_once("measured: ").map(|(_, measured)| format!("    {measured}"));
-    match (name, measured) {
-        (Some(name), Some(measured)) => Some(format!("{name}\n{measured}")),
-        (Some(name), None) => Some(name.to_owned()),
-        (None, measured) => measured,
-    }
+    print!("{table}");
+    failed
 }
 
 fn build_guildhall() -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use crate::stage::{Failure, run};
 const BUILD: &[&str] =
     &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler", "libprotobuf-dev"];
 
-/// To test: a voice that speaks, a second database, a registry, browsers with a sound server, and what the real client libraries need.
+/// To test: a voice that speaks, a second database, a registry, networks of our own, browsers with a sound server, and what the real client libraries need.
 const TEST: &[&str] = &[
     "espeak-ng",
     "postgresql",
@@ -17,6 +17,7 @@ const TEST: &[&str] = &[
     "libopus-dev",
     "python3-venv",
     "iproute2",
+    "nftables",
     "chromium",
     "firefox-esr",
     "pulseaudio",

@@ -19,18 +19,18 @@ pub fn run(stage: &str, command: Command) -> Result<(), Failure> {
     carry_out(stage, command, Command::status)
 }
 
-/// The same, showing of its standard output only what is chosen from each line.
-pub fn run_showing(
+/// The same, showing of its standard output only what `read` makes of each line.
+pub fn run_reading(
     stage: &str,
     mut command: Command,
-    choose: impl Fn(&str) -> Option<String>,
+    mut read: impl FnMut(&str) -> Option<String>,
 ) -> Result<(), Failure> {
     command.stdout(Stdio::piped());
     carry_out(stage, command, |command| {
         let mut child = command.spawn()?;
         let out = BufReader::new(child.stdout.take().expect("it is piped"));
         for line in out.lines().map_while(Result::ok) {
-            if let Some(chosen) = choose(&line) {
+            if let Some(chosen) = read(&line) {
                 println!("{chosen}");
             }
         }

@@ -53,7 +53,7 @@ impl World {
     }
 
     fn says_not_here(&mut self, node: &str, id: u64, owner: &str) {
-        self.say(node, id, Ok(Reply::NotHere { guild: GUILD, owner: owner.to_owned() }));
+        self.say(node, id, Ok(Reply::NotHere { guild: GUILD, owner: Some(owner.to_owned()) }));
     }
 
     fn later(&mut self) {
@@ -279,4 +279,38 @@ fn a_node_whose_stream_has_broken_is_waited_for_and_not_asked_for_ever() {
     assert_eq!(status(&mut joins), Some(503), "the gateway says it again when the session is attached");
     world.up("c");
     assert_eq!(world.numbers("c"), [1]);
+}
+
+/// While etcd is away nobody can look up whose a guild is, and a gateway may not know yet.
+#[test]
+fn where_a_node_cannot_find_out_whose_a_guild_is_the_next_one_is_asked() {
+    let mut world = World::new(&["a", "b", "c"]);
+    let cannot = || Ok(Reply::NotHere { guild: GUILD, owner: None });
+    let mut unowned = world.call(attach(1));
+    let mut asked = Vec::new();
+    while unowned.try_recv().is_err() {
+        assert!(asked.len() < 3, "{asked:?}");
+        let next = ["a", "b", "c"].map(|node| (node, world.numbers(node)));
+        let [(node, id)] =
+            next.iter().filter_map(|(node, ids)| Some((*node, *ids.first()?))).collect::<Vec<_>>()[..]
+        else {
+            panic!("one is asked at a time: {next:?}")
+        };
+        assert!(!asked.contains(&node), "{node} is asked again");
+        asked.push(node);
+        world.say(node, id, cannot());
+    }
+    assert_eq!(asked.len(), 3);
+
+    // The last of them is the owner, and is asked first from then on.
+    let mut owned = world.call(attach(2));
+    for node in &asked[..2] {
+        let [id] = world.numbers(node)[..] else { panic!("{node} is not asked") };
+        world.say(node, id, cannot());
+    }
+    let [id] = world.numbers(asked[2])[..] else { panic!("{} is not asked", asked[2]) };
+    world.say(asked[2], id, Ok(Reply::Done));
+    assert!(matches!(owned.try_recv(), Ok(Ok(Reply::Done))));
+    let _next = world.call(attach(3));
+    assert_eq!(world.numbers(asked[2]).len(), 1);
 }

@@ -1,6 +1,6 @@
 //! A page's way from READY to packets: SELECT PROTOCOL with its fragment, ICE checks, a DTLS handshake.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -18,10 +18,10 @@ use crate::limits::{DATAGRAM_MAX, PATH_TIMEOUT};
 
 /// Returns where media goes and the name of its own stream beside the transport.
 pub async fn join(
+    socket: UdpSocket,
     voice: &VoiceSignalling,
     events: &mut VoiceEvents,
 ) -> anyhow::Result<(SocketAddr, Ssrc, Parked)> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let mut browser = Browser::new(Instant::now(), socket.local_addr()?)?;
     voice.select_webrtc(&browser.fragment()?).await;
     let description = until_voice(events, |event| match event {

@@ -1,6 +1,6 @@
 //! A native client's way from READY to a session key: IP discovery, SELECT PROTOCOL.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -16,13 +16,13 @@ use crate::limits::PATH_TIMEOUT;
 use crate::native::Native;
 
 pub async fn join(
+    socket: UdpSocket,
     voice: &VoiceSignalling,
     events: &mut VoiceEvents,
     relay: SocketAddr,
     ssrc: Ssrc,
     mode: Mode,
 ) -> anyhow::Result<(std::net::UdpSocket, Native)> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let (address, port) =
         timeout(PATH_TIMEOUT, discover(&socket, relay, ssrc)).await.with_context(|| {
             format!("{relay} does not answer over UDP: no IP discovery in {PATH_TIMEOUT:?}")

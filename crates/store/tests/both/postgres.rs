@@ -23,6 +23,14 @@ impl Server {
 
     /// `prepare` is given the folder of the data before the server begins, and says with which settings.
     pub fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        Self::start_at(|command| command, prepare)
+    }
+
+    /// The same, elsewhere: `there` is given the command that is to run there.
+    pub fn start_at(
+        there: impl FnOnce(Command) -> Command,
+        prepare: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Self {
         let bin = find_binaries();
         let dir = tempfile::tempdir().unwrap();
         if is_root() {
@@ -44,6 +52,7 @@ impl Server {
         ]) {
             command.arg("-c").arg(setting);
         }
+        let mut command = there(command);
         let mut process =
             command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("setpriv is there");
         let log = BufReader::new(process.stderr.take().expect("stderr is piped"));
