@@ -13,7 +13,7 @@ use client_wire::error::ApiError;
 use client_wire::gateway::ChannelFields;
 use client_wire::rest;
 use model::{
-    ChannelId, GuildId, MessageId, PresenceStatus, RoleId, ServerId, SessionId, UserId, VoiceFlags,
+    ChannelId, GuildId, MessageId, PresenceStatus, RoleId, ServerId, SessionId, UnixMs, UserId, VoiceFlags,
     VoiceState,
 };
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,13 @@ pub enum Call {
     /// A client wants to resume a session that its gateway does not know. Answers [`Reply::Terms`], or 404.
     FindSession { guild: GuildId, user: UserId, session: SessionId },
     /// From another guilds node: the person entered voice in a guild there, and is in voice nowhere else.
-    LeaveElsewhere { user: UserId, guild: GuildId },
+    LeaveElsewhere {
+        user: UserId,
+        guild: GuildId,
+        /// A node of the version before says what is so now.
+        #[serde(default = "now")]
+        since: UnixMs,
+    },
     /// From another guilds node: the guild as an entry of the user's list. Answers [`Reply::Json`], or [`Reply::Empty`] if there is none.
     DescribeTo { guild: GuildId, user: UserId },
     /// Gateway op 4. Refusals are silent towards the client, by the protocol's custom; the reply says why, for logs and metrics.
@@ -110,6 +116,10 @@ pub enum Call {
     RequestChannelInfo { guild: GuildId, user: UserId, session: SessionId, fields: ChannelFields },
     /// A REST request.
     Rest { actor: Option<UserId>, operator: bool, reason: Option<String>, op: Op },
+}
+
+fn now() -> UnixMs {
+    UnixMs(u64::MAX)
 }
 
 impl Call {

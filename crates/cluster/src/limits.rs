@@ -23,11 +23,5 @@ pub const ATTEMPTS_IN_SILENCE: u32 = 5;
 /// Refusals in a row after which a voice server's process is known to be dead. Because a full listening queue refuses, too, but not for so long.
 pub const REFUSALS_OF_THE_DEAD: u32 = 3;
 
-/// How long a call waits for its guild to have an owner. Because an owner's lease ends after three seconds, and clients give up after some more.
-pub const CALL_PATIENCE: Duration = Duration::from_secs(10);
-/// How soon an owner that was not there is asked for again.
-pub const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// Calls waiting for an owner. Full: refused. Because a cluster without guilds nodes must not fill the memory of its gateways.
-pub const WAITING_MAX: usize = 100_000;
 /// How long to wait before watching an unreachable registry again.
 pub const WATCH_RETRY: Duration = Duration::from_secs(1);

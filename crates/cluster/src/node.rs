@@ -1,5 +1,6 @@
 //! The stream to one guilds node, as long as that node is to be called.
 
+use cluster_core::From;
 use cluster_wire::envelope::{FromCaller, Hello, MESSAGE_BYTES_MAX, Said};
 use cluster_wire::record::NodeRecord;
 use tokio::sync::mpsc;
@@ -18,9 +19,6 @@ pub enum News {
     /// Whatever it had not answered will never be.
     Down,
 }
-
-/// Which node, and which stream to it: what an earlier one says late is void.
-pub type From = (String, u64);
 
 /// Runs until it is aborted or nobody listens any more.
 pub async fn keep(record: NodeRecord, credentials: Credentials, me: Hello, news: mpsc::Sender<(From, News)>) {

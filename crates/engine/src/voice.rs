@@ -96,6 +96,7 @@ impl VoiceSignalling {
             closing: closed,
             bytes: Arc::clone(&bytes),
             phase: Phase::Fresh,
+            has_begun_again: false,
             seq_ack: None,
             speaking: None,
             retry: Retry::default(),
@@ -164,6 +165,8 @@ struct Driver {
     closing: watch::Receiver<bool>,
     bytes: Arc<AtomicU64>,
     phase: Phase,
+    /// Once is enough: a voice server that lets us in and sends us away again waits in vain for guilds to say that we are to be there.
+    has_begun_again: bool,
     /// The last number received, told to the server so that it can forget what came before.
     seq_ack: Option<i64>,
     /// What was last said; a server that was restarted has to hear it again.
@@ -354,8 +357,8 @@ impl Driver {
         match code.and_then(CloseCode::from_number) {
             Some(CloseCode::Disconnected | CloseCode::CallTerminated) => End::Ended(VoiceEnd::Disconnected),
             // The session is unknown there: perhaps the server was restarted. The token is good for a new one.
-            Some(CloseCode::SessionInvalid) if self.phase == Phase::Established => {
-                (self.phase, self.seq_ack) = (Phase::Again, None);
+            Some(CloseCode::SessionInvalid) if self.phase == Phase::Established && !self.has_begun_again => {
+                (self.phase, self.seq_ack, self.has_begun_again) = (Phase::Again, None, true);
                 End::Broken { code }
             }
             Some(

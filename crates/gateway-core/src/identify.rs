@@ -58,6 +58,11 @@ pub enum Waiting {
         conn: ConnId,
         session: SessionId,
     },
+    Detach {
+        session: SessionId,
+        guild: GuildId,
+        user: UserId,
+    },
     /// Nothing follows from it.
     Told,
 }
@@ -239,6 +244,11 @@ impl Node {
                 }
                 Ok(_) => {}
             },
+            Waiting::Detach { session, guild, user } => {
+                if reply.is_err_and(|error| error.status >= 500) {
+                    self.timers.set(now + ATTACH_RETRY, Reason::DetachAgain(session, guild, user));
+                }
+            }
             Waiting::Told => {}
         }
     }
@@ -305,6 +315,7 @@ impl Node {
         let mut session =
             Session::new(SessionId(self.rng.random()), (account.user, account.token), intents, shard, conn);
         session.guilds = guilds.iter().map(|guild| (*guild, Follow::Waiting)).collect();
+        session.is_bot = account.bot;
         session.status =
             identify.presence.as_ref().map_or(model::PresenceStatus::Online, |presence| presence.status());
         let ready = self.ready(conn, &session, &account);

@@ -55,7 +55,7 @@ pub const GUILDS_PER_SESSION_MAX: usize = 2_500;
 /// to the socket.
 pub const ATTACHES_AT_ONCE_MAX: usize = 16;
 
-/// How long after guilds could not answer an attach it is tried again.
+/// How long after guilds could not answer an attach, or could not be told of a session's end, it is tried again.
 pub const ATTACH_RETRY: Duration = Duration::from_secs(5);
 
 /// Sessions of one user: a large bot's shards, with room. Full: the user's longest detached session ends;

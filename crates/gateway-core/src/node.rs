@@ -293,6 +293,7 @@ impl Node {
                 Reason::Expiry(session) => self.check_expiry(now, session),
                 Reason::VoiceUpdate(session) => self.release_voice_updates(now, session),
                 Reason::AttachAgain(session, guild) => self.attach_again(session, guild),
+                Reason::DetachAgain(session, guild, user) => self.detach_again(session, guild, user),
                 Reason::Drain => self.drain_some(now),
             }
         }
@@ -427,13 +428,27 @@ impl Node {
             }
             // Another gateway may go on with it, or guilds will miss this one.
             let goes_on = end == SessionEnd::Shutdown && self.config.is_one_of_many;
-            if follow.is_attached() && !goes_on {
-                let gateway = self.config.gateway;
-                let call = Call::Detach { guild, user: session.user, session: session.id, gateway };
-                self.call(call, Waiting::Told);
+            // An owner that could not be reached knows it still, and may be the owner yet.
+            let may_be_known = follow.is_attached() || session.stale.contains(&guild);
+            if may_be_known && !goes_on {
+                self.say_detached(session.id, guild, session.user);
             }
         }
         self.notice(Notice::SessionEnded(session.id, end));
+    }
+
+    /// Nobody else would say it: it is said until it is heard.
+    fn say_detached(&mut self, session: SessionId, guild: GuildId, user: UserId) {
+        let gateway = self.config.gateway;
+        let call = Call::Detach { guild, user, session, gateway };
+        self.call(call, Waiting::Detach { session, guild, user });
+    }
+
+    fn detach_again(&mut self, session: SessionId, guild: GuildId, user: UserId) {
+        // It may have come back by way of another gateway.
+        if !self.by_id.contains_key(&session) {
+            self.say_detached(session, guild, user);
+        }
     }
 
     /// Gives a session its next dispatch. False when it can now never be resumed, and should end.

@@ -91,6 +91,10 @@ impl Node {
             self_stream: false,
         };
         session.wishes.remove(&guild);
+        if update.channel_id.is_some() && !session.is_bot {
+            // A person goes where it wished to be last.
+            session.wishes.retain(|_, wish| wish.channel.is_none());
+        }
         self.wish(key, guild, Wish { channel: update.channel_id, flags, at: now });
     }
 

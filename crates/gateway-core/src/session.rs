@@ -72,6 +72,8 @@ impl Shard {
 pub struct Session {
     pub id: SessionId,
     pub user: UserId,
+    /// May be in the voice of several guilds at a time.
+    pub is_bot: bool,
     /// With which it began, or was last resumed.
     pub token: TokenMark,
     pub intents: u64,
@@ -112,6 +114,7 @@ impl Session {
         Self {
             id,
             user,
+            is_bot: false,
             token,
             intents,
             shard,

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use model::{GuildId, SessionId};
+use model::{GuildId, SessionId, UserId};
 
 use crate::connection::ConnId;
 
@@ -22,6 +22,8 @@ pub enum Reason {
     VoiceUpdate(SessionId),
     /// Guilds could not be reached for an attach.
     AttachAgain(SessionId, GuildId),
+    /// Guilds could not be told of a session's end.
+    DetachAgain(SessionId, GuildId, UserId),
     /// The next clients are sent away.
     Drain,
 }

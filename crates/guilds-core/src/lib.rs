@@ -56,6 +56,7 @@ mod turn;
 mod view;
 mod visibility;
 mod voice;
+mod whereabouts;
 mod zones;
 
 #[cfg(test)]
@@ -65,3 +66,4 @@ pub use guild::{GuildCore, Reason, found_guild};
 pub use needs::{Facts, Need, needs};
 pub use placement::{headroom, place};
 pub use turn::{Effect, Moment, Outcome, Servers};
+pub use whereabouts::{Elsewhere, Entered, Whereabouts};

@@ -59,12 +59,12 @@ impl GuildCore {
         was: &Placement,
     ) {
         let entry = &self.voice[&user];
-        let VoiceState { session, channel, .. } = entry.state;
+        let VoiceState { session, channel, joined_at: since, .. } = entry.state;
         let zone = entry.zone.clone();
         let put = OrderKind::Put(Participant { user, session, channel, rights: entry.rights });
         self.set_life(user, Life::Pending { since: turn.now });
         self.settled_at.get_or_insert(UnixMs(turn.now.0 + SETTLE_MS));
-        turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot });
+        turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot, since });
         self.tell_voice_state(turn, user, None);
         self.note_arrival(turn, channel);
 

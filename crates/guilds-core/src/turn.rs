@@ -44,6 +44,7 @@ pub enum Effect {
     EnteredVoice {
         user: UserId,
         bot: bool,
+        since: UnixMs,
     },
     LeftVoice(UserId),
     /// The guild is deleted: this machine has nothing more to do.

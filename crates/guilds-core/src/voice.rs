@@ -161,7 +161,7 @@ impl GuildCore {
             }
         }
         if old.is_none() {
-            turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot });
+            turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot, since: turn.now });
         }
         self.tell_voice_state(turn, user, old.as_ref().map(|old| old.state.channel));
         if is_placed_now {

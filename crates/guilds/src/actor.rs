@@ -198,6 +198,7 @@ struct Counted {
 impl Actor {
     /// Owned before it is read, so that what another owner wrote last is in it.
     async fn load(shared: &Arc<Shared>, guild: GuildId) -> Result<Option<Self>, Refusal> {
+        shared.fleet.has_ways().await;
         let membership = shared.membership();
         let fencing = match membership.claim(guild).await {
             Ok(Claim::Ours(fencing)) => fencing,
@@ -388,7 +389,7 @@ impl Actor {
                     shared.fleet.placed(&server);
                 }
                 Effect::Order { server, order } => shared.order(&server, order),
-                Effect::EnteredVoice { user, bot: false } => shared.entered_voice(user, guild),
+                Effect::EnteredVoice { user, bot: false, since } => shared.entered_voice(user, guild, since),
                 Effect::EnteredVoice { bot: true, .. } => {}
                 Effect::LeftVoice(user) => shared.left_voice(user, guild),
                 Effect::Deleted => self.is_deleted = true,

@@ -9,6 +9,7 @@ use cluster_wire::record::{Health, ServerRecord};
 use cluster_wire::voice::Order;
 use guilds_core::Servers;
 use model::{GuildId, RegionId, ServerId};
+use tokio::sync::watch;
 
 /// What guilds must do because the fleet changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +40,13 @@ pub(crate) enum Delivery {
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     state: RwLock<State>,
+    has_ways: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// The registry has said once which servers there are.
+    knows_all: bool,
     records: BTreeMap<ServerId, ServerRecord>,
     links: BTreeMap<ServerId, Link>,
     /// Those that have had as many participants as they are for, until they are clearly below that again.
@@ -76,6 +80,32 @@ impl Fleet {
         regions
     }
 
+    /// Waits, after the start, until the voice servers that the registry knows can be reached, or have been waited for for long enough. A guild
+    /// that is taken over before would be placed anew, away from where its people are.
+    pub async fn has_ways(&self) {
+        self.has_ways.subscribe().wait_for(|has| *has).await.expect("the fleet keeps the sender");
+    }
+
+    /// Those that cannot be reached by now are not waited for any more.
+    pub fn wait_no_more(&self) {
+        self.has_ways.send_replace(true);
+    }
+
+    /// All records are known.
+    pub fn knows_all(&self) {
+        self.write().knows_all = true;
+        self.look_at_ways();
+    }
+
+    fn look_at_ways(&self) {
+        let state = self.read();
+        let has_ways = state.knows_all && state.records.keys().all(|id| state.links.contains_key(id));
+        drop(state);
+        if has_ways {
+            self.wait_no_more();
+        }
+    }
+
     pub fn put(&self, record: ServerRecord) -> Option<Review> {
         let mut state = self.write();
         let id = record.id.clone();
@@ -102,6 +132,12 @@ impl Fleet {
 
     /// A new link to a server that had one: the old one's participants are gone.
     pub fn link(&self, id: ServerId, link: VoiceLink) -> Option<Review> {
+        let review = self.linked(id, link);
+        self.look_at_ways();
+        review
+    }
+
+    fn linked(&self, id: ServerId, link: VoiceLink) -> Option<Review> {
         let mut state = self.write();
         let replaced = state.links.insert(id.clone(), Link { way: link, missed: None }).is_some();
         state.refresh(&id);
@@ -225,9 +261,34 @@ fn matters(old: &ServerRecord, new: &ServerRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use cluster_wire::record::{RelayStatus, ServerLoad};
+    use futures_util::FutureExt as _;
     use tokio::sync::mpsc;
 
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_taken_over_before_the_servers_there_are_can_be_reached() {
+        let fleet = Fleet::default();
+        let id = ServerId("a".to_owned());
+        assert_eq!(fleet.has_ways().now_or_never(), None, "nobody has said which there are");
+        fleet.put(record("a"));
+        fleet.knows_all();
+        assert_eq!(fleet.has_ways().now_or_never(), None);
+        fleet.link(id.clone(), VoiceLink::new(mpsc::channel(1).0));
+        assert_eq!(fleet.has_ways().now_or_never(), Some(()));
+        fleet.unlink(&id);
+        assert_eq!(fleet.has_ways().now_or_never(), Some(()), "what comes after the start is another matter");
+
+        let without = Fleet::default();
+        without.put(record("a"));
+        without.knows_all();
+        without.wait_no_more();
+        assert_eq!(
+            without.has_ways().now_or_never(),
+            Some(()),
+            "one that is dead is not waited for for ever"
+        );
+    }
 
     #[test]
     fn only_what_can_move_a_guild_makes_guilds_look() {

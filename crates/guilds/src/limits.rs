@@ -74,3 +74,6 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(1);
 pub const GATEWAY_KEEP: Duration = Duration::from_secs(150);
 /// How often it is looked for gateways that are gone.
 pub const GATEWAYS_SWEPT_EVERY: Duration = Duration::from_secs(5);
+/// How long a node that starts waits for ways to the voice servers there are before it takes guilds. Because one that is there answers within a second, and
+/// one that is dead must not keep anybody waiting for its lease to end.
+pub const WAYS_WITHIN: Duration = Duration::from_secs(2);

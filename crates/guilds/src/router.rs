@@ -61,13 +61,14 @@ fn without_nobody(mut call: Call) -> Call {
     call
 }
 
+/// A guild of another node's is named as such, for whoever carries the call to ask there. Passing it on would never end while a dead node's lease has yet to.
 async fn answer(shared: &Arc<Shared>, call: Call) -> CallResult {
     match target(&call) {
-        Target::Guild(guild) => shared.call(guild, call).await,
+        Target::Guild(guild) => shared.call_here(guild, call).await,
         Target::Channel(channel) => {
             let guild = shared.channel_guild(channel).await.map_err(storage)?;
             let guild = guild.ok_or_else(|| ApiError::not_found(code::UNKNOWN_CHANNEL, "Channel"))?;
-            shared.call(guild, call).await
+            shared.call_here(guild, call).await
         }
         Target::Invite(invite) => {
             let found = shared.store.invite(&invite).await.map_err(storage)?;
@@ -75,13 +76,13 @@ async fn answer(shared: &Arc<Shared>, call: Call) -> CallResult {
             if let Call::Rest { actor: Some(user), op: Op::AcceptInvite(_), .. } = &call {
                 global::require_room_for(shared, *user, GUILDS_PER_USER_MAX, found.guild).await?;
             }
-            shared.call(found.guild, call).await
+            shared.call_here(found.guild, call).await
         }
         Target::Here => match call {
             Call::Authenticate { token } => accounts::authenticate(shared, &token).await,
             Call::Rest { actor, operator, op, .. } => global::rest(shared, actor, operator, op).await,
-            Call::LeaveElsewhere { user, guild } => {
-                shared.entered_voice_elsewhere(user, guild).await;
+            Call::LeaveElsewhere { user, guild, since } => {
+                shared.entered_voice_elsewhere(user, guild, since).await;
                 Ok(CallReply::Done)
             }
             _ => Err(ApiError::internal()),

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::actor::Input;
 use crate::fleet::Review;
 use crate::limits::{
-    GATEWAY_KEEP, GATEWAYS_SWEPT_EVERY, GUILD_REST, REGISTRY_RETRY, RENEW_EVERY, REPORTS_MAX,
+    GATEWAY_KEEP, GATEWAYS_SWEPT_EVERY, GUILD_REST, REGISTRY_RETRY, RENEW_EVERY, REPORTS_MAX, WAYS_WITHIN,
 };
 use crate::passwords::PasswordCost;
 use crate::router;
@@ -106,6 +106,7 @@ impl Guilds {
         shared.tasks.spawn(route_reports(Arc::clone(&shared), reports_in));
         shared.tasks.spawn(follow_registry(Arc::clone(&shared)));
         shared.tasks.spawn(stay_member(Arc::clone(&shared)));
+        shared.tasks.spawn(wait_for_ways(Arc::clone(&shared)));
         shared.tasks.spawn(sweep_gateways(Arc::clone(&shared)));
         tracing::info!(config = ?shared.config, "guilds serves");
         Ok(GuildsHandle { shared, link: GuildsLink::new(calls), reports })
@@ -202,6 +203,14 @@ async fn route_reports(shared: Arc<Shared>, mut reports: ReportReceiver) {
     }
 }
 
+async fn wait_for_ways(shared: Arc<Shared>) {
+    let ready = tokio::time::timeout(WAYS_WITHIN, shared.fleet.has_ways());
+    if let Some(Err(_)) = shared.stopping.run_until_cancelled(ready).await {
+        tracing::warn!("not every voice server of the registry can be reached");
+        shared.fleet.wait_no_more();
+    }
+}
+
 /// Keeps this node's lease. When it has ended all the same, others may own what was this node's: everything is given up.
 async fn stay_member(shared: Arc<Shared>) {
     let work = async {
@@ -284,6 +293,7 @@ async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
     for record in records {
         review(shared, shared.fleet.put(record)).await;
     }
+    shared.fleet.knows_all();
     let mut short = BTreeSet::new();
     loop {
         note_headroom(&shared.fleet.servers(), &mut short);

@@ -10,6 +10,7 @@ use cluster_wire::guilds::{Call, CallResult, Reply as CallReply};
 use cluster_wire::link::{GuildsLink, VoiceLink};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::{Order, OrderKind};
+use guilds_core::{Elsewhere, Entered, Whereabouts};
 use model::{ChannelId, GuildId, ServerId, SnowflakeGenerator, UnixMs, UserId};
 use registry::{Membership, Registry, RegistryError};
 use store::{Store, StoreError};
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     /// The guilds that are active or at rest, by their actors' queues.
     actors: Mutex<HashMap<GuildId, mpsc::Sender<Input>>>,
     /// Where a person (not a bot) is in voice.
-    voice_index: Mutex<HashMap<UserId, GuildId>>,
+    whereabouts: Mutex<Whereabouts>,
     channels: Mutex<HashMap<ChannelId, GuildId>>,
 }
 
@@ -78,7 +79,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             in_memory: AtomicUsize::new(0),
             actors: Mutex::default(),
-            voice_index: Mutex::default(),
+            whereabouts: Mutex::default(),
             channels: Mutex::default(),
         })
     }
@@ -170,12 +171,17 @@ impl Shared {
         }
     }
 
-    /// The same, awaiting the answer; from the node that owns the guild, if that is another.
-    pub async fn call(self: &Arc<Self>, guild: GuildId, call: Call) -> CallResult {
+    /// The same, awaiting the answer.
+    pub async fn call_here(self: &Arc<Self>, guild: GuildId, call: Call) -> CallResult {
         let (reply, answer) = oneshot::channel();
-        let again = self.peers.clone().map(|peers| (peers, call.clone()));
         self.send_call(guild, call, reply);
-        match (answer.await.unwrap_or_else(|_| Err(ApiError::internal())), again) {
+        answer.await.unwrap_or_else(|_| Err(ApiError::internal()))
+    }
+
+    /// The same from the node that owns the guild, if that is another.
+    pub async fn call(self: &Arc<Self>, guild: GuildId, call: Call) -> CallResult {
+        let again = self.peers.clone().map(|peers| (peers, call.clone()));
+        match (self.call_here(guild, call).await, again) {
             (Ok(CallReply::NotHere { .. }), Some((peers, call))) => peers.call(call).await,
             (result, _) => result,
         }
@@ -243,45 +249,53 @@ impl Shared {
     }
 
     /// A person entered voice in `guild`; it leaves wherever else it was.
-    pub fn entered_voice(self: &Arc<Self>, user: UserId, guild: GuildId) {
-        if let Some(peers) = self.peers.clone() {
-            self.tasks.spawn(async move { peers.call(Call::LeaveElsewhere { user, guild }).await });
-        }
-        let Some(old) = lock(&self.voice_index).insert(user, guild).filter(|old| *old != guild) else {
-            return;
+    pub fn entered_voice(self: &Arc<Self>, user: UserId, guild: GuildId, since: UnixMs) {
+        let entered = lock(&self.whereabouts).entered(user, guild, since);
+        let left = match entered {
+            Entered::Late => Some(guild),
+            Entered::Here { leaves } => {
+                self.tell_peers(user, guild, since);
+                leaves
+            }
         };
-        let Some(actor) = self.active_actor(old) else { return };
+        let Some(actor) = left.and_then(|left| self.active_actor(left)) else { return };
         // Two guilds that wait for room in each other's queue would wait for ever, so a task waits instead.
         self.tasks.spawn(async move { actor.send(Input::LeaveVoice(user)).await });
     }
 
+    fn tell_peers(&self, user: UserId, guild: GuildId, since: UnixMs) {
+        if let Some(peers) = self.peers.clone() {
+            self.tasks.spawn(async move { peers.call(Call::LeaveElsewhere { user, guild, since }).await });
+        }
+    }
+
     /// The same, in a guild of another node's.
-    pub async fn entered_voice_elsewhere(&self, user: UserId, guild: GuildId) {
-        let old = {
-            let mut index = lock(&self.voice_index);
-            index.get(&user).copied().filter(|old| *old != guild).and_then(|_| index.remove(&user))
-        };
-        if let Some(actor) = old.and_then(|old| self.active_actor(old)) {
-            // An actor that has ended has nobody in voice.
-            let _ = actor.send(Input::LeaveVoice(user)).await;
+    pub async fn entered_voice_elsewhere(&self, user: UserId, guild: GuildId, since: UnixMs) {
+        let elsewhere = lock(&self.whereabouts).entered_elsewhere(user, guild, since);
+        match elsewhere {
+            Elsewhere::Unknown => {}
+            Elsewhere::Here { guild, since } => self.tell_peers(user, guild, since),
+            Elsewhere::Leaves(old) => {
+                if let Some(actor) = self.active_actor(old) {
+                    // An actor that has ended has nobody in voice.
+                    let _ = actor.send(Input::LeaveVoice(user)).await;
+                }
+            }
         }
     }
 
     /// The guild is another node's by now, and so are its voice states.
     pub fn forget_voice_of(&self, guild: GuildId) {
-        lock(&self.voice_index).retain(|_, at| *at != guild);
+        lock(&self.whereabouts).forget_guild(guild);
     }
 
     pub fn left_voice(&self, user: UserId, guild: GuildId) {
-        let mut index = lock(&self.voice_index);
-        if index.get(&user) == Some(&guild) {
-            index.remove(&user);
-        }
+        lock(&self.whereabouts).left(user, guild);
     }
 
     /// Is this where the person belongs by now? Then an older order to leave is void.
     pub fn is_in_voice_at(&self, user: UserId, guild: GuildId) -> bool {
-        lock(&self.voice_index).get(&user) == Some(&guild)
+        lock(&self.whereabouts).is_at(user, guild)
     }
 
     pub fn known_channel(&self, channel: ChannelId) -> Option<GuildId> {

@@ -46,6 +46,9 @@ pub struct Client {
     /// READY or RESUMED has come on this connection.
     pub is_live: bool,
     pub is_acknowledged: bool,
+    /// Its session began at another gateway, or in another life of this one.
+    pub is_adopted: bool,
+    pub began_at: (usize, u64),
     pub attempts: u32,
 
     /// Its voice state was seen in a channel, so whatever is missing, it is not permission.
@@ -82,6 +85,8 @@ impl Client {
             session: None,
             is_live: false,
             is_acknowledged: true,
+            is_adopted: false,
+            began_at: (0, 0),
             attempts: 0,
             admitted: false,
             has_asked: false,

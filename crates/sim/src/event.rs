@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use cluster_wire::guilds::{Call, CallResult, Event as Told};
+use cluster_wire::envelope::Said;
+use cluster_wire::guilds::{Call, CallResult, Event as Told, GatewayId};
 use cluster_wire::record::ServerRecord;
 use cluster_wire::voice::Report;
 use gateway_core::{CallId, ConnId};
@@ -12,6 +13,8 @@ use sfu_wire::FromSfu;
 
 use crate::faults::Heal;
 use crate::net::{Down, SocketId, Up};
+use crate::registry::{Answer, Wish};
+use crate::router::{Life, Process};
 use crate::time::At;
 
 #[derive(Debug)]
@@ -22,59 +25,178 @@ pub enum Event {
     /// A core wants to be called.
     Wake(Sleeper),
     /// A GUILD_CREATE is on the wire.
-    GuildWritten(usize, ConnId),
+    GuildWritten {
+        gateway: usize,
+        life: u64,
+        conn: ConnId,
+    },
+    /// A gateway's router takes a call of it,
     Call {
         gateway: usize,
+        life: u64,
         id: CallId,
         call: Call,
     },
+    /// and answers it,
     Reply {
         gateway: usize,
+        life: u64,
         id: CallId,
         reply: CallResult,
     },
+    /// and tells it what guilds nodes say.
     Told {
         gateway: usize,
-        stream: u64,
+        feed: u64,
         event: Told,
     },
-    /// The gateway has read the end of its stream of events.
+    /// The gateway has read the end of its queue of events.
     CutOff {
         gateway: usize,
-        stream: u64,
+        feed: u64,
     },
-    /// A gateway asks for a new one,
+    /// It has asked for a new one.
     Listen {
         gateway: usize,
+        life: u64,
     },
-    /// and hears that it has it.
-    Listening {
-        gateway: usize,
+    GatewayStarts(usize),
+
+    // Between callers and guilds nodes.
+    Dial {
+        caller: Life,
+        node: usize,
+        task: u64,
+    },
+    Pump(u64),
+    ToNode {
+        node: usize,
+        life: u64,
+        stream: u64,
+        id: u64,
+        call: Box<Call>,
+    },
+    FromNode {
+        caller: Life,
+        stream: u64,
+        said: Box<Said>,
+        fencing: Option<u64>,
+    },
+    StreamDown {
+        who: Process,
+        stream: u64,
+        is_told: bool,
+    },
+    PingMissed {
+        who: Process,
         stream: u64,
     },
-    Guild(GuildId, Input),
+    RouterTurn(Life),
 
-    /// Guilds has a way to a voice server, or loses it.
-    LinkUp {
-        host: usize,
+    NodeStarts(usize),
+    /// An answer is there to be sent.
+    Answers {
+        node: usize,
+        life: u64,
+        stream: u64,
+        id: u64,
+        reply: CallResult,
+    },
+    Guild {
+        node: usize,
+        life: u64,
+        guild: GuildId,
+        input: Input,
+    },
+    /// A guild is to be claimed.
+    Claims {
+        node: usize,
+        life: u64,
+        guild: GuildId,
+        number: u64,
+    },
+    Sweep {
+        node: usize,
         life: u64,
     },
-    LinkDown {
-        host: usize,
+    Renew {
+        node: usize,
         life: u64,
     },
-    /// The next order that waits for a voice server is taken.
-    Order {
-        host: usize,
+    Joins {
+        node: usize,
         life: u64,
     },
-    CaughtUp {
-        host: usize,
+
+    // The registry.
+    Asked {
+        node: usize,
         life: u64,
+        wish: Wish,
+        guild_number: u64,
+        back: u64,
+    },
+    Answered {
+        node: usize,
+        life: u64,
+        wish: Wish,
+        guild_number: u64,
+        answer: Answer,
     },
     Published(u64, ServerRecord),
     LeaseEnds(ServerId, u64),
-    Registry(Change),
+    NodeLeaseEnds(u64),
+    Watch(Life),
+    NodesAre(Life, Vec<usize>),
+    ServersAre {
+        node: usize,
+        life: u64,
+        records: Vec<ServerRecord>,
+    },
+    Registry {
+        node: usize,
+        life: u64,
+        change: Change,
+    },
+
+    // Between guilds nodes and voice servers.
+    DialVoice {
+        node: usize,
+        life: u64,
+        host: usize,
+        task: u64,
+    },
+    LinkUp {
+        node: usize,
+        life: u64,
+        host: usize,
+        task: u64,
+        host_life: u64,
+    },
+    LinkBreaks {
+        node: usize,
+        life: u64,
+        host: usize,
+        task: u64,
+    },
+    /// The next order that waits for a voice server is taken.
+    Order {
+        node: usize,
+        life: u64,
+        host: usize,
+        task: u64,
+    },
+    CaughtUp {
+        node: usize,
+        life: u64,
+        host: usize,
+        task: u64,
+    },
+    Report {
+        node: usize,
+        life: u64,
+        report: Report,
+    },
 
     HostStarts(usize),
     Second {
@@ -128,17 +250,20 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sleeper {
     Gateway(usize),
-    Guild(GuildId),
+    Guild { node: usize, life: u64, guild: GuildId },
     Voice { host: usize, life: u64 },
     Relay { host: usize, shard: usize, generation: u64 },
 }
 
 #[derive(Debug)]
 pub enum Input {
-    Call(Option<(usize, CallId)>, Call),
+    /// With the stream that it came by, and its number there.
+    Call((u64, u64), Call),
     Report(Report),
     Review(Review),
     LeaveVoice(UserId),
+    /// This node's ownership has ended.
+    Lose,
 }
 
 /// As the shell of guilds has it.
@@ -147,9 +272,11 @@ pub enum Review {
     Look,
     Lost(ServerId),
     Missed(ServerId),
+    Reconnected(ServerId),
+    GatewayGone(GatewayId),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Change {
     Put(Box<ServerRecord>),
     Gone(ServerId),
@@ -166,6 +293,45 @@ pub enum Timer {
     Discover,
     Talk,
     Keepalive,
+}
+
+impl Event {
+    /// The process that this is for, if it is one that may hang.
+    pub fn process(&self, ends: impl Fn(SocketId) -> Option<usize>) -> Option<Process> {
+        match self {
+            Self::Up(id, _) => ends(*id).map(Process::Gateway),
+            Self::Wake(Sleeper::Gateway(gateway))
+            | Self::GuildWritten { gateway, .. }
+            | Self::Call { gateway, .. }
+            | Self::Reply { gateway, .. }
+            | Self::Told { gateway, .. }
+            | Self::CutOff { gateway, .. }
+            | Self::Listen { gateway, .. } => Some(Process::Gateway(*gateway)),
+            Self::Dial { caller: (who, _), .. }
+            | Self::FromNode { caller: (who, _), .. }
+            | Self::StreamDown { who, .. }
+            | Self::RouterTurn((who, _))
+            | Self::Watch((who, _))
+            | Self::NodesAre((who, _), _) => Some(*who),
+            Self::Wake(Sleeper::Guild { node, .. })
+            | Self::ToNode { node, .. }
+            | Self::Answers { node, .. }
+            | Self::Guild { node, .. }
+            | Self::Claims { node, .. }
+            | Self::Sweep { node, .. }
+            | Self::Renew { node, .. }
+            | Self::Joins { node, .. }
+            | Self::Answered { node, .. }
+            | Self::ServersAre { node, .. }
+            | Self::Registry { node, .. }
+            | Self::DialVoice { node, .. }
+            | Self::LinkUp { node, .. }
+            | Self::LinkBreaks { node, .. }
+            | Self::CaughtUp { node, .. }
+            | Self::Report { node, .. } => Some(Process::Node(*node)),
+            _ => None,
+        }
+    }
 }
 
 /// What happens next; what is to happen at the same moment happens in the order in which it was said.

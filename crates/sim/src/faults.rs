@@ -6,8 +6,9 @@ use cluster_wire::voice::ToVoice;
 use model::{ChannelId, GuildId, Permissions, UserId};
 
 use crate::client::Outage;
-use crate::event::{Event, Input};
+use crate::event::Event;
 use crate::net::ServerEnd;
+use crate::router::Process;
 use crate::settings::Kind;
 use crate::time::{At, ms, secs};
 use crate::world::World;
@@ -21,6 +22,8 @@ pub enum Heal {
         generation: u64,
     },
     Drained(usize),
+    /// What hung goes on.
+    Process(Process),
     /// A record says something else by now.
     Record(usize),
 }
@@ -78,6 +81,13 @@ impl World {
             Kind::VoiceKill | Kind::Drain | Kind::Flood | Kind::Partition | Kind::Stall => {
                 self.hurt_host(kind)
             }
+            Kind::GatewayKill
+            | Kind::GatewayHang
+            | Kind::NodeKill
+            | Kind::NodeHang
+            | Kind::NodePartition
+            | Kind::EtcdGone
+            | Kind::StreamBreak => self.hurt_cluster(kind),
             Kind::CutOff => {
                 let gateway = self.chaos.below(self.gateways.len() as u64) as usize;
                 self.cut_off(gateway);
@@ -171,7 +181,7 @@ impl World {
             _ => self.some_region(guild),
         };
         if let Some(op) = op {
-            self.moderate(guild, op);
+            self.moderate(op);
         }
     }
 
@@ -229,7 +239,8 @@ impl World {
     }
 
     fn some_region(&mut self, guild: GuildId) -> Option<Op> {
-        let regions: Vec<String> = self.guilds.regions().into_iter().collect();
+        let node = self.some_node();
+        let regions: Vec<String> = self.nodes[node].fleet.regions().into_iter().collect();
         let region = match self.chaos.pick(&regions).cloned() {
             Some(region) if self.chaos.chance(800) => rest::Patch::Set(region),
             _ => rest::Patch::Clear,
@@ -237,9 +248,80 @@ impl World {
         Some(Op::ModifyGuild(guild, rest::ModifyGuild { name: None, region, owner_id: None }))
     }
 
-    pub fn moderate(&mut self, guild: GuildId, op: Op) {
+    /// By a gateway's REST interface, where nobody waits for the answer.
+    pub fn moderate(&mut self, op: Op) {
         let call = Call::Rest { actor: None, operator: true, reason: None, op };
-        self.guild_input(guild, Input::Call(None, call));
+        let gateway = self.some_gateway();
+        let who = Process::Gateway(gateway);
+        if !self.is_hung(who) {
+            self.route((who, self.gateways[gateway].life), None, call);
+        }
+    }
+
+    // Gateways, guilds nodes and etcd.
+
+    fn some_gateway(&mut self) -> usize {
+        self.chaos.below(self.gateways.len() as u64) as usize
+    }
+
+    fn some_node(&mut self) -> usize {
+        self.chaos.below(self.nodes.len() as u64) as usize
+    }
+
+    fn hurt_cluster(&mut self, kind: Kind) {
+        let (gateway, node) = (self.some_gateway(), self.some_node());
+        let calm = At(self.settings.calm_at);
+        match kind {
+            Kind::GatewayKill => {
+                let again = self.until(ms(300), secs(8));
+                self.gateway_dies(gateway);
+                self.at(again, Event::GatewayStarts(gateway));
+            }
+            Kind::NodeKill => {
+                let again = self.until(ms(100), secs(8));
+                self.node_dies(node);
+                self.at(again, Event::NodeStarts(node));
+            }
+            Kind::GatewayHang | Kind::NodeHang => {
+                let who =
+                    if kind == Kind::NodeHang { Process::Node(node) } else { Process::Gateway(gateway) };
+                let until = self.until(ms(500), secs(9));
+                self.hang(who);
+                self.at(until, Event::Heal(Heal::Process(who)));
+            }
+            Kind::NodePartition => {
+                let until = self.until(secs(1), secs(12));
+                let life = match self.chaos.chance(700) {
+                    true => (Process::Node(node), self.nodes[node].life),
+                    false => (Process::Gateway(gateway), self.gateways[gateway].life),
+                };
+                self.registry_is_cut_off(life, until);
+            }
+            Kind::EtcdGone => {
+                let until = self.until(secs(1), secs(12));
+                if self.registry.gone_until < self.now {
+                    self.registry_is_gone(until);
+                }
+            }
+            _ => self.break_some_stream(),
+        }
+        assert!(self.now <= calm, "no fault after calm");
+    }
+
+    fn break_some_stream(&mut self) {
+        if self.chaos.chance(600) {
+            let all = self.streams_of(|_| true);
+            if let Some(id) = self.chaos.pick(&all).copied() {
+                self.trace.note(self.now, || format!("stream {id} breaks"));
+                self.break_stream(id);
+            }
+            return;
+        }
+        let host = self.some_host();
+        let ways = self.ways_to(host);
+        if let Some((node, life, task)) = self.chaos.pick(&ways).copied() {
+            self.at(self.now, Event::LinkBreaks { node, life, host, task });
+        }
     }
 
     // Servers.
@@ -271,9 +353,10 @@ impl World {
         match kind {
             Kind::VoiceKill => self.host_dies(host),
             Kind::Drain => {
-                self.tell_voice(host, ToVoice::SetDraining(true));
-                let until = self.until(secs(1), secs(10));
-                self.at(until, Event::Heal(Heal::Drained(host)));
+                if self.tell_voice(host, ToVoice::SetDraining(true)) {
+                    let until = self.until(secs(1), secs(10)).plus(secs(1));
+                    self.at(until, Event::Heal(Heal::Drained(host)));
+                }
             }
             Kind::Flood => {
                 let until = self.until(secs(1), secs(8));
@@ -303,7 +386,12 @@ impl World {
                     self.relay_dies(host, true);
                 }
             }
-            Heal::Drained(host) => self.tell_voice(host, ToVoice::SetDraining(false)),
+            Heal::Process(who) => self.wake_up(who),
+            Heal::Drained(host) => {
+                if self.hosts[host].record.draining && !self.tell_voice(host, ToVoice::SetDraining(false)) {
+                    self.after(secs(1), Event::Heal(Heal::Drained(host)));
+                }
+            }
             Heal::Record(host) => self.publish(host, true),
         }
     }
@@ -312,6 +400,8 @@ impl World {
     pub fn calm(&mut self) {
         self.trace.note(self.now, || "calm".to_owned());
         self.end_broken_sockets();
+        (0..self.nodes.len()).for_each(|node| self.node_starts(node));
+        (0..self.gateways.len()).for_each(|gateway| self.gateway_starts(gateway));
         for host in 0..self.hosts.len() {
             self.host_starts(host);
             self.publish(host, true);

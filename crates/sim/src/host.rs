@@ -1,18 +1,18 @@
 //! A voice server: signalling's core, and what `voice` does around it: its record, its relay's supervision, its connections.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use client_wire::fragment::Fingerprint;
 use client_wire::voice::{MODES, Version};
 use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
-use cluster_wire::voice::{Report, ToVoice};
-use model::{RegionId, ServerId};
+use cluster_wire::voice::{Order, ToVoice};
+use model::{GuildId, RegionId, ServerId};
 use sfu_core::Memory;
 use sfu_wire::{FromSfu, PROTOCOL, Start, ToSfu};
 use voice_core::{Config, ConnId, Output, VoiceCore};
 
-use crate::event::{Event, Input, Sleeper};
+use crate::event::{Event, Sleeper};
 use crate::limits::{PUBLISH_EVERY, SOCKET_MAX};
 use crate::net::{Down, ServerEnd, SocketId, Up, in_order};
 use crate::random::Random;
@@ -38,11 +38,18 @@ pub struct Host {
     pub memories: Vec<Memory>,
     /// What waits in the system's sockets.
     pub inbox: Vec<VecDeque<(SocketAddr, Vec<u8>)>>,
-    last_report: At,
+    /// By guilds node.
+    last_report: BTreeMap<usize, At>,
+    /// The newest ownership of each guild that it has heard of in this life.
+    newest: BTreeMap<GuildId, u64>,
     pub last_from_relay: At,
     pub stalled_until: At,
     pub flooded_until: At,
     pub partitioned_until: At,
+    /// The registry has lost sight of it: it is not told that it was left.
+    pub is_unseen: bool,
+    /// While it is dead, its system says that nothing listens.
+    pub refuses: bool,
     /// Until then somebody may be served here by what was true before.
     pub lagging_until: At,
     pub random: Random,
@@ -81,11 +88,14 @@ impl Host {
             backoff: 0,
             memories: Vec::new(),
             inbox: vec![VecDeque::new(); shards],
-            last_report: At::default(),
+            last_report: BTreeMap::new(),
+            newest: BTreeMap::new(),
             last_from_relay: At::default(),
             stalled_until: At::default(),
             flooded_until: At::default(),
             partitioned_until: At::default(),
+            is_unseen: false,
+            refuses: false,
             lagging_until: At::default(),
             random: Random::new(seed, &format!("host {number}")),
         }
@@ -120,12 +130,13 @@ impl World {
         this.core = Some(VoiceCore::new(config, Box::new(move |bytes| random.fill(bytes))));
         (this.relay, this.process, this.backoff) = (None, None, 0);
         this.memories = memories;
+        this.newest.clear();
+        self.forget_people(host);
+        let this = &mut self.hosts[host];
         this.record.draining = false;
         this.record.health = Health::NoRelay;
         this.inbox.iter_mut().for_each(VecDeque::clear);
         self.trace.note(self.now, || format!("voice-{host} starts, life {life}"));
-        let delay = self.link_delay();
-        self.after(delay, Event::LinkUp { host, life });
         self.after(ms(20), Event::RelayStarts { host, life });
         self.after(PUBLISH_EVERY, Event::Second { host, life });
         self.publish(host, true);
@@ -139,7 +150,7 @@ impl World {
         }
         let life = this.life;
         let (leaves_relay, is_noticed) = (this.random.chance(500), this.random.chance(700));
-        let noticed_after = this.random.between(ms(1), secs(1));
+        let noticed_after = this.random.between(ms(1), ms(300));
         let again_after = this.random.between(ms(300), secs(8));
         let ends = leaves_relay && this.process.is_some();
         self.trace.note(self.now, || format!("voice-{host} dies; its relay goes on: {ends}"));
@@ -153,8 +164,11 @@ impl World {
         for id in self.net.open_sockets(|socket| socket.end == ServerEnd::Voice { host, life }) {
             self.reset_socket(id);
         }
-        if is_noticed {
-            self.after(noticed_after, Event::LinkDown { host, life });
+        self.hosts[host].refuses = is_noticed;
+        // A machine that has lost its power is missed when it does not answer pings.
+        let noticed_after = if is_noticed { noticed_after } else { noticed_after + secs(2) };
+        for (node, life, task) in self.ways_to(host) {
+            self.after(noticed_after, Event::LinkBreaks { node, life, host, task });
         }
         self.after(again_after, Event::HostStarts(host));
     }
@@ -184,19 +198,16 @@ impl World {
         }
     }
 
-    pub fn order_arrives(&mut self, host: usize, life: u64) {
+    pub fn order_arrives(&mut self, node: usize, life: u64, host: usize, task: u64) {
         let stalled_until = self.hosts[host].stalled_until;
         if stalled_until > self.now {
-            return self.at(stalled_until, Event::Order { host, life });
+            return self.at(stalled_until, Event::Order { node, life, host, task });
         }
-        if !self.hosts[host].lives(life) {
+        if self.hosts[host].core.is_none() {
             return;
         }
-        match self.take_order(host, life) {
-            Some(ToVoice::Order(order)) => {
-                self.voice_core(host).handle_order(order);
-                self.voice_flush(host);
-            }
+        match self.take_order(node, life, host, task) {
+            Some(ToVoice::Order(order)) => self.obey(host, order),
             Some(ToVoice::SetDraining(draining)) => {
                 self.hosts[host].record.draining = draining;
                 self.publish(host, true);
@@ -204,6 +215,25 @@ impl World {
             // A relay's replacement is a matter of processes, of which there are none here.
             Some(ToVoice::UpgradeRelay { .. }) | None => {}
         }
+    }
+
+    /// Who is an owner no more is not obeyed.
+    fn obey(&mut self, host: usize, order: Order) {
+        let (guild, fencing) = (order.guild, order.fencing);
+        let newest = self.hosts[host].newest.entry(guild).or_default();
+        let is_stale = fencing < *newest;
+        *newest = fencing.max(*newest);
+        let before = is_stale.then(|| self.legs_of(host));
+        self.voice_core(host).handle_order(order);
+        self.voice_flush(host);
+        if before.is_some_and(|before| before != self.legs_of(host)) {
+            self.fail(format!("voice-{host} obeys #{fencing} of guild {guild} after a newer owner's orders"));
+        }
+    }
+
+    fn legs_of(&self, host: usize) -> Vec<sfu_wire::Snapshot> {
+        let core = self.hosts[host].core.as_ref().expect("the caller has looked");
+        (0..self.hosts[host].shards as u32).map(|shard| core.snapshot(shard)).collect()
     }
 
     fn voice_core(&mut self, host: usize) -> &mut VoiceCore {
@@ -223,10 +253,11 @@ impl World {
                 }
                 Output::ToSfu { shard, message } => self.tell_relay(host, shard as usize, message),
                 Output::Report(report) => {
-                    let (Report::Live { guild, .. } | Report::Gone { guild, .. }) = report;
-                    let at = self.now.plus(self.link_delay());
-                    let at = in_order(&mut self.hosts[host].last_report, at);
-                    self.at(at, Event::Guild(guild, Input::Report(report)));
+                    for (node, life, _) in self.ways_to(host) {
+                        let at = self.now.plus(self.link_delay());
+                        let at = in_order(self.hosts[host].last_report.entry(node).or_default(), at);
+                        self.at(at, Event::Report { node, life, report: report.clone() });
+                    }
                 }
                 Output::Event(event) => self.trace.note(self.now, || format!("voice-{host}: {event:?}")),
                 Output::Authenticated { .. } => {}
@@ -353,7 +384,8 @@ impl World {
         };
         let changed = this.record.load != load || this.record.health != health;
         (this.record.load, this.record.health) = (load, health);
-        if (changed || anyway) && this.partitioned_until <= now {
+        if (changed || anyway) && this.partitioned_until <= now && self.registry.gone_until <= now {
+            let this = &self.hosts[host];
             let (life, record) = (this.life, this.record.clone());
             let delay = self.link_delay();
             self.after(delay, Event::Published(life, record));

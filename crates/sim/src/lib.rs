@@ -1,25 +1,28 @@
-//! The whole system in one thread: the cores of gateway, guilds, voice signalling and relay, and clients, over time, a network and faults
+//! The whole system in one thread: the cores of gateway, guilds, voice signalling, relay and router of calls, and clients, over time, a network and faults
 //! that are drawn from a seed, beside a model of what must be so.
 //!
-//! Owns: the world and its clock, what the shells do between the cores, clients, the reference model, and the checks. Deliberately does
+//! Owns: the world and its clock, what the shells do between the cores, the registry and the database, clients, the reference model, and the checks. Deliberately does
 //! not: decide anything that a core decides, or touch sockets, clocks and threads.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod checks;
 mod client;
+mod database;
 mod event;
 mod faults;
+mod fleet;
 mod gateway;
-mod guilds;
 mod host;
 pub mod limits;
 mod media;
 mod net;
+mod node;
 mod random;
 mod reference;
 mod registry;
 mod relay;
+mod router;
 mod session;
 mod settings;
 mod time;

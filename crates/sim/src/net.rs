@@ -61,6 +61,10 @@ impl Net {
         Self { random: Random::new(seed, "network"), sockets: Vec::new() }
     }
 
+    pub fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+
     pub fn socket(&self, id: SocketId) -> &Socket {
         &self.sockets[id.0]
     }

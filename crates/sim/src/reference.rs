@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use client_wire::rest::Patch;
-use cluster_wire::guilds::{Call, CallResult, Op, Reply};
-use model::{ChannelId, Guild, GuildId, Permissions, SessionId, UserId, VOICE_PERMISSIONS, VoiceFlags};
+use cluster_wire::guilds::{Call, CallResult, GatewayId, Op, Reply, Seat};
+use model::{
+    ChannelId, Guild, GuildId, Overwrite, OverwriteTarget, Permissions, SessionId, UserId, VOICE_PERMISSIONS,
+    VoiceFlags,
+};
 
 use crate::time::At;
 
@@ -43,24 +46,69 @@ impl State {
     }
 }
 
-#[derive(Debug, Default)]
+impl State {
+    fn may_be_heard(&self, listener: &Self) -> bool {
+        self.channel == listener.channel && self.speaks() && listener.hears()
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Channel {
     /// What is granted and denied to everyone, and to some.
     everyone: (Permissions, Permissions),
     members: BTreeMap<UserId, (Permissions, Permissions)>,
 }
 
+/// A guild as one owner has it.
 #[derive(Debug)]
 pub struct RefGuild {
+    /// Of the ownership.
+    pub fencing: u64,
     owner: UserId,
     /// Muted and deafened by moderators.
     members: BTreeMap<UserId, (bool, bool)>,
     channels: BTreeMap<ChannelId, Channel>,
-    sessions: BTreeMap<SessionId, UserId>,
+    sessions: BTreeMap<SessionId, (UserId, GatewayId)>,
     pub voice: BTreeMap<UserId, State>,
+    /// Who has been said to be in voice here since the ownership began.
+    said: BTreeSet<UserId>,
+    /// Where a voice server may have had each when the ownership began.
+    carried: BTreeMap<UserId, Vec<State>>,
+    /// The voice server was told everything.
+    is_settled: bool,
 }
 
 impl RefGuild {
+    /// As the database has it.
+    fn new(guild: &Guild, fencing: u64) -> Self {
+        let channel = |channel: &model::Channel| {
+            let mut found = Channel::default();
+            for Overwrite { target, allow, deny } in &channel.overwrites {
+                match target {
+                    OverwriteTarget::Role(_) => found.everyone = (*allow, *deny),
+                    OverwriteTarget::Member(user) => drop(found.members.insert(*user, (*allow, *deny))),
+                }
+            }
+            (channel.id, found)
+        };
+        Self {
+            fencing,
+            owner: guild.owner,
+            members: guild.members.values().map(|m| (m.user, (m.mute, m.deaf))).collect(),
+            channels: guild.channels.iter().map(channel).collect(),
+            sessions: BTreeMap::new(),
+            voice: BTreeMap::new(),
+            said: BTreeSet::new(),
+            carried: BTreeMap::new(),
+            is_settled: false,
+        }
+    }
+
+    /// The rights of everybody, without what is in memory alone.
+    fn has_same_facts(&self, other: &Self) -> bool {
+        (&self.members, &self.channels) == (&other.members, &other.channels)
+    }
+
     pub fn permissions(&self, user: UserId, channel: ChannelId) -> Permissions {
         let Some(found) = self.channels.get(&channel) else { return Permissions::empty() };
         if !self.members.contains_key(&user) {
@@ -103,13 +151,20 @@ impl RefGuild {
         let (Some(from), Some(to)) = (self.voice.get(&speaker), self.voice.get(&listener)) else {
             return false;
         };
-        speaker != listener && from.channel == to.channel && from.speaks() && to.hears()
+        speaker != listener && from.may_be_heard(to)
+    }
+
+    /// Who may be heard by whom.
+    fn pairs(&self) -> Vec<(UserId, UserId)> {
+        let pairs = self.voice.keys().flat_map(|from| self.voice.keys().map(move |to| (*from, *to)));
+        pairs.filter(|(from, to)| self.may_be_heard(*from, *to)).collect()
     }
 
     fn enter(&mut self, user: UserId, session: SessionId, channel: ChannelId, flags: VoiceFlags) {
         let admitted_by = self.permissions(user, channel) & TO_ENTER;
         let state = State { channel, session, flags, mute: false, deaf: false, suppress: false, admitted_by };
         self.voice.insert(user, state);
+        self.said.insert(user);
         self.judge(user);
     }
 
@@ -147,7 +202,7 @@ impl RefGuild {
         channel: Option<ChannelId>,
         flags: VoiceFlags,
     ) -> bool {
-        if self.sessions.get(&session) != Some(&user) {
+        if self.sessions.get(&session).is_none_or(|(of, _)| *of != user) {
             return false;
         }
         let at = self.voice.get(&user).map(|state| (state.channel, state.session));
@@ -168,6 +223,25 @@ impl RefGuild {
             self.enter(user, session, channel, flags);
         }
         may
+    }
+
+    /// An earlier owner's voice state, as a gateway has it.
+    fn take_seat(&mut self, seat: &Seat) {
+        let state = &seat.state;
+        let sees = self.sees(state.user, state.channel);
+        if sees && !self.voice.contains_key(&state.user) {
+            self.enter(state.user, state.session, state.channel, state.flags);
+        }
+    }
+
+    fn detach(&mut self, session: SessionId, gateway: GatewayId) {
+        let Some((user, _)) = self.sessions.get(&session).copied().filter(|(_, at)| *at == gateway) else {
+            return;
+        };
+        self.sessions.remove(&session);
+        if self.voice.get(&user).is_some_and(|state| state.session == session) {
+            self.voice.remove(&user);
+        }
     }
 
     fn rest(&mut self, op: &Op) {
@@ -209,7 +283,7 @@ impl RefGuild {
             Op::RemoveMember(_, user) => {
                 self.members.remove(user);
                 self.voice.remove(user);
-                self.sessions.retain(|_, of| of != user);
+                self.sessions.retain(|_, (of, _)| of != user);
             }
             Op::AdminAddMember(_, user) => drop(self.members.entry(*user).or_default()),
             _ => {}
@@ -219,44 +293,92 @@ impl RefGuild {
 
 #[derive(Debug, Default)]
 pub struct Reference {
+    /// As their owners have them.
     pub guilds: BTreeMap<GuildId, RefGuild>,
+    /// As earlier owners have them, of which some may not know yet that they are it no more.
+    earlier: BTreeMap<GuildId, Vec<RefGuild>>,
     /// Until when the first could be heard by the second, for those who could once and cannot now.
     until: BTreeMap<(UserId, UserId), At>,
+    /// Who must be heard by whom,
     audible: BTreeSet<(UserId, UserId)>,
+    /// and who may be.
+    tolerated: BTreeSet<(UserId, UserId)>,
 }
 
 impl Reference {
     pub fn new(guilds: &[Guild]) -> Self {
-        let guild = |guild: &Guild| RefGuild {
-            owner: guild.owner,
-            members: guild.members.keys().map(|user| (*user, (false, false))).collect(),
-            channels: guild.channels.iter().map(|channel| (channel.id, Channel::default())).collect(),
-            sessions: BTreeMap::new(),
-            voice: BTreeMap::new(),
-        };
-        Self { guilds: guilds.iter().map(|g| (g.id, guild(g))).collect(), ..Self::default() }
+        Self { guilds: guilds.iter().map(|g| (g.id, RefGuild::new(g, 0))).collect(), ..Self::default() }
+    }
+
+    /// A new owner has read the guild. An error is something that the one before had promised and that is not there.
+    pub fn begin_ownership(
+        &mut self,
+        now: At,
+        id: GuildId,
+        fencing: u64,
+        facts: &Guild,
+    ) -> Result<(), String> {
+        let mut new = RefGuild::new(facts, fencing);
+        let users: Vec<UserId> =
+            self.guilds.values().flat_map(|guild| guild.members.keys().copied()).collect();
+        new.carried = users
+            .into_iter()
+            .map(|user| (user, self.places(id, user).into_iter().cloned().collect()))
+            .collect();
+        let old = self.guilds.remove(&id).expect("every guild is known");
+        if old.fencing >= fencing {
+            return Err(format!("#{fencing} follows #{}", old.fencing));
+        }
+        let is_kept = old.has_same_facts(&new);
+        self.guilds.insert(id, new);
+        self.earlier.entry(id).or_default().push(old);
+        self.settle(now);
+        if is_kept { Ok(()) } else { Err("what an owner acted upon is not in the database".to_owned()) }
+    }
+
+    fn of(&mut self, id: GuildId, fencing: u64) -> &mut RefGuild {
+        let current = self.guilds.get_mut(&id).expect("every guild is known");
+        if current.fencing == fencing {
+            return current;
+        }
+        let earlier = self.earlier.get_mut(&id).expect("it has been owned before");
+        earlier.iter_mut().find(|guild| guild.fencing == fencing).expect("nobody acts without having begun")
+    }
+
+    pub fn is_current(&self, id: GuildId, fencing: u64) -> bool {
+        self.guilds[&id].fencing == fencing
     }
 
     /// A guild has acted upon a call. An error is a decision that the model does not share.
-    pub fn hear(&mut self, now: At, id: GuildId, call: &Call, reply: &CallResult) -> Result<(), String> {
-        let guild = self.guilds.get_mut(&id).expect("every guild is known");
+    pub fn hear(
+        &mut self,
+        now: At,
+        id: GuildId,
+        fencing: u64,
+        call: &Call,
+        reply: &CallResult,
+    ) -> Result<(), String> {
+        let guild = self.of(id, fencing);
         let accepts = matches!(reply, Ok(reply) if !matches!(reply, Reply::Refused(_)));
         match call {
-            Call::Attach { user, session, .. } => {
+            Call::Attach { user, session, gateway, is_live, seat, .. } => {
                 let expected = guild.members.contains_key(user);
                 if expected != accepts {
                     return Err(format!("expected {expected}"));
                 }
                 if accepts {
-                    guild.sessions.insert(*session, *user);
+                    let before = guild.sessions.get(session).copied();
+                    let gateway = before.map(|(_, at)| at).filter(|_| !is_live).unwrap_or(*gateway);
+                    guild.sessions.insert(*session, (*user, gateway));
+                    let seat = seat.as_ref().filter(|seat| {
+                        before.is_none() && seat.state.session == *session && seat.state.user == *user
+                    });
+                    if let Some(seat) = seat {
+                        guild.take_seat(seat);
+                    }
                 }
             }
-            Call::Detach { user, session, .. } => {
-                guild.sessions.remove(session);
-                if guild.voice.get(user).is_some_and(|state| state.session == *session) {
-                    guild.voice.remove(user);
-                }
-            }
+            Call::Detach { session, gateway, .. } => guild.detach(*session, *gateway),
             Call::UpdateVoice { user, session, channel, flags, .. } => {
                 let expected = guild.update_voice(*user, *session, *channel, *flags);
                 if expected != accepts {
@@ -267,29 +389,85 @@ impl Reference {
             _ => {}
         }
         self.settle(now);
+        self.was_obeyed(now, id, fencing);
         Ok(())
     }
 
-    pub fn leave(&mut self, now: At, id: GuildId, user: UserId) {
-        self.guilds.get_mut(&id).expect("every guild is known").voice.remove(&user);
+    pub fn leave(&mut self, now: At, id: GuildId, fencing: u64, user: UserId) {
+        self.of(id, fencing).voice.remove(&user);
         self.settle(now);
+        self.was_obeyed(now, id, fencing);
+    }
+
+    pub fn gateway_gone(&mut self, now: At, id: GuildId, fencing: u64, gateway: GatewayId) {
+        let guild = self.of(id, fencing);
+        for session in guild.sessions.keys().copied().collect::<Vec<_>>() {
+            guild.detach(session, gateway);
+        }
+        self.settle(now);
+    }
+
+    /// A voice server was told everything by the owner.
+    pub fn is_whole(&mut self, now: At, id: GuildId, fencing: u64) {
+        self.of(id, fencing).is_settled = true;
+        self.settle(now);
+    }
+
+    /// Where a voice server may have the user: as the owner has said, or as it was when the ownership began, or as an earlier owner
+    /// goes on.
+    fn places(&self, id: GuildId, user: UserId) -> Vec<&State> {
+        let current = &self.guilds[&id];
+        if current.said.contains(&user) || current.is_settled {
+            return current.voice.get(&user).into_iter().collect();
+        }
+        let earlier = self.earlier.get(&id).into_iter().flatten().rev();
+        let said = earlier.clone().find(|guild| guild.said.contains(&user) || guild.is_settled);
+        current
+            .carried
+            .get(&user)
+            .into_iter()
+            .flatten()
+            .chain(said.and_then(|guild| guild.voice.get(&user)))
+            .collect()
     }
 
     fn settle(&mut self, now: At) {
         let mut audible = BTreeSet::new();
-        for guild in self.guilds.values() {
-            let pairs = guild.voice.keys().flat_map(|from| guild.voice.keys().map(move |to| (*from, *to)));
-            audible.extend(pairs.filter(|(from, to)| guild.may_be_heard(*from, *to)));
+        let mut tolerated = BTreeSet::new();
+        for (id, guild) in &self.guilds {
+            audible.extend(guild.pairs());
+            if guild.is_settled {
+                continue;
+            }
+            let users: BTreeSet<UserId> = guild.carried.keys().chain(guild.voice.keys()).copied().collect();
+            let places: Vec<(UserId, &State)> = users
+                .iter()
+                .flat_map(|user| self.places(*id, *user).into_iter().map(|state| (*user, state)))
+                .collect();
+            for (from, speaker) in &places {
+                let hearing =
+                    places.iter().filter(|(to, listener)| from != to && speaker.may_be_heard(listener));
+                tolerated.extend(hearing.map(|(to, _)| (*from, *to)));
+            }
         }
-        for pair in self.audible.difference(&audible) {
+        tolerated.extend(audible.iter().copied());
+        for pair in self.tolerated.difference(&tolerated) {
             self.until.insert(*pair, now);
         }
-        self.audible = audible;
+        (self.audible, self.tolerated) = (audible, tolerated);
+    }
+
+    /// An owner that is it no more has acted, and a voice server that has heard of no newer one may have obeyed.
+    fn was_obeyed(&mut self, now: At, id: GuildId, fencing: u64) {
+        let earlier = self.earlier.get(&id).into_iter().flatten().find(|guild| guild.fencing == fencing);
+        for pair in earlier.map(RefGuild::pairs).unwrap_or_default() {
+            self.until.insert(pair, now);
+        }
     }
 
     /// Since when the first may not be heard by the second any more; `Err` if it never could, `Ok(None)` if it may.
     pub fn silent_since(&self, from: UserId, to: UserId) -> Result<Option<At>, ()> {
-        if self.audible.contains(&(from, to)) {
+        if self.tolerated.contains(&(from, to)) {
             return Ok(None);
         }
         self.until.get(&(from, to)).copied().map(Some).ok_or(())

@@ -7,6 +7,7 @@ use client_wire::object;
 use model::GuildId;
 use serde_json::value::RawValue;
 
+use crate::client::PATIENCE;
 use crate::event::Timer;
 use crate::gateway::HEARTBEAT;
 use crate::net::{ServerEnd, Up};
@@ -17,7 +18,8 @@ impl World {
     pub fn connect_gateway(&mut self, client: usize) {
         let nodes = self.gateways.len() as u64;
         let this = &mut self.clients[client];
-        if this.session.is_none() {
+        // Where its session is not to be had it is tried elsewhere.
+        if this.session.is_none() || this.attempts > 1 {
             this.node = this.random.below(nodes) as usize;
         }
         let node = this.node;
@@ -140,6 +142,9 @@ impl World {
         match t {
             "READY" => {
                 let ready: Ready = read(d);
+                let node = self.clients[client].node;
+                self.clients[client].began_at = (node, self.gateways[node].life);
+                self.clients[client].is_adopted = false;
                 let this = &mut self.clients[client];
                 this.session = Some((ready.session_id.clone(), seq));
                 (this.is_live, this.attempts) = (true, 0);
@@ -150,22 +155,28 @@ impl World {
                 self.ask(client);
             }
             "RESUMED" => {
+                let node = self.clients[client].node;
+                let at = (node, self.gateways[node].life);
                 let this = &mut self.clients[client];
+                this.is_adopted |= this.began_at != at;
                 (this.is_live, this.attempts) = (true, 0);
                 this.has_asked = false;
                 self.repeat_wish(client);
             }
             "GUILD_CREATE" => {
                 let guild: object::GuildCreate = read(d);
-                let states = guild.voice_states.into_iter().map(|state| (state.user_id, state)).collect();
-                self.clients[client].seen.insert(guild.guild.id, states);
+                let id = guild.guild.id;
+                let states: BTreeMap<_, _> =
+                    guild.voice_states.into_iter().map(|state| (state.user_id, state)).collect();
+                let own = states.get(&self.clients[client].user).cloned();
+                self.clients[client].seen.insert(id, states);
+                self.see_own_place(client, id, own);
             }
             "GUILD_DELETE" => {
-                let guild: client_wire::gateway::UnavailableGuild =
-                    serde_json::from_str(&d.get().replace('}', r#","unavailable":true}"#))
-                        .expect("a guild's end can be read");
+                let guild: GuildEnd = read(d);
                 self.clients[client].seen.remove(&guild.id);
-                if self.clients[client].guild == guild.id {
+                // In an outage it stays where it is.
+                if self.clients[client].guild == guild.id && !guild.unavailable {
                     self.put_out(client);
                 }
             }
@@ -178,6 +189,23 @@ impl World {
             "VOICE_STATE_UPDATE" => self.see_voice_state(client, read(d)),
             "VOICE_SERVER_UPDATE" => self.see_voice_server(client, read(d)),
             _ => {}
+        }
+    }
+
+    /// What it missed of itself: where it was moved, or that it is in no channel, which it asks for again.
+    fn see_own_place(&mut self, client: usize, guild: GuildId, own: Option<object::VoiceState>) {
+        let this = &mut self.clients[client];
+        if guild != this.guild || this.wants.is_none() {
+            return;
+        }
+        let own = own.filter(|own| this.session_id() == Some(own.session_id.as_str()));
+        match own.and_then(|own| own.channel_id) {
+            Some(channel) => this.wants = Some(channel),
+            None if this.admitted => {
+                this.admitted = false;
+                self.ask(client);
+            }
+            None => {}
         }
     }
 
@@ -215,7 +243,9 @@ impl World {
         // A wish to be in another guild is fulfilled.
         if is_own && guild != this.guild && state.channel_id.is_some() {
             (this.guild, this.wants, this.joined) = (guild, state.channel_id, false);
+            self.arm(client, Timer::Deadline, PATIENCE);
         }
+        let this = &mut self.clients[client];
         if !is_own || guild != this.guild {
             return;
         }
@@ -250,6 +280,13 @@ impl World {
             }
         }
     }
+}
+
+#[derive(serde::Deserialize)]
+struct GuildEnd {
+    id: GuildId,
+    #[serde(default)]
+    unavailable: bool,
 }
 
 fn read<T: serde::de::DeserializeOwned>(d: &RawValue) -> T {

@@ -1,5 +1,6 @@
 //! What kind of world a seed makes.
 
+use crate::limits::{CALM_BOUND, TAKEOVER};
 use crate::random::Random;
 use crate::time::{ms, secs};
 
@@ -38,6 +39,20 @@ pub enum Kind {
     Stall,
     /// A gateway misses events and is cut off.
     CutOff,
+    /// A gateway dies, and is started again.
+    GatewayKill,
+    /// A gateway hangs for a while.
+    GatewayHang,
+    /// A guilds node dies, and is started again.
+    NodeKill,
+    /// A guilds node hangs for a while, most often for longer than its lease.
+    NodeHang,
+    /// A guilds node or a gateway cannot reach etcd for a while, most often for longer than a lease.
+    NodePartition,
+    /// Nobody reaches etcd for a while.
+    EtcdGone,
+    /// A stream between a caller and a guilds node, or between that and a voice server, breaks.
+    StreamBreak,
     /// A client's connection to its gateway breaks.
     GatewayBreak,
     /// A client's connection to its voice server breaks.
@@ -51,7 +66,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::Wander,
         Self::Mute,
         Self::Move,
@@ -68,6 +83,13 @@ impl Kind {
         Self::Partition,
         Self::Stall,
         Self::CutOff,
+        Self::GatewayKill,
+        Self::GatewayHang,
+        Self::NodeKill,
+        Self::NodeHang,
+        Self::NodePartition,
+        Self::EtcdGone,
+        Self::StreamBreak,
         Self::GatewayBreak,
         Self::VoiceBreak,
         Self::Outage,
@@ -80,6 +102,8 @@ impl Kind {
 pub struct Settings {
     pub clients: usize,
     pub gateways: usize,
+    /// Guilds nodes.
+    pub nodes: usize,
     pub guilds: usize,
     /// Voice channels of each guild.
     pub channels: usize,
@@ -124,6 +148,7 @@ impl Settings {
         Self {
             clients: random.between(3, 7) as usize,
             gateways: random.between(1, 2) as usize,
+            nodes: random.between(1, 3) as usize,
             guilds: if random.chance(250) { 2 } else { 1 },
             channels: random.between(2, 3) as usize,
             hosts: random.between(2, 4) as usize,
@@ -136,6 +161,23 @@ impl Settings {
             duplicates: if random.chance(500) { random.below(50) } else { 0 },
             delay_max: random.between(ms(5), ms(120)),
             link_delay_max: random.between(ms(1), ms(40)),
+        }
+    }
+
+    /// How long after the last fault everyone must hear everyone.
+    pub fn calm_bound(&self) -> u64 {
+        let of_owners = [
+            Kind::GatewayKill,
+            Kind::GatewayHang,
+            Kind::NodeKill,
+            Kind::NodeHang,
+            Kind::NodePartition,
+            Kind::EtcdGone,
+            Kind::StreamBreak,
+        ];
+        match of_owners.into_iter().any(|kind| self.has(kind)) {
+            true => CALM_BOUND + TAKEOVER,
+            false => CALM_BOUND,
         }
     }
 

@@ -39,6 +39,7 @@ pub struct Voice {
     token: String,
     session: String,
     phase: Phase,
+    has_begun_again: bool,
     seq_ack: Option<i64>,
     attempts: u32,
     unacknowledged: u32,
@@ -58,6 +59,7 @@ impl World {
             token,
             session,
             phase: Phase::Fresh,
+            has_begun_again: false,
             seq_ack: None,
             attempts: 0,
             unacknowledged: 0,
@@ -183,8 +185,10 @@ impl World {
             Some(CloseCode::Disconnected | CloseCode::CallTerminated) => {
                 self.voice_lost(client, Some(MOVE_TIMEOUT));
             }
-            Some(CloseCode::SessionInvalid) if voice.phase == Phase::Established && is_current => {
-                (voice.phase, voice.seq_ack) = (Phase::Again, None);
+            Some(CloseCode::SessionInvalid)
+                if voice.phase == Phase::Established && is_current && !voice.has_begun_again =>
+            {
+                (voice.phase, voice.seq_ack, voice.has_begun_again) = (Phase::Again, None, true);
                 self.voice_breaks(client);
             }
             Some(

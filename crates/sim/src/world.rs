@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use cluster_wire::token::TokenKey;
+use cluster_wire::voice::Report;
 use model::{Channel, ChannelId, ChannelKind, Guild, GuildId, Member, UserId};
 use transport::Mode;
 
 use crate::checks::Taps;
 use crate::client::Client;
-use crate::event::{Event, Queue, Sleeper, Timer};
+use crate::database::Database;
+use crate::event::{Event, Input, Queue, Sleeper, Timer};
 use crate::gateway::Gateway;
-use crate::guilds::Guilds;
 use crate::host::Host;
-use crate::limits::{CALM_BOUND, EVENTS_MAX, WINDOW};
+use crate::limits::{EVENTS_MAX, WINDOW};
 use crate::net::{Net, ServerEnd};
+use crate::node::Node;
 use crate::random::Random;
 use crate::reference::Reference;
 use crate::registry::Registry;
 use crate::relay::Memories;
+use crate::router::{Process, Stream};
 use crate::settings::Settings;
 use crate::time::{At, Clock, ms};
 use crate::trace::{Lines, Trace};
@@ -34,7 +37,14 @@ pub struct World {
     /// When each core is to be called next.
     wakes: BTreeMap<Sleeper, At>,
     pub gateways: Vec<Gateway>,
-    pub guilds: Guilds,
+    pub nodes: Vec<Node>,
+    pub database: Database,
+    /// Of callers to guilds nodes, by number.
+    pub streams: BTreeMap<u64, Stream>,
+    /// Numbers streams, tasks and queues.
+    pub tasks_made: u64,
+    /// Processes that hang, and what has come to them since.
+    pub frozen: BTreeMap<Process, Vec<Event>>,
     pub hosts: Vec<Host>,
     pub registry: Registry,
     pub clients: Vec<Client>,
@@ -96,7 +106,11 @@ impl World {
             clients: (0..settings.clients).map(|number| Client::new(seed, number, home(number))).collect(),
             reference: Reference::new(&guilds),
             all_channels: guilds.iter().map(channels).collect(),
-            guilds: Guilds::new(seed, guilds, &token_key),
+            nodes: (0..settings.nodes).map(|number| Node::new(seed, number)).collect(),
+            database: Database::new(guilds),
+            streams: BTreeMap::new(),
+            tasks_made: 0,
+            frozen: BTreeMap::new(),
             taps: Taps::default(),
             memories: Memories::default(),
             token_key,
@@ -116,16 +130,16 @@ impl World {
         for host in 0..self.hosts.len() {
             self.host_starts(host);
         }
-        for gateway in 0..self.gateways.len() {
-            self.at(At(1), Event::Listen { gateway });
-        }
+        (0..self.nodes.len()).for_each(|node| self.node_starts(node));
+        (0..self.gateways.len()).for_each(|gateway| self.gateway_starts(gateway));
         for client in 0..self.clients.len() {
             let wait = self.clients[client].random.between(ms(10), ms(1_500));
             self.arm(client, Timer::GatewayConnect, wait);
             self.arm(client, Timer::Talk, wait);
             self.go_somewhere(client);
         }
-        let (calm, bound) = (At(self.settings.calm_at), At(self.settings.calm_at + CALM_BOUND));
+        let (calm, bound) =
+            (At(self.settings.calm_at), At(self.settings.calm_at + self.settings.calm_bound()));
         self.at(At(ms(3_000)), Event::Fault);
         self.at(At(ms(250)), Event::Look);
         self.at(calm, Event::Calm);
@@ -178,7 +192,42 @@ impl World {
         Ok(Summary { trace: self.trace.hash(), events, heard: self.taps.heard_ever })
     }
 
+    /// None for what hangs: it waits.
+    fn unless_hung(&mut self, event: Event) -> Option<Event> {
+        if self.frozen.is_empty() {
+            return Some(event);
+        }
+        let gateway = |id| match self.net.socket(id).end {
+            ServerEnd::Gateway(gateway) => Some(gateway),
+            ServerEnd::Voice { .. } => None,
+        };
+        let who = match &event {
+            Event::Pump(stream) => self.streams.get(stream).map(|stream| stream.caller.0),
+            event => event.process(gateway),
+        };
+        match who.and_then(|who| self.frozen.get_mut(&who)) {
+            Some(frozen) => {
+                frozen.push(event);
+                None
+            }
+            None => Some(event),
+        }
+    }
+
+    pub fn hang(&mut self, who: Process) {
+        self.trace.note(self.now, || format!("{who:?} hangs"));
+        self.frozen.entry(who).or_default();
+        self.pings_are_missed(who);
+    }
+
+    pub fn wake_up(&mut self, who: Process) {
+        let Some(frozen) = self.frozen.remove(&who) else { return };
+        self.trace.note(self.now, || format!("{who:?} goes on"));
+        frozen.into_iter().for_each(|event| self.at(self.now, event));
+    }
+
     fn handle(&mut self, event: Event) {
+        let Some(event) = self.unless_hung(event) else { return };
         match event {
             Event::Up(id, up) => {
                 if self.arrives_up(id, &up) {
@@ -194,21 +243,59 @@ impl World {
                 }
             }
             Event::Wake(who) => self.wakes_up(who),
-            Event::GuildWritten(gateway, conn) => self.guild_written(gateway, conn),
-            Event::Call { gateway, id, call } => self.call_arrives(gateway, id, call),
-            Event::Reply { gateway, id, reply } => self.gateway_answered(gateway, id, reply),
-            Event::Told { gateway, stream, event } => self.gateway_told(gateway, stream, event),
-            Event::CutOff { gateway, stream } => self.gateway_cut_off(gateway, stream),
-            Event::Listen { gateway } => self.listen(gateway),
-            Event::Listening { gateway, stream } => self.gateway_listens(gateway, stream),
-            Event::Guild(guild, input) => self.guild_input(guild, input),
-            Event::LinkUp { host, life } => self.link_up(host, life),
-            Event::LinkDown { host, life } => self.link_down(host, life),
-            Event::Order { host, life } => self.order_arrives(host, life),
-            Event::CaughtUp { host, life } => self.caught_up(host, life),
+            Event::GuildWritten { gateway, life, conn } => self.guild_written(gateway, life, conn),
+            Event::Call { gateway, life, id, call } => {
+                self.route((Process::Gateway(gateway), life), Some(id), call);
+            }
+            Event::Reply { gateway, life, id, reply } => self.gateway_answered(gateway, life, id, reply),
+            Event::Told { gateway, feed, event } => self.gateway_told(gateway, feed, event),
+            Event::CutOff { gateway, feed } => self.gateway_cut_off(gateway, feed),
+            Event::Listen { gateway, life } => self.gateway_listens(gateway, life),
+            Event::GatewayStarts(gateway) => self.gateway_starts(gateway),
+            Event::Dial { caller, node, task } => self.dial(caller, node, task),
+            Event::Pump(stream) => self.pump(stream),
+            Event::ToNode { node, life, stream, id, call } => {
+                self.call_arrives(node, life, stream, id, *call);
+            }
+            Event::FromNode { stream, said, fencing, .. } => self.node_says(stream, *said, fencing),
+            Event::StreamDown { who, stream, is_told } => self.stream_down(who, stream, is_told),
+            Event::PingMissed { who, stream } => self.ping_missed(who, stream),
+            Event::RouterTurn(caller) => self.router_turn(caller),
+            Event::NodeStarts(node) => self.node_starts(node),
+            Event::Answers { node, life, stream, id, reply } => self.answers(node, life, stream, id, reply),
+            Event::Guild { node, life, guild, input } => self.guild_input(node, life, guild, input),
+            Event::Claims { node, life, guild, number } => {
+                if self.node_lives(node, life) {
+                    self.claim(node, guild, number);
+                }
+            }
+            Event::Sweep { node, life } => self.sweep(node, life),
+            Event::Renew { node, life } => self.renew(node, life),
+            Event::Joins { node, life } => self.node_joins(node, life),
+            Event::Asked { node, life, wish, guild_number, back } => {
+                self.registry_asked(node, life, wish, guild_number, back);
+            }
+            Event::Answered { node, life, wish, guild_number, answer } => {
+                self.registry_answers(node, life, &wish, guild_number, &answer);
+            }
             Event::Published(life, record) => self.published(life, record),
             Event::LeaseEnds(id, life) => self.lease_ends(id, life),
-            Event::Registry(change) => self.registry_says(change),
+            Event::NodeLeaseEnds(lease) => self.node_lease_ends(lease),
+            Event::Watch(who) => self.watch(who),
+            Event::NodesAre(who, known) => self.nodes_change(who, &known),
+            Event::ServersAre { node, life, records } => self.servers_are(node, life, records),
+            Event::Registry { node, life, change } => self.registry_says(node, life, change),
+            Event::DialVoice { node, life, host, task } => self.dial_voice(node, life, host, task),
+            Event::LinkUp { node, life, host, task, host_life } => {
+                self.link_up(node, life, host, task, host_life);
+            }
+            Event::LinkBreaks { node, life, host, task } => self.link_breaks(node, life, host, task),
+            Event::Order { node, life, host, task } => self.order_arrives(node, life, host, task),
+            Event::CaughtUp { node, life, host, task } => self.caught_up(node, life, host, task),
+            Event::Report { node, life, report } => {
+                let (Report::Live { guild, .. } | Report::Gone { guild, .. }) = report;
+                self.guild_input(node, life, guild, Input::Report(report));
+            }
             Event::HostStarts(host) => self.host_starts(host),
             Event::Second { host, life } => self.second(host, life),
             Event::RelayReads { host, shard, generation } => self.relay_reads(host, shard, generation),
@@ -243,7 +330,7 @@ impl World {
         }
         match who {
             Sleeper::Gateway(gateway) => self.gateway_wakes(gateway),
-            Sleeper::Guild(guild) => self.guild_wakes(guild),
+            Sleeper::Guild { node, life, guild } => self.guild_wakes(node, life, guild),
             Sleeper::Voice { host, life } => self.voice_wakes(host, life),
             Sleeper::Relay { host, shard, generation } => self.relay_reads(host, shard, generation),
         }

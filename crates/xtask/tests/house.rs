@@ -35,7 +35,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("transport", &["rtp-wire"]),
     ("udp-io", &[]),
     ("registry", &["cluster-wire", "model"]),
-    ("cluster", &["client-wire", "cluster-wire", "model", "registry"]),
+    ("cluster-core", &["client-wire", "cluster-wire", "model"]),
+    ("cluster", &["client-wire", "cluster-core", "cluster-wire", "model", "registry"]),
     ("store", &["model"]),
     ("gateway-core", &["client-wire", "cluster-wire", "model"]),
     ("gateway", &["client-wire", "cluster-wire", "gateway-core", "model"]),
@@ -88,6 +89,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "sim",
         &[
             "client-wire",
+            "cluster-core",
             "cluster-wire",
             "gateway-core",
             "guilds-core",

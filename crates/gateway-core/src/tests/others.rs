@@ -4,7 +4,7 @@ use cluster_wire::guilds::{Audience, Call, Event, GatewayId, Note, Seat, Terms};
 use model::{ChannelId, GuildId, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState};
 
 use super::world::{World, dispatch, voice_update};
-use crate::limits::WISH_KEEP;
+use crate::limits::{ATTACH_RETRY, WISH_KEEP};
 
 const GUILD: GuildId = GuildId(10);
 
@@ -154,4 +154,59 @@ fn a_shutdown_beside_others_leaves_sessions_to_them() {
     };
     assert_eq!(detaches(World::new()), 1);
     assert_eq!(detaches(World::one_of_many()), 0);
+}
+
+#[test]
+fn the_end_of_a_session_that_found_no_owner_is_said_again() {
+    let mut world = World::one_of_many();
+    let (alice, _) = world.live("alice", 1);
+    let detaches = |world: &mut World| {
+        world.take_calls().iter().filter(|call| matches!(call, Call::Detach { .. })).count()
+    };
+    world.take_calls();
+    world.has_owner = false;
+    world.disconnect(alice, Some(1000));
+    assert_eq!(detaches(&mut world), 1);
+    world.wait(ATTACH_RETRY);
+    assert_eq!(detaches(&mut world), 1);
+    world.has_owner = true;
+    world.wait(ATTACH_RETRY);
+    assert_eq!(detaches(&mut world), 1);
+    world.wait(2 * ATTACH_RETRY);
+    assert_eq!(detaches(&mut world), 0);
+}
+
+#[test]
+fn a_person_that_wished_to_be_elsewhere_since_is_not_brought_back() {
+    let joins = |token: &'static str| {
+        let mut world = World::one_of_many();
+        world.accounts.insert("both", (3, false, vec![10, 11 << 22]));
+        let (conn, _) = world.live(token, 1);
+        world.has_owner = false;
+        world.frame(conn, voice_update(GUILD.0, Some(5)));
+        world.frame(conn, voice_update(11 << 22, Some(6)));
+        world.has_owner = true;
+        world.take_calls();
+        world.event(Event::OwnerLost { guild: GUILD });
+        world.event(Event::OwnerLost { guild: GuildId(11 << 22) });
+        let calls = world.take_calls().into_iter();
+        calls
+            .filter(|call| matches!(call, Call::UpdateVoice { .. }))
+            .filter_map(|call| call.guild())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(joins("both"), [GuildId(11 << 22)]);
+    assert_eq!(joins("bot"), [GUILD, GuildId(11 << 22)], "bots may be in several");
+}
+
+/// Its stream was broken, and it is the owner still.
+#[test]
+fn the_end_of_a_session_is_said_to_an_owner_that_could_not_be_reached() {
+    let mut world = World::one_of_many();
+    let (alice, _) = world.live("alice", 1);
+    world.broken.insert(GUILD.0, 503);
+    world.event(Event::OwnerLost { guild: GUILD });
+    world.take_calls();
+    world.disconnect(alice, Some(1000));
+    assert!(matches!(world.take_calls()[..], [Call::Detach { guild: GUILD, .. }]));
 }

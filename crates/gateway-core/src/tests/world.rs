@@ -28,7 +28,7 @@ pub struct World {
     pub authenticates: bool,
     /// Sessions of other gateways that guilds knows, with their users.
     pub elsewhere: HashMap<SessionId, (UserId, Terms)>,
-    /// Whether voice state updates find an owner of their guild.
+    /// Whether voice state updates and the ends of sessions find an owner of their guild.
     pub has_owner: bool,
     kept: VecDeque<(crate::CallId, Call)>,
     /// What each connection was sent since it was last looked at.
@@ -259,7 +259,9 @@ impl World {
                 Some((owner, terms)) if owner == user => Ok(Reply::Terms(*terms)),
                 _ => Err(ApiError::new(404, 0, "unknown")),
             },
-            Call::UpdateVoice { .. } if !self.has_owner => Err(ApiError::new(503, 0, "no owner")),
+            Call::UpdateVoice { .. } | Call::Detach { .. } if !self.has_owner => {
+                Err(ApiError::new(503, 0, "no owner"))
+            }
             _ => Ok(Reply::Done),
         }
     }
