@@ -74,8 +74,6 @@ pub struct GuildCore {
     pub(crate) absence_ms: u64,
     /// No participant has been away for too long before this; somebody may have been then.
     pub(crate) absence_due: Option<UnixMs>,
-    /// Voice servers that the guild was on, and whether they could not be told that it left.
-    pub(crate) left: BTreeMap<ServerId, /* unheard */ bool>,
     /// After an earlier owner's end: when everybody who is in voice should be known again.
     pub(crate) settled_at: Option<UnixMs>,
     /// For each channel that was asked about, the attached users who cannot see it.
@@ -102,7 +100,6 @@ impl GuildCore {
             placements: Placements::default(),
             absence_ms: ABSENCE_MS,
             absence_due: None,
-            left: BTreeMap::new(),
             settled_at: None,
             hidden: BTreeMap::new(),
         }
@@ -198,7 +195,7 @@ impl GuildCore {
         turn.finish(Ok(Reply::Done))
     }
 
-    /// The server is the same that it was, but may have missed orders: if the guild is there, or has left it, it is told the whole truth.
+    /// The server is the same that it was, but may have missed orders: if the guild is there, it is told the whole truth.
     pub fn handle_reconnected(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         if self.placements.servers().any(|here| here == server) {
@@ -207,8 +204,6 @@ impl GuildCore {
             for user in here.map(|entry| entry.state.user).collect::<Vec<_>>() {
                 self.set_life(user, Life::Pending { since: turn.now });
             }
-            self.repeat_orders(&mut turn, server);
-        } else if self.left.contains_key(server) {
             self.repeat_orders(&mut turn, server);
         }
         turn.finish(Ok(Reply::Done))

@@ -31,7 +31,6 @@ impl GuildCore {
     /// Is everybody where they should be? Finds a server for those who await one, moves them off a server that is gone, off one
     /// that should be left as soon as there is another, and to where their channel belongs now.
     pub(crate) fn review_placement(&mut self, turn: &mut Turn<'_>, lost: Option<&ServerId>) {
-        self.close_what_is_back(turn);
         for zone in self.placements.zones() {
             self.review_zone(turn, &zone, lost);
         }
@@ -73,26 +72,6 @@ impl GuildCore {
         self.tell_server_to_all(turn, zone);
         if let Some(old) = old.server().filter(|old| server.as_ref() != Some(old)) {
             self.repeat_orders(turn, old);
-            self.note_left(turn, old);
-        }
-    }
-
-    fn note_left(&mut self, turn: &Turn<'_>, server: &ServerId) {
-        self.left.insert(server.clone(), !turn.servers.contains_key(server));
-    }
-
-    /// A server that the registry lost sight of may never have heard that it was left, and be the same process when it is back.
-    fn close_what_is_back(&mut self, turn: &mut Turn<'_>) {
-        let back =
-            self.left.iter_mut().filter(|(server, unheard)| **unheard && turn.servers.contains_key(server));
-        let back: Vec<ServerId> = back
-            .map(|(server, unheard)| {
-                *unheard = false;
-                server.clone()
-            })
-            .collect();
-        for server in &back {
-            self.repeat_orders(turn, server);
         }
     }
 
@@ -146,7 +125,6 @@ impl GuildCore {
             && self.on_server(server).next().is_none()
         {
             self.order(turn, server, OrderKind::Drop);
-            self.note_left(turn, server);
         }
     }
 

@@ -238,14 +238,14 @@ impl World {
 
     pub fn answers(&mut self, node: usize, life: u64, stream: u64, id: u64, reply: CallResult) {
         if self.node_lives(node, life) {
-            self.from_node(stream, Said::Reply(id, reply), None);
+            self.say_to_caller(stream, Said::Reply(id, reply), None);
         }
     }
 
     fn tell(&mut self, node: usize, event: &Told, fencing: Option<u64>) {
         let listening = self.nodes[node].streams.iter().filter(|(_, gateway)| gateway.is_some());
         for stream in listening.map(|(stream, _)| *stream).collect::<Vec<_>>() {
-            self.from_node(stream, Said::Event(event.clone()), fencing);
+            self.say_to_caller(stream, Said::Event(event.clone()), fencing);
         }
     }
 
@@ -297,7 +297,8 @@ impl World {
         let life = self.nodes[node].life;
         let has_waited = self.now.since(self.nodes[node].started_at) >= WAYS_WITHIN;
         let this = &self.nodes[node];
-        if !has_waited && !(this.knows_servers && this.fleet.has_ways()) {
+        let may_claim = has_waited || this.knows_servers && this.fleet.has_ways();
+        if !may_claim {
             return self.after(WAYS_LOOKED_AT_EVERY, Event::Claims { node, life, guild, number });
         }
         match self.nodes[node].lease {

@@ -126,8 +126,12 @@ impl World {
             self.flush_routes(who, None);
         }
         for node in known.iter().copied().filter(|node| who != Process::Node(*node)) {
-            if !self.router(who).dialled.contains_key(&node) {
-                self.router(who).dialled.insert(node, Dialled::default());
+            let mut is_new = false;
+            self.router(who).dialled.entry(node).or_insert_with(|| {
+                is_new = true;
+                Dialled::default()
+            });
+            if is_new {
                 self.redial(caller, node, 0);
             }
         }
@@ -174,7 +178,7 @@ impl World {
             },
         );
         self.stream_begins(node, id, caller);
-        self.from_node(id, Said::Hello(Default::default()), None);
+        self.say_to_caller(id, Said::Hello(Default::default()), None);
         let dialled = self.router(who).dialled.get_mut(&node).expect("it was just there");
         (dialled.stream, dialled.attempts) = (Some(id), 0);
     }
@@ -182,7 +186,7 @@ impl World {
     // Streams.
 
     /// Something a node says to a caller, with the number of the ownership it says it by.
-    pub fn from_node(&mut self, id: u64, said: Said, fencing: Option<u64>) {
+    pub fn say_to_caller(&mut self, id: u64, said: Said, fencing: Option<u64>) {
         let at = self.now.plus(self.link_delay());
         let Some(stream) = self.streams.get_mut(&id).filter(|s| s.node_open && !s.is_broken) else { return };
         let at = in_order(&mut stream.last_from, at);

@@ -112,32 +112,3 @@ fn a_change_of_region_is_the_same_move() {
     expect(&world.lose_server("f"), &["SERVER null to session 2", "order f: drop"]);
     world.check_invariants();
 }
-
-/// The registry lost sight of it, and with that the way to it was given up, so that it was not told.
-#[test]
-fn a_server_that_was_left_unheard_is_told_to_close_when_it_is_back() {
-    let mut world = World::attached();
-    world.add_server(server("b"));
-    world.join(ANN, LOBBY);
-    world.lose_server("a");
-    expect(&world.add_server(server("a")), &["order a: drop"]);
-    expect(&world.add_server(server("a")), &[]);
-}
-
-#[test]
-fn a_server_that_was_left_while_its_way_was_interrupted_is_told_again() {
-    let mut world = World::attached();
-    world.add_server(server("b"));
-    world.join(ANN, LOBBY);
-    let id = ServerId("a".to_owned());
-    let again = |world: &mut World| world.input(|core, moment| core.handle_reconnected(moment, &id));
-    expect(&world.add_server(ServerRecord { draining: true, ..server("a") }), MOVED_TO_B);
-    expect(&again(&mut world), &["order a: drop"]);
-    world.leave(ANN);
-    world.add_server(server("a"));
-    world.join(ANN, LOBBY);
-    world.leave(ANN);
-    expect(&again(&mut world), &["order a: drop"]);
-}
-
-const MOVED_TO_B: &[&str] = &["placed b", "order b: push [2]", "SERVER b:443 to session 2", "order a: drop"];
