@@ -72,7 +72,10 @@ pub fn place<'a>(
     region: Option<&RegionId>,
 ) -> Option<ServerId> {
     let servers = servers.into_iter();
-    let headroom = region.is_none().then(|| headroom(servers.clone())).unwrap_or_default();
+    let headroom = match region {
+        None => headroom(servers.clone()),
+        Some(_) => BTreeMap::new(),
+    };
     let is_short = |server: &ServerRecord| headroom.get(&server.region).is_some_and(|room| *room < 0);
     servers
         .filter(|server| server.is_eligible() && region.is_none_or(|region| server.region == *region))
