@@ -143,7 +143,9 @@ fn carry_out(output: Output<Answer>, events: &mut Option<EventSender>) {
         // Whoever asked may have gone.
         Output::Answer(reply, result) => drop(reply.send(result)),
         Output::Event(event) => {
-            if let Some(Err(error)) = events.as_ref().map(|events| events.try_send(event)) {
+            if let Some(sender) = events.as_ref()
+                && let Err(error) = sender.try_send(event)
+            {
                 // It will ask for events again.
                 tracing::warn!(%error, "the gateway does not keep up with events");
                 *events = None;

@@ -9,9 +9,11 @@ use crate::limits::ASK_AGAIN;
 
 const GUILD: GuildId = GuildId(7);
 
+type Calls = RefCell<Vec<(u64, Call)>>;
+
 /// What a node was asked and has not looked at, as long as it reads its stream.
 struct Queue {
-    calls: Weak<RefCell<Vec<(u64, Call)>>>,
+    calls: Weak<Calls>,
     places: usize,
 }
 
@@ -35,7 +37,7 @@ type Number = usize;
 struct World {
     routes: Routes<Queue, Number>,
     now: Instant,
-    nodes: BTreeMap<String, Rc<RefCell<Vec<(u64, Call)>>>>,
+    nodes: BTreeMap<String, Rc<Calls>>,
     calls: Number,
     answers: BTreeMap<Number, CallResult>,
     events: Vec<Event>,
