@@ -244,6 +244,14 @@ impl Browser {
         self.expect("state")
     }
 
+    /// Until the page has told its voice server that it speaks, whose microphone plays a tone: for moments, when that begins anew, it may say that it does not.
+    pub fn until_it_says_that_it_speaks(&mut self) {
+        let began = Instant::now();
+        while self.state()["snapshot"]["voice"]["isSpeaking"] != true {
+            assert!(began.elapsed() < WITHIN, "{:?} does not say that it speaks", self.engine);
+        }
+    }
+
     /// What the browser complained of so far: errors and warnings of its console, refused by the content policy, not loaded.
     pub fn troubles(&mut self) -> Vec<Value> {
         let all = self.process.lines.all();

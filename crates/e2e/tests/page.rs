@@ -248,7 +248,7 @@ fn moves_to_another_network(scene: &mut Scene) {
         assert!(gap < MOVE_GAP_MS_MAX, "{gap} ms\n{}", browser.process.lines.story());
         browser.sees("status", "^Voice connected$");
         // It spoke before, and has to say so again.
-        assert_eq!(browser.state()["snapshot"]["voice"]["isSpeaking"], true, "{:?}", browser.engine);
+        browser.until_it_says_that_it_speaks();
     }
     scene.all_hear_all("in another network");
 }

@@ -137,7 +137,7 @@ fn pages_that_had_to_join_anew_hear_each_other_again() {
         let made = states.iter().filter(|state| *state == "connecting").count();
         assert!(made > 1, "{:?} did not join anew: {states:?}", page.engine);
         // They spoke before, and have to say so again.
-        assert_eq!(page.state()["snapshot"]["voice"]["isSpeaking"], true, "{:?}", page.engine);
+        page.until_it_says_that_it_speaks();
         page.had_no_troubles();
     }
 }

@@ -131,7 +131,9 @@ impl Pool<'_> {
         match self {
             // It is the only one that writes.
             Pool::Sqlite(_) => "SELECT fencing FROM guilds WHERE id = $1 AND fencing = $2",
-            Pool::Postgres(_) => "SELECT fencing FROM guilds WHERE id = $1 AND fencing = $2 FOR NO KEY UPDATE",
+            Pool::Postgres(_) => {
+                "SELECT fencing FROM guilds WHERE id = $1 AND fencing = $2 FOR NO KEY UPDATE"
+            }
         }
     }
 }
