@@ -164,6 +164,8 @@ impl Way {
                 }
                 Err(Unreachable { is_refused: true, .. }) if known.is_some() => {
                     refusals += 1;
+                    // Its clients ask where to go within half a second.
+                    redial.reset();
                     if refusals >= REFUSALS_OF_THE_DEAD {
                         tracing::warn!(server = %self.id, "a voice server is dead: nothing listens where it was");
                         known = None;

@@ -86,26 +86,22 @@ impl GuildCore {
                 left.insert(zone.clone());
             }
         }
-        let mut entered = BTreeSet::new();
         for user in moved.keys() {
             let zone = self.zone_of(self.voice[user].state.channel);
             self.voice.get_mut(user).expect("it is in voice").zone = zone.clone();
             self.try_place(turn, &zone);
-            entered.insert(zone);
         }
-        let here = |core: &Self, user: &UserId| core.server_of(*user).cloned();
-        let (gone, same): (Vec<_>, Vec<_>) =
-            moved.into_iter().partition(|(user, (_, before))| here(self, user) != *before);
         // Nothing changes for who finds the same server there.
-        drop(same);
-        let servers: BTreeSet<ServerId> = gone.iter().filter_map(|(user, _)| here(self, user)).collect();
+        moved.retain(|user, (_, before)| self.server_of(*user) != before.as_ref());
+        let servers: BTreeSet<ServerId> =
+            moved.keys().filter_map(|user| self.server_of(*user)).cloned().collect();
         for server in &servers {
             self.push(turn, server);
         }
-        for (user, _) in &gone {
+        for user in moved.keys() {
             self.tell_server(turn, *user);
         }
-        for (user, (session, before)) in gone {
+        for (user, (session, before)) in moved {
             if let Some(before) = before {
                 self.order(turn, &before, OrderKind::Remove { user, session });
             }

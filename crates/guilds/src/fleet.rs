@@ -238,7 +238,7 @@ impl State {
         let Some(record) = self.records.get(id) else { return };
         let health = if link.missed.is_some() { Health::Flooded } else { record.health };
         // One that was full is taken for a little smaller than it is, so that the next to leave does not call the next guild in.
-        let clearly_below = (u64::from(record.capacity) * NOT_FULL_PERCENT / 100) as u32;
+        let clearly_below = (u64::from(record.capacity) * NOT_FULL_PERCENT).div_ceil(100) as u32;
         let was_full = self.full.contains(id);
         let capacity = if was_full { clearly_below } else { record.capacity };
         if record.load.participants >= capacity {
@@ -336,6 +336,13 @@ mod tests {
         takes(90, false);
         takes(89, true);
         takes(95, true);
+        let id = ServerId("b".to_owned());
+        fleet.link(id.clone(), VoiceLink::new(mpsc::channel(1).0));
+        for (participants, expect) in [(1, false), (0, true)] {
+            let load = ServerLoad { participants, ..ServerLoad::default() };
+            fleet.put(ServerRecord { load, capacity: 1, ..record("b") });
+            assert_eq!(fleet.servers()[&id].is_eligible(), expect, "a server for one, {participants}");
+        }
     }
 
     fn record(id: &str) -> ServerRecord {
