@@ -17,7 +17,7 @@ use crate::name;
 use crate::voice::{Report, ToVoice};
 
 /// Raised when a message gains a meaning that the other side must understand.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The oldest that is spoken with: the version before, so that a cluster can be brought to the next node by node.
 pub const PROTOCOL_OLDEST: u32 = 1;
 /// A message longer than this is a broken peer. A guild of 50,000 members stays below it.
@@ -302,11 +302,13 @@ mod tests {
 
     use client_wire::error::code;
     use client_wire::rest;
-    use model::{ChannelId, PresenceStatus, ServerId, SessionId, UnixMs, VoiceFlags, VoiceState};
+    use model::{
+        ChannelId, PresenceStatus, ServerId, SessionId, StageInstanceId, UnixMs, VoiceFlags, VoiceState,
+    };
 
     use super::*;
     use crate::guilds::{Account, Note, Op, Seat, Terms};
-    use crate::voice::{Order, OrderKind, Participant, Rights};
+    use crate::voice::{ChannelMemo, Held, Memo, Order, OrderKind, Participant, Rights, StageMemo};
 
     fn seat() -> Seat {
         let state = VoiceState {
@@ -341,6 +343,7 @@ mod tests {
             is_live: true,
             terms,
             seat: Some(Box::new(seat())),
+            knows_seat: true,
         });
         same_call(&Call::UpdateVoice { guild, user, session, channel: None, flags: VoiceFlags::default() });
         same_call(&Call::Authenticate { token: "a\"b".to_owned() });
@@ -407,13 +410,45 @@ mod tests {
     #[test]
     fn orders_arrive_as_they_were_given_and_unknown_ones_are_an_error() {
         let rights = Rights { speak: true, ..Rights::default() };
-        let person = Participant { user: UserId(1), session: SessionId(2), channel: ChannelId(3), rights };
+        let memo = Memo {
+            flags: VoiceFlags { self_deaf: true, ..VoiceFlags::default() },
+            suppress: true,
+            request_to_speak: Some(UnixMs(1)),
+            joined_at: UnixMs(2),
+            terms: Some(Terms { intents: u64::MAX, shard: (1, 2), status: PresenceStatus::Idle }),
+        };
+        let (user, session, channel) = (UserId(1), SessionId(2), ChannelId(3));
+        let person = Participant { user, session, channel, rights, memo: Some(memo) };
+        let stage = StageMemo { id: StageInstanceId(u64::MAX), topic: "a \"topic\"".to_owned() };
+        let channel = ChannelMemo { channel, since: Some(UnixMs(9)), status: None, stage: Some(stage) };
+        let report = Report::Held(Box::new(Held {
+            server: ServerId("eu-0".to_owned()),
+            guild: GuildId(1),
+            claim: u64::MAX,
+            fencing: 7,
+            participants: vec![person.clone()],
+            live: [session].into(),
+            channels: vec![channel],
+        }));
+        assert_eq!(VoiceMessage::report(&report).read_report().unwrap(), report);
         let order = Order { guild: GuildId(1), fencing: u64::MAX, kind: OrderKind::Push(vec![person]) };
         let order = ToVoice::Order(order);
         assert_eq!(VoiceMessage::order(&order).read_order().unwrap(), order);
         let strange = VoiceMessage { hello: None, json: r#"{"Dance":{}}"#.to_owned() };
         assert!(strange.read_order().is_err());
         assert!(strange.read_report().is_err());
+        let before = VoiceMessage {
+            hello: None,
+            json: concat!(
+                r#"{"Order":{"guild":"1","fencing":1,"kind":{"Put":{"user":"1","session":"00000000000000000000000000000002","#,
+                r#""channel":"3","rights":{"speak":true,"hear":false,"video":false,"priority":false}}}}}"#
+            )
+            .to_owned(),
+        };
+        let Ok(ToVoice::Order(Order { kind: OrderKind::Put(person), .. })) = before.read_order() else {
+            panic!("an order of the version before: {before:?}");
+        };
+        assert_eq!(person.memo, None);
         let later = FromCaller {
             json: r#"{"UpdatePresence":{"guild":"1","user":"2","status":"Idle","mood":1}}"#.to_owned(),
             ..FromCaller::default()

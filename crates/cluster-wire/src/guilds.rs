@@ -83,12 +83,15 @@ pub enum Call {
         is_live: bool,
         terms: Terms,
         seat: Option<Box<Seat>>,
+        /// Without a seat it is not in voice there, as far as its gateway was told. False of one that has just come from another gateway.
+        #[serde(default)]
+        knows_seat: bool,
     },
     /// The session is over (not merely disconnected): its voice state and presence go, unless another gateway has attached it since.
     Detach { guild: GuildId, user: UserId, session: SessionId, gateway: GatewayId },
     /// A client wants to resume a session that its gateway does not know. Answers [`Reply::Terms`], or 404.
     FindSession { guild: GuildId, user: UserId, session: SessionId },
-    /// From another guilds node: the person entered voice in a guild there, and is in voice nowhere else.
+    /// From another guilds node: the person entered voice in a guild there, and is in voice nowhere else, unless it entered that one later.
     LeaveElsewhere {
         user: UserId,
         guild: GuildId,

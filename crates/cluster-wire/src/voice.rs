@@ -3,8 +3,12 @@
 //! Guilds pushes what must be true on a voice server ([`Order`]); the server reports what became of it ([`Report`]). Every order
 //! carries the fencing number of the guild's ownership: a voice server refuses one lower than it has seen for that guild.
 
-use model::{ChannelId, GuildId, ServerId, SessionId, UserId};
+use std::collections::BTreeSet;
+
+use model::{ChannelId, GuildId, ServerId, SessionId, StageInstanceId, UnixMs, UserId, VoiceFlags};
 use serde::{Deserialize, Serialize};
+
+use crate::guilds::Terms;
 
 /// What the voice server must know of one participant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +17,47 @@ pub struct Participant {
     pub session: SessionId,
     pub channel: ChannelId,
     pub rights: Rights,
+    /// None from an owner of the version before.
+    #[serde(default)]
+    pub memo: Option<Memo>,
+}
+
+/// What else the guild's owner knows of a participant. A voice server makes no use of it, and keeps it for the next owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
+    pub flags: VoiceFlags,
+    pub suppress: bool,
+    pub request_to_speak: Option<UnixMs>,
+    pub joined_at: UnixMs,
+    /// Those of its session, which is resumed on them.
+    #[serde(default)]
+    pub terms: Option<Terms>,
+}
+
+/// What the guild's owner knows of a voice channel; kept in the same way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelMemo {
+    pub channel: ChannelId,
+    /// When the first of those who are in it came.
+    #[serde(default)]
+    pub since: Option<UnixMs>,
+    #[serde(default)]
+    pub status: Option<String>,
+    #[serde(default)]
+    pub stage: Option<StageMemo>,
+}
+
+impl ChannelMemo {
+    pub fn is_empty(&self) -> bool {
+        self.since.is_none() && self.status.is_none() && self.stage.is_none()
+    }
+}
+
+/// That something is on on a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageMemo {
+    pub id: StageInstanceId,
+    pub topic: String,
 }
 
 /// What a participant may do to others' ears, decided by guilds and enforced by the relay.
@@ -37,14 +82,18 @@ pub struct Order {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrderKind {
-    /// The whole truth for this guild: participants not listed are gone.
+    /// The whole truth for this guild: participants not listed are gone, and so is what was kept of channels, which follows.
     Push(Vec<Participant>),
-    /// One participant joined or changed (channel, rights). A changed channel closes its old voice connection with 4014.
+    /// One participant joined or changed (channel, rights, memo). A changed channel closes its old voice connection with 4014.
     Put(Participant),
     /// A participant left, was kicked, or its session ended: its voice connection is closed with 4014.
     Remove { user: UserId, session: SessionId },
     /// The guild moves to another server or is gone: everyone's connection is closed with 4014.
     Drop,
+    /// What is to be kept of a channel from now on: nothing, if it says nothing.
+    Channel(ChannelMemo),
+    /// The guild has a new owner, which asks what there is of it. Answered by a [`Report::Held`].
+    Claim,
 }
 
 /// What guilds sends to a voice server.
@@ -67,4 +116,48 @@ pub enum Report {
     Live { server: ServerId, guild: GuildId, user: UserId, session: SessionId },
     /// Its voice connection is gone for good (closed, or not resumed in time). Its voice state stays: the client may come again.
     Gone { server: ServerId, guild: GuildId, user: UserId, session: SessionId },
+    /// What an earlier owner had placed here.
+    Held(Box<Held>),
+}
+
+/// A voice server's answer to [`OrderKind::Claim`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub server: ServerId,
+    pub guild: GuildId,
+    /// The fencing number of the claim.
+    pub claim: u64,
+    /// That of the last order before it; 0 where there was none.
+    pub fencing: u64,
+    pub participants: Vec<Participant>,
+    /// Those of them whose clients are connected.
+    pub live: BTreeSet<SessionId>,
+    pub channels: Vec<ChannelMemo>,
+}
+
+impl ToVoice {
+    /// The first version of the protocol that knows this message.
+    pub fn protocol(&self) -> u32 {
+        match self {
+            Self::Order(Order { kind: OrderKind::Channel(_) | OrderKind::Claim, .. }) => 2,
+            Self::Order(_) | Self::SetDraining(_) | Self::UpgradeRelay { .. } => 1,
+        }
+    }
+}
+
+impl Report {
+    pub fn guild(&self) -> GuildId {
+        match self {
+            Self::Live { guild, .. } | Self::Gone { guild, .. } => *guild,
+            Self::Held(held) => held.guild,
+        }
+    }
+
+    /// The first version of the protocol that knows this report.
+    pub fn protocol(&self) -> u32 {
+        match self {
+            Self::Live { .. } | Self::Gone { .. } => 1,
+            Self::Held(_) => 2,
+        }
+    }
 }

@@ -210,14 +210,14 @@ async fn next(events: &mut Option<EventReceiver>) -> Option<cluster_wire::guilds
     }
 }
 
-/// The guilds nodes that are told what happens at this voice server.
+/// The guilds nodes that are told what happens at this voice server, each with the version of the protocol that it speaks.
 #[derive(Clone, Default)]
-struct Listeners(Arc<Mutex<Vec<mpsc::Sender<VoiceMessage>>>>);
+struct Listeners(Arc<Mutex<Vec<(u32, mpsc::Sender<VoiceMessage>)>>>);
 
 impl Listeners {
-    fn add(&self) -> mpsc::Receiver<VoiceMessage> {
+    fn add(&self, protocol: u32) -> mpsc::Receiver<VoiceMessage> {
         let (sender, receiver) = mpsc::channel(cluster_wire::link::ORDERS_MAX);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((protocol, sender));
         receiver
     }
 
@@ -226,7 +226,9 @@ impl Listeners {
         while let Some(report) = reports.recv().await {
             let message = VoiceMessage::report(&report);
             let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            listeners.retain(|listener| listener.try_send(message.clone()).is_ok());
+            listeners.retain(|(protocol, listener)| {
+                *protocol < report.protocol() || listener.try_send(message.clone()).is_ok()
+            });
         }
     }
 }
@@ -261,7 +263,7 @@ impl Orders {
     ) -> Result<(), Status> {
         let hello = greeting(&mut incoming, |first: &VoiceMessage| first.hello.clone()).await?;
         tracing::info!(guilds = hello.name, "a guilds node is connected");
-        let mut reports = self.listeners.add();
+        let mut reports = self.listeners.add(hello.protocol);
         let gone = |_| Status::cancelled("the guilds node is gone");
         out.send(Ok(VoiceMessage::hello(self.me.clone()))).await.map_err(gone)?;
         loop {
@@ -282,5 +284,36 @@ impl Orders {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_wire::envelope::PROTOCOL;
+    use cluster_wire::voice::{Held, Report};
+    use model::{GuildId, ServerId, SessionId, UserId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_of_the_version_before_is_told_what_it_knows() {
+        let listeners = Listeners::default();
+        let (mut old, mut new) = (listeners.add(1), listeners.add(PROTOCOL));
+        let (reports, reported) = mpsc::channel(2);
+        let (server, guild) = (ServerId("eu-0".to_owned()), GuildId(1));
+        let (participants, live, channels) = (Vec::new(), std::collections::BTreeSet::new(), Vec::new());
+        let held = Held { server: server.clone(), guild, claim: 1, fencing: 0, participants, live, channels };
+        let held = Report::Held(Box::new(held));
+        let gone = Report::Gone { server, guild, user: UserId(1), session: SessionId(1) };
+        for report in [&held, &gone] {
+            reports.send(report.clone()).await.unwrap();
+        }
+        drop(reports);
+        listeners.tell_all(reported).await;
+        let told = |listener: &mut mpsc::Receiver<VoiceMessage>| {
+            std::iter::from_fn(|| listener.try_recv().ok()?.read_report().ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut new), [held, gone.clone()]);
+        assert_eq!(told(&mut old), [gone]);
     }
 }

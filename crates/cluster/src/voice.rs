@@ -142,6 +142,8 @@ struct Way {
 /// The process at the other end, and the orders that wait for it.
 struct Known {
     instance: u64,
+    /// Which it speaks.
+    protocol: u32,
     orders: mpsc::Receiver<ToVoice>,
 }
 
@@ -151,9 +153,9 @@ impl Way {
         let (mut known, mut refusals, mut attempts) = (None, 0, 0);
         loop {
             match self.open().await {
-                Ok((instance, out, incoming)) => {
+                Ok((hello, out, incoming)) => {
                     (refusals, attempts, redial) = (0, 0, Redial::default());
-                    let mut served = match self.greet(known.take(), instance).await {
+                    let mut served = match self.greet(known.take(), &hello).await {
                         Some(served) => served,
                         None => return,
                     };
@@ -200,7 +202,8 @@ impl Way {
         }
     }
 
-    async fn greet(&self, known: Option<Known>, instance: u64) -> Option<Known> {
+    async fn greet(&self, known: Option<Known>, hello: &Hello) -> Option<Known> {
+        let (instance, protocol) = (hello.instance, hello.protocol);
         if let Some(known) = known.filter(|known| known.instance == instance && !known.orders.is_closed()) {
             tracing::info!(server = %self.id, "the way to a voice server leads there again");
             self.news.send(VoiceNews::Again(self.id.clone())).await.ok()?;
@@ -209,10 +212,12 @@ impl Way {
         tracing::info!(server = %self.id, "a voice server is connected");
         let (sender, orders) = mpsc::channel(ORDERS_MAX);
         self.news.send(VoiceNews::Up(self.id.clone(), VoiceLink::new(sender))).await.ok()?;
-        Some(Known { instance, orders })
+        Some(Known { instance, protocol, orders })
     }
 
-    async fn open(&self) -> Result<(u64, mpsc::Sender<VoiceMessage>, Streaming<VoiceMessage>), Unreachable> {
+    async fn open(
+        &self,
+    ) -> Result<(Hello, mpsc::Sender<VoiceMessage>, Streaming<VoiceMessage>), Unreachable> {
         let channel = dial(&self.address, &self.credentials).await?;
         let mut client = VoiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -229,7 +234,7 @@ impl Way {
             if hello.name != self.id.0 {
                 return Err(Status::aborted(format!("{} answered at its address", hello.name)));
             }
-            Ok((hello.instance, out, incoming))
+            Ok((hello, out, incoming))
         };
         match tokio::time::timeout(HELLO_WITHIN, opening).await {
             Ok(opened) => opened.map_err(|status: Status| Unreachable::silent(status.message())),
@@ -249,6 +254,9 @@ impl Way {
                 order = known.orders.recv() => {
                     // None when guilds has given it up.
                     let Some(order) = order else { return "nobody has orders for it".to_owned() };
+                    if order.protocol() > known.protocol {
+                        continue;
+                    }
                     if out.send(VoiceMessage::order(&order)).await.is_err() {
                         return "it takes no orders".to_owned();
                     }

@@ -29,8 +29,6 @@ const GUEST: usize = 7;
 const CUT: Duration = Duration::from_secs(5);
 /// After so long an etcd that has died is started again.
 const SUPERVISED: Duration = Duration::from_millis(1_500);
-/// How much may be missing at the ear where a session begins anew, which takes its gateway's and its owner's successors.
-const BEGUN_ANEW_MS: f64 = 8_000.0;
 const VOICE: [&str; 3] = ["v1", "v2", "v3"];
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
@@ -239,7 +237,7 @@ fn etcd_and_another_part_that_are_killed_in_one_moment_disturb_no_call() {
 fn an_owner_and_a_gateway_that_are_killed_in_one_moment_are_replaced() {
     let mut scene = Scene::start();
     scene.kill([Part::Owner, Part::Gateway]);
-    scene.end(1, BEGUN_ANEW_MS);
+    scene.end(0, UNDISTURBED_MS);
 }
 
 /// Of a guild that no guilds node owns.

@@ -2,13 +2,18 @@
 //! other, and whoever wants to join can do so again within seconds.
 #![allow(clippy::unwrap_used)]
 
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
 use e2e::call::relays;
 use e2e::people::{
     JOINS_WITHIN, MOVED_MS, Pair, States, TONE, UNDISTURBED_MS, Watch, joins, until_on, until_on_one,
 };
+use e2e::wire::{Wire, http};
 use e2e::{Bot, Browser, Cluster, Engine, Library, Role, Server, Talk, measured, signal_pid};
-use serde_json::json;
+use serde_json::{Value, json};
 
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const CHROMIUMS: u32 = 620;
 /// How much may be missing at the ear where the voice server died with its relay: noticed, confirmed, everybody told, everybody connected anew.
 const DIED_MS: f64 = 8_000.0;
@@ -91,6 +96,68 @@ fn a_session_goes_on_at_another_gateway_when_its_own_dies() {
     bot.sees("somebody to leave", &third, |state| state["channel"].is_null());
     bot.hear(1.0).expect_tone(&server.user(0), TONE, "after its gateway died");
     bot.had_no_errors();
+    let missed = pair.end();
+    missed.assert_at_most(UNDISTURBED_MS, || cluster.story());
+    assert_eq!(missed.reconnects, 0, "{}", cluster.story());
+}
+
+/// What a client that comes in is told of who is in voice, since when, and what is on.
+fn whole_truth(server: &Server, stage: &str) -> [Value; 3] {
+    let mut gateway = Wire::open(&format!("{}/?v=10&encoding=json", server.gateway()), HERE, None);
+    gateway.op(10);
+    gateway.send(&e2e::raw::identify(&server.user(3).token));
+    gateway.dispatch("READY");
+    let mut states = gateway.dispatch("GUILD_CREATE")["voice_states"].take();
+    states.as_array_mut().unwrap().sort_by_key(|state| state["user_id"].as_str().unwrap().to_owned());
+    let fields = ["status", "voice_start_time"];
+    gateway.send(&json!({"op": 43, "d": {"guild_id": server.guild(), "fields": fields}}));
+    let channels = gateway.dispatch("CHANNEL_INFO")["channels"].take();
+    let asked = format!("GET /api/v10/stage-instances/{stage}");
+    [states, channels, http(server, HERE, Some(&server.user(0).token), &asked, None).body]
+}
+
+#[test]
+fn a_call_goes_on_when_the_owner_of_its_guild_and_its_gateway_die_in_one_moment() {
+    let mut cluster = Cluster::new();
+    cluster.add(Role::Guilds, "g1", &[]);
+    for name in ["v1", "v2"] {
+        cluster.add(Role::Voice, name, &["--region", "here"]);
+    }
+    let server = cluster.serve(4);
+    cluster.add(Role::Gateway, "w1", &[]);
+    cluster.leave_out("w0");
+    let pair = Pair::start(&server);
+    let ask = |request: &str, body: Value| {
+        let request = request.replace("{room}", &server.voice_channel(0)).replace("{guild}", server.guild());
+        let answer =
+            http(&server, HERE, Some(&server.user(0).token), &request, Some(body.to_string().as_bytes()));
+        assert!((200..300).contains(&answer.status), "{request}: {}", answer.text);
+        answer.body
+    };
+    ask("PUT /api/v10/channels/{room}/voice-status", json!({"status": "tea"}));
+    let stage = ask("POST /api/v10/guilds/{guild}/channels", json!({"name": "stage", "type": 13}));
+    let stage = stage["id"].as_str().unwrap().to_owned();
+    ask("POST /api/v10/stage-instances", json!({"channel_id": stage, "topic": "bees"}));
+    let before = whole_truth(&server, &stage);
+    assert_eq!(before[0].as_array().unwrap().len(), 2, "{before:?}");
+
+    cluster.let_in("w0", &server);
+    cluster.add(Role::Guilds, "g2", &[]);
+    cluster.kill(Role::Guilds, "g1");
+    cluster.kill(Role::Gateway, "w1");
+    let began = Instant::now();
+    let after = whole_truth(&server, &stage);
+    measured(
+        format!("g1 and w1 were killed: the voice states were told after {:.1?}", began.elapsed()),
+        format!("{JOINS_WITHIN:?}"),
+    );
+    assert!(began.elapsed() < JOINS_WITHIN, "{}", cluster.story());
+    assert_eq!(after, before, "{}", cluster.story());
+    // Whoever comes now goes where they are, and hears them.
+    let mut bot = Bot::start(Library::DiscordPy, &server, &server.user(2));
+    bot.join(&server.voice_channel(0));
+    bot.hear(1.0).expect_tone(&server.user(0), TONE, "after both died");
+    assert_eq!(whole_truth(&server, &stage)[0].as_array().unwrap().len(), 3, "{}", cluster.story());
     let missed = pair.end();
     missed.assert_at_most(UNDISTURBED_MS, || cluster.story());
     assert_eq!(missed.reconnects, 0, "{}", cluster.story());

@@ -82,6 +82,7 @@ impl Node {
         session.replay = Replay::after_another(seq);
         session.guilds = guilds.iter().map(|guild| (*guild, Follow::Waiting)).collect();
         session.status = terms.status;
+        session.unsure = guilds.iter().copied().collect();
         session.is_bot = account.bot;
         session.stale = guilds.into_iter().collect();
         let key = self.insert(session);

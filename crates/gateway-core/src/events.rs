@@ -24,7 +24,9 @@ impl Node {
             // The guild is shown, and the session is not in voice there.
             (None, Audience::Session(session)) if dispatch.t == "GUILD_CREATE" => {
                 if let Some(key) = self.by_id.get(session) {
-                    self.sessions[*key].seats.remove(&guild);
+                    let session = &mut self.sessions[*key];
+                    session.seats.remove(&guild);
+                    session.unsure.remove(&guild);
                 }
             }
             (None, _) => {}
@@ -62,6 +64,7 @@ impl Node {
         match (*follow, dispatch.t) {
             (Follow::Attaching, "GUILD_CREATE") => {
                 *follow = Follow::Following;
+                self.attaching.remove(&(guild, key));
                 self.fanout.follow(guild, key, user, intents);
                 if variant.is_none() || session.conn().is_none() {
                     // It will not be written to a socket now, so the next must not wait for that.
@@ -97,6 +100,7 @@ impl Node {
                 self.fanout.unfollow(guild, key);
             }
             if follow == Follow::Attaching {
+                self.attaching.remove(&(guild, key));
                 self.guild_arrived(key);
             }
             self.guild_removed(key, guild);
@@ -105,21 +109,13 @@ impl Node {
 
     /// The guild's next owner knows none of its sessions: all attach anew. Those in voice first, or they would be missed there.
     pub(crate) fn owner_lost(&mut self, guild: GuildId) {
-        let attaching = self.sessions.iter();
-        let attaching =
-            attaching.filter(|(_, session)| session.guilds.get(&guild) == Some(&Follow::Attaching));
+        let attaching = self.attaching.range((guild, Key::MIN)..=(guild, Key::MAX)).map(|(_, key)| *key);
         // What was on its way to them may have been lost; what was not comes twice, which does no harm.
-        for key in attaching.map(|(key, _)| key).collect::<Vec<_>>() {
+        for key in attaching.collect::<Vec<_>>() {
             self.attach(key, guild);
         }
-        let following: Vec<Key> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.guilds.get(&guild) == Some(&Follow::Following))
-            .map(|(key, _)| key)
-            .collect();
+        let following = self.fanout.unfollow_all(guild);
         for key in &following {
-            self.fanout.unfollow(guild, *key);
             let session = &mut self.sessions[*key];
             session.stale.insert(guild);
             session.guilds.insert(guild, Follow::Waiting);

@@ -56,6 +56,14 @@ impl Fanout {
         }
     }
 
+    /// Nobody follows the guild any more; those who did, in order.
+    pub fn unfollow_all(&mut self, guild: GuildId) -> Vec<Key> {
+        let followers = self.guilds.remove(&guild).unwrap_or_default();
+        let mut keys: Vec<Key> = followers.into_iter().map(|follower| follower.key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Adds those the event is for to `receivers`. An event for one session is not for this list to choose.
     pub fn select(&self, guild: GuildId, dispatch: &Dispatch, receivers: &mut Vec<(Key, Variant)>) {
         let Some(followers) = self.guilds.get(&guild) else { return };

@@ -454,6 +454,7 @@ impl Node {
         if session.guilds.get(&guild) != Some(&Follow::Attaching) {
             return;
         }
+        self.attaching.remove(&(guild, key));
         if error.status >= 500 {
             session.guilds.insert(guild, Follow::Unavailable);
             self.timers.set(now + ATTACH_RETRY, Reason::AttachAgain(id, guild));

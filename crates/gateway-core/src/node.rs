@@ -2,7 +2,7 @@
 //!
 //! How a client comes in is in `identify`, what it asks for in `requests`, what guilds tells us in `events`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use client_wire::gateway::{CloseCode, FrameError, FromClient, FromServer, encode_dispatch};
@@ -150,6 +150,8 @@ pub struct Node {
     pub(crate) by_id: HashMap<SessionId, Key>,
     pub(crate) by_user: HashMap<UserId, Vec<Key>>,
     pub(crate) fanout: Fanout,
+    /// Those that wait for a guild's GUILD_CREATE.
+    pub(crate) attaching: BTreeSet<(GuildId, Key)>,
     pub(crate) timers: Timers,
     waiting: HashMap<CallId, Waiting>,
     /// Connections whose session is asked for at guilds.
@@ -179,6 +181,7 @@ impl Node {
             by_id: HashMap::new(),
             by_user: HashMap::new(),
             fanout: Fanout::default(),
+            attaching: BTreeSet::new(),
             timers: Timers::default(),
             waiting: HashMap::new(),
             searches: HashMap::new(),
@@ -423,8 +426,10 @@ impl Node {
             self.by_user.remove(&session.user);
         }
         for (&guild, &follow) in &session.guilds {
-            if follow == Follow::Following {
-                self.fanout.unfollow(guild, key);
+            match follow {
+                Follow::Following => self.fanout.unfollow(guild, key),
+                Follow::Attaching => drop(self.attaching.remove(&(guild, key))),
+                Follow::Waiting | Follow::Unavailable => {}
             }
             // Another gateway may go on with it, or guilds will miss this one.
             let goes_on = end == SessionEnd::Shutdown && self.config.is_one_of_many;
@@ -481,9 +486,12 @@ impl Node {
         let session = &self.sessions[key];
         let (user, id, terms, status) = (session.user, session.id, session.terms(), session.status);
         let seat = session.seats.get(&guild).cloned().map(Box::new);
+        let knows_seat = !session.unsure.contains(&guild);
         let waiting = Waiting::Attach { session: id, guild };
+        self.attaching.insert((guild, key));
         let (gateway, is_live) = (self.config.gateway, session.conn().is_some());
-        self.call(Call::Attach { guild, user, session: id, gateway, is_live, terms, seat }, waiting);
+        let attach = Call::Attach { guild, user, session: id, gateway, is_live, terms, seat, knows_seat };
+        self.call(attach, waiting);
         if status != model::PresenceStatus::Online {
             self.call(Call::UpdatePresence { guild, user, status }, Waiting::Told);
         }
@@ -522,6 +530,11 @@ impl Node {
     pub(crate) fn check_invariants(&self) {
         assert_eq!(self.by_id.len(), self.sessions.len());
         assert_eq!(self.by_user.values().map(Vec::len).sum::<usize>(), self.sessions.len());
+        let attaching = |(key, session): (Key, &Session)| {
+            let guilds = session.guilds.iter().filter(|(_, follow)| **follow == Follow::Attaching);
+            guilds.map(|(guild, _)| (*guild, key)).collect::<Vec<_>>()
+        };
+        assert_eq!(self.sessions.iter().flat_map(attaching).collect::<BTreeSet<_>>(), self.attaching);
         for (key, session) in &self.sessions {
             assert_eq!(self.by_id[&session.id], key);
             assert!(self.by_user[&session.user].contains(&key));

@@ -89,6 +89,8 @@ pub struct Session {
     pub voice: VoiceGate,
     /// Where it is in voice, as guilds said last.
     pub seats: BTreeMap<GuildId, Seat>,
+    /// Guilds of which guilds has not said so yet: it began at another gateway.
+    pub unsure: BTreeSet<GuildId>,
     /// Guilds that the client knows, but perhaps not as they are now.
     pub stale: BTreeSet<GuildId>,
     /// Where it wished to be when its guild had no owner.
@@ -126,6 +128,7 @@ impl Session {
             voice_guilds: BTreeSet::new(),
             voice: VoiceGate::default(),
             seats: BTreeMap::new(),
+            unsure: BTreeSet::new(),
             stale: BTreeSet::new(),
             wishes: BTreeMap::new(),
         }
@@ -139,12 +142,14 @@ impl Session {
     pub fn forget_guild(&mut self, guild: GuildId) {
         self.voice_guilds.remove(&guild);
         self.seats.remove(&guild);
+        self.unsure.remove(&guild);
         self.stale.remove(&guild);
         self.wishes.remove(&guild);
     }
 
     /// Guilds has said where it is in voice.
     pub fn note(&mut self, guild: GuildId, note: Note) {
+        self.unsure.remove(&guild);
         match note {
             Note::In(state) => {
                 self.voice_guilds.insert(guild);

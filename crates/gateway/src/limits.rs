@@ -38,7 +38,8 @@ pub const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 pub const INPUTS_MAX: usize = 8_192;
 
 /// Calls to guilds without an answer. Full: the node reads no more frames from clients until some are
-/// answered.
+/// answered. Attachments do not count, of which a session has a few at a time: they wait until a guild has an owner, for which nobody else's frames
+/// should.
 pub const CALLS_IN_FLIGHT_MAX: usize = 8_192;
 
 /// How long shutting down waits for guilds and for clients to take note.

@@ -68,6 +68,8 @@ struct Shell {
     guilds: GuildsLink,
     voice: Option<Arc<VoiceDoor>>,
     answers: FuturesUnordered<Answer>,
+    /// Of attachments, which wait for their guild's owner.
+    attached: FuturesUnordered<Answer>,
     gateway: GatewayId,
     is_over: bool,
 }
@@ -92,6 +94,7 @@ pub async fn run(
         guilds,
         voice,
         answers: FuturesUnordered::new(),
+        attached: FuturesUnordered::new(),
         gateway: config.gateway,
         is_over: false,
     };
@@ -114,6 +117,9 @@ pub async fn run(
                 some_inputs.drain(..).for_each(|input| shell.input(input));
             }
             Some((id, reply)) = shell.answers.next(), if !shell.answers.is_empty() => {
+                shell.node.handle_reply(Instant::now(), id, reply);
+            }
+            Some((id, reply)) = shell.attached.next(), if !shell.attached.is_empty() => {
                 shell.node.handle_reply(Instant::now(), id, reply);
             }
             () = sleep_until(due) => shell.node.handle_timeout(Instant::now()),
@@ -265,9 +271,11 @@ impl Shell {
     /// they were decided.
     async fn call(&mut self, id: CallId, call: Call) {
         let guilds = self.guilds.clone();
+        let waits_for_owner = matches!(call, Call::Attach { .. });
         let mut answer: Answer = Box::pin(async move { (id, guilds.call(call).await) });
         match poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await {
             Poll::Ready((id, reply)) => self.node.handle_reply(Instant::now(), id, reply),
+            Poll::Pending if waits_for_owner => self.attached.push(answer),
             Poll::Pending => self.answers.push(answer),
         }
     }

@@ -96,7 +96,9 @@ impl GuildCore {
             self.leave_voice(turn, user);
         }
         self.end_stage(turn, id);
-        self.gatherings.remove(&id);
+        if self.gatherings.remove(&id).is_some() {
+            self.tell_memo(turn, id);
+        }
         turn.write(Write::DeleteChannel(id));
         self.tell_channel(turn, "CHANNEL_DELETE", id);
         self.guild.channels.retain(|other| other.id != id);

@@ -1,6 +1,7 @@
 //! Gatherings: what is true of a voice channel because people are in it. When the first of them came, and what they say they are at.
 //!
-//! Kept in memory alone: all of it ends when the last person leaves, and who is in voice is kept in memory alone as well.
+//! Kept in memory alone: all of it ends when the last person leaves, and who is in voice is kept in memory alone as well. The guild's voice server keeps a copy
+//! for the next owner.
 
 use std::collections::HashSet;
 
@@ -30,9 +31,16 @@ impl GuildCore {
     pub(crate) fn note_arrival(&mut self, turn: &mut Turn<'_>, channel: ChannelId) {
         let gathering = self.gatherings.entry(channel).or_default();
         gathering.people += 1;
-        if gathering.people == 1 {
-            gathering.since = Some(turn.now);
-            self.tell_start(turn, channel, Some(turn.now));
+        self.note_start(turn, channel, turn.now);
+    }
+
+    /// Somebody was there then, perhaps before whoever is known to have been.
+    pub(crate) fn note_start(&mut self, turn: &mut Turn<'_>, channel: ChannelId, at: UnixMs) {
+        let gathering = self.gatherings.get_mut(&channel).expect("people are in the channel");
+        if gathering.since.is_none_or(|since| at < since) {
+            gathering.since = Some(at);
+            self.tell_memo(turn, channel);
+            self.tell_start(turn, channel, Some(at));
         }
     }
 
@@ -48,6 +56,7 @@ impl GuildCore {
             return;
         }
         let ended = self.gatherings.remove(&channel).expect("found above");
+        self.tell_memo(turn, channel);
         if ended.status.is_some() {
             self.tell_status(turn, channel, None);
         }
@@ -81,6 +90,7 @@ impl GuildCore {
             self.gatherings.insert(id, gathering);
         }
         if changed {
+            self.tell_memo(turn, id);
             self.tell_status(turn, id, status);
         }
         Ok(Reply::Empty)
@@ -123,7 +133,7 @@ impl GuildCore {
         }
     }
 
-    fn tell_status(&mut self, turn: &mut Turn<'_>, channel: ChannelId, status: Option<String>) {
+    pub(crate) fn tell_status(&mut self, turn: &mut Turn<'_>, channel: ChannelId, status: Option<String>) {
         let audience = self.audience_of(channel, turn.now);
         turn.tell(
             "VOICE_CHANNEL_STATUS_UPDATE",

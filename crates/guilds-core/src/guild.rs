@@ -19,6 +19,7 @@ use crate::gatherings::Gathering;
 use crate::limits::{ABSENCE_MS, GUILD_NAME_CHARS_MIN, MEMBERS_MAX, NAME_CHARS_MAX, VIDEO_USERS_MAX};
 use crate::placement::{Placement, Placements};
 use crate::stage_instances::Stage;
+use crate::takeover::Answer;
 use crate::turn::{Effect, Moment, Outcome, Turn, ok};
 use crate::visibility::Scope;
 use crate::voice::{Life, VoiceEntry};
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     /// The gateway that attached it last.
     pub gateway: GatewayId,
     pub terms: Terms,
+    /// Where it is in voice its gateway has said, or was told.
+    pub has_seat_known: bool,
 }
 
 impl Session {
@@ -76,6 +79,14 @@ pub struct GuildCore {
     pub(crate) absence_due: Option<UnixMs>,
     /// After an earlier owner's end: when everybody who is in voice should be known again.
     pub(crate) settled_at: Option<UnixMs>,
+    /// The voice servers that were asked what they hold of the guild. None while nobody was the owner before.
+    pub(crate) asked: Option<BTreeMap<ServerId, Answer>>,
+    /// Those that have ended or left voice while a voice server is awaited, whose answer may be from before.
+    pub(crate) departed: BTreeSet<SessionId>,
+    /// The highest fencing number of an earlier owner that is known of.
+    pub(crate) predecessor: u64,
+    /// For each voice channel of which something is kept at a voice server, at which.
+    pub(crate) kept_at: BTreeMap<ChannelId, ServerId>,
     /// For each channel that was asked about, the attached users who cannot see it.
     pub(crate) hidden: BTreeMap<ChannelId, Arc<HashSet<UserId>>>,
 }
@@ -101,6 +112,10 @@ impl GuildCore {
             absence_ms: ABSENCE_MS,
             absence_due: None,
             settled_at: None,
+            asked: None,
+            departed: BTreeSet::new(),
+            predecessor: 0,
+            kept_at: BTreeMap::new(),
             hidden: BTreeMap::new(),
         }
     }
@@ -184,6 +199,7 @@ impl GuildCore {
     /// The fleet changed. `lost` names a server whose participants are gone even if it is there (again).
     pub fn handle_servers(&mut self, moment: Moment<'_>, lost: Option<&ServerId>) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
+        self.ask_servers(&mut turn, lost);
         self.review_placement(&mut turn, lost);
         turn.finish(Ok(Reply::Done))
     }
@@ -191,14 +207,17 @@ impl GuildCore {
     /// Orders to this server were left out while it was behind, and it takes orders again: it is told the whole truth.
     pub fn handle_missed_orders(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
-        self.repeat_orders(&mut turn, server);
+        if !self.ask_again(&mut turn, server) {
+            self.repeat_orders(&mut turn, server);
+        }
         turn.finish(Ok(Reply::Done))
     }
 
     /// The server is the same that it was, but may have missed orders: if the guild is there, it is told the whole truth.
     pub fn handle_reconnected(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
-        if self.placements.servers().any(|here| here == server) {
+        let is_asked = self.ask_again(&mut turn, server);
+        if !is_asked && self.placements.servers().any(|here| here == server) {
             // Who is there is said again; who is not may have left unheard.
             let here = self.on_server(server).filter(|entry| entry.life == Life::Live);
             for user in here.map(|entry| entry.state.user).collect::<Vec<_>>() {
@@ -260,12 +279,17 @@ impl GuildCore {
 
     fn call(&mut self, turn: &mut Turn<'_>, call: Call) -> CallResult {
         match call {
-            Call::Attach { user, session, gateway, is_live, terms, seat, .. } => {
-                let following = Session { user, gateway, terms };
+            Call::Attach { user, session, gateway, is_live, terms, seat, knows_seat, .. } => {
+                let has_seat_known = knows_seat || seat.is_some();
+                let following = Session { user, gateway, terms, has_seat_known };
                 self.attach(turn, session, following, is_live, seat.map(|seat| *seat))
             }
-            Call::Detach { session, gateway, .. } => {
+            Call::Detach { user, session, gateway, .. } => {
                 self.detach(turn, session, gateway);
+                self.forget_hearsay(turn, user, session);
+                if !self.sessions.contains_key(&session) {
+                    self.note_departed(session);
+                }
                 Ok(Reply::Done)
             }
             Call::FindSession { user, session, .. } => self.find_session(user, session),

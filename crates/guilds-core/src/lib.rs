@@ -7,7 +7,7 @@
 //!
 //! # Inputs
 //! [`GuildCore::handle_call`] (a gateway's call), [`GuildCore::handle_report`] (a voice server's), [`GuildCore::handle_servers`]
-//! (the fleet changed), [`GuildCore::handle_missed_orders`] (a server takes orders again), [`GuildCore::handle_leave_voice`] (the user joined voice elsewhere), [`GuildCore::handle_reload`],
+//! (the fleet changed), [`GuildCore::handle_claimed`] and [`GuildCore::handle_held`] (the guild is taken over from an earlier owner), [`GuildCore::handle_missed_orders`] (a server takes orders again), [`GuildCore::handle_leave_voice`] (the user joined voice elsewhere), [`GuildCore::handle_reload`],
 //! [`GuildCore::handle_timeout`] (when [`GuildCore::poll_timeout`] says so). Time, new
 //! ids, randomness and the fleet come in with each as a [`Moment`]; what a call needs from the database comes in as [`Facts`],
 //! asked for beforehand by [`needs`].
@@ -51,6 +51,7 @@ mod seats;
 mod sessions;
 mod stage;
 mod stage_instances;
+mod takeover;
 mod timestamp;
 mod turn;
 mod view;

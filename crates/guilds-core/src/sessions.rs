@@ -33,6 +33,7 @@ impl GuildCore {
         }
         let before = self.sessions.get(&session);
         let is_known = before.is_some();
+        following.has_seat_known |= before.is_some_and(|before| before.has_seat_known);
         // A gateway whose client is away may have lost it to this one.
         if let Some(before) = before.filter(|_| !is_live) {
             following.gateway = before.gateway;
@@ -47,7 +48,14 @@ impl GuildCore {
         }
         // What it was told last says nothing to who told it.
         let seat = seat.filter(|seat| seat.state.session == session && !is_known);
+        let is_silent = seat.is_none() && following.has_seat_known && !is_known;
         let taken = seat.and_then(|seat| Some((self.take_seat(turn, user, &seat)?, seat.server)));
+        if is_silent {
+            self.forget_hearsay(turn, user, session);
+        }
+        if let Some(entry) = self.voice.get_mut(&user).filter(|entry| entry.state.session == session) {
+            entry.is_hearsay = false;
+        }
         turn.dispatch(Dispatch {
             t: "GUILD_CREATE",
             d: json(&self.guild_create(turn, following)),
@@ -86,10 +94,14 @@ impl GuildCore {
     }
 
     pub(crate) fn find_session(&self, user: UserId, session: SessionId) -> CallResult {
-        let found = self.sessions.get(&session).filter(|known| known.user == user);
         let unknown = || ApiError::new(404, code::GENERAL, "Unknown session");
-        let status = self.presences.get(&user).copied().unwrap_or_default();
-        found.map(|found| Reply::Terms(Terms { status, ..found.terms })).ok_or_else(unknown)
+        if let Some(found) = self.sessions.get(&session).filter(|known| known.user == user) {
+            let status = self.presences.get(&user).copied().unwrap_or_default();
+            return Ok(Reply::Terms(Terms { status, ..found.terms }));
+        }
+        // Its gateway died with the guild's owner; while it is in voice, its voice server knows.
+        let hearsay = self.voice.get(&user).filter(|entry| entry.state.session == session);
+        hearsay.and_then(|entry| entry.terms).map(Reply::Terms).ok_or_else(unknown)
     }
 
     /// The user is no member any more: its sessions, presence and voice state go.

@@ -48,7 +48,7 @@ impl GuildCore {
             return Err(ApiError::missing_permissions());
         }
         let entry = self.voice.get_mut(&user).expect("found above");
-        let before = entry.state.clone();
+        let before = entry.clone();
         entry.state.request_to_speak = match body.request_to_speak_timestamp {
             rest::Patch::Keep => entry.state.request_to_speak,
             rest::Patch::Clear => None,
@@ -59,8 +59,7 @@ impl GuildCore {
             entry.is_speaker = !suppress;
             entry.state.request_to_speak = None;
         }
-        let changed = entry.state != before;
-        self.rejudge(turn, user, changed);
+        self.rejudge_since(turn, &before, false);
         Ok(Reply::Empty)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! They are kept in memory with the voice states, and not in the database: an instance is over soon after its last speaker has left, and
 //! whatever makes a guild forget its voice states (a restart) makes it forget that anybody spoke. One that outlived them in the
-//! database would be a stage that is on with nobody there, until somebody found out.
+//! database would be a stage that is on with nobody there, until somebody found out. The guild's voice server keeps a copy for the next owner.
 
 use client_wire::error::{ApiError, code};
 use client_wire::gateway::Intents;
@@ -22,8 +22,8 @@ const MODERATE: Permissions =
 
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
-    id: StageInstanceId,
-    topic: String,
+    pub id: StageInstanceId,
+    pub topic: String,
     /// Since when nobody on the stage may speak. None while somebody may.
     pub speakerless_since: Option<UnixMs>,
 }
@@ -52,6 +52,7 @@ impl GuildCore {
         let stage = Stage { id: StageInstanceId(turn.next_id()), topic, speakerless_since: None };
         self.stages.insert(channel, stage);
         self.note_speakers(channel, turn.now);
+        self.tell_memo(turn, channel);
         self.tell_stage(turn, "STAGE_INSTANCE_CREATE", channel);
         ok(&self.known_stage(channel)?)
     }
@@ -77,6 +78,7 @@ impl GuildCore {
         check_privacy(body.privacy_level)?;
         if topic != old.topic {
             self.stages.get_mut(&channel).expect("known above").topic = topic;
+            self.tell_memo(turn, channel);
             self.tell_stage(turn, "STAGE_INSTANCE_UPDATE", channel);
         }
         ok(&self.known_stage(channel)?)
@@ -99,6 +101,7 @@ impl GuildCore {
         if self.stages.contains_key(&channel) {
             self.tell_stage(turn, "STAGE_INSTANCE_DELETE", channel);
             self.stages.remove(&channel);
+            self.tell_memo(turn, channel);
         }
     }
 
@@ -154,7 +157,7 @@ impl GuildCore {
             .ok_or_else(|| ApiError::not_found(code::UNKNOWN_STAGE_INSTANCE, "Stage Instance"))
     }
 
-    fn tell_stage(&mut self, turn: &mut Turn<'_>, t: &'static str, channel: ChannelId) {
+    pub(crate) fn tell_stage(&mut self, turn: &mut Turn<'_>, t: &'static str, channel: ChannelId) {
         let audience = self.audience_of(channel, turn.now);
         let event = self.stage_object(channel).expect("told of while it is on");
         turn.tell(t, Intents::GUILDS, audience, &event);

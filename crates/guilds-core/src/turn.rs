@@ -40,7 +40,7 @@ pub enum Effect {
     },
     /// The guild was placed on this server: it counts as busier until it says so itself.
     Placed(ServerId),
-    /// The user has entered voice here; a person is in one channel overall, so wherever else it was it leaves.
+    /// The user has entered voice here; a person is in one channel overall, so wherever else it was before that it leaves.
     EnteredVoice {
         user: UserId,
         bot: bool,

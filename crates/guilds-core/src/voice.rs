@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use client_wire::gateway::Intents;
 use client_wire::object;
-use cluster_wire::guilds::{Audience, Dispatch, Note, Reply};
+use cluster_wire::guilds::{Audience, Dispatch, Note, Reply, Terms};
 use cluster_wire::token::VoiceToken;
-use cluster_wire::voice::{OrderKind, Participant, Report, Rights};
+use cluster_wire::voice::{Memo, OrderKind, Participant, Report, Rights};
 use model::{
     Channel, ChannelId, ChannelKind, Permissions, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
 };
@@ -37,6 +37,20 @@ pub(crate) struct VoiceEntry {
     pub admitted_by: Permissions,
     /// On a stage: invited to speak.
     pub is_speaker: bool,
+    /// Only a voice server has said so, of an earlier owner's time: its gateway has not been heard yet, or is dead.
+    pub is_hearsay: bool,
+    /// Of its session, so that the guild's next owner knows them.
+    pub terms: Option<Terms>,
+}
+
+impl VoiceEntry {
+    /// As the voice server is to know it.
+    pub fn participant(&self) -> Participant {
+        let VoiceState { user, session, channel, flags, suppress, request_to_speak, joined_at, .. } =
+            self.state;
+        let memo = Memo { flags, suppress, request_to_speak, joined_at, terms: self.terms };
+        Participant { user, session, channel, rights: self.rights, memo: Some(memo) }
+    }
 }
 
 /// The participant's connection to the voice server.
@@ -102,7 +116,9 @@ impl GuildCore {
         }
         let at = self.voice.get(&user).map(|entry| (entry.state.channel, entry.state.session));
         let Some(channel) = channel else {
-            if at.is_none_or(|(_, held_by)| held_by != session) {
+            // Whoever began anew after its gateway and the guild's owner died is in voice with a session that is no more.
+            let is_anothers = |held_by| held_by != session && self.sessions.contains_key(&held_by);
+            if at.is_none_or(|(_, held_by)| is_anothers(held_by)) {
                 return Reply::Refused("not in voice with this session");
             }
             self.leave_voice(turn, user);
@@ -143,7 +159,7 @@ impl GuildCore {
         let Entrance { user, session, channel, .. } = entrance;
         let old = self.voice.remove(&user);
         let entry = self.new_entry(turn.now, entrance, old.as_ref());
-        let (rights, zone) = (entry.rights, entry.zone.clone());
+        let (put, zone) = (OrderKind::Put(entry.participant()), entry.zone.clone());
         self.voice.insert(user, entry);
 
         let was_placed = self.placements.server(&zone).is_some();
@@ -152,7 +168,6 @@ impl GuildCore {
         let left = old.as_ref().and_then(|old| self.placements.server(&old.zone)).cloned();
         let is_placed_now = !was_placed && server.is_some();
         let is_known_there = left.is_some() && left == server;
-        let put = OrderKind::Put(Participant { user, session, channel, rights });
         if let Some(server) = &server {
             if is_placed_now {
                 self.push(turn, server);
@@ -209,6 +224,8 @@ impl GuildCore {
             rights: Rights::default(),
             admitted_by: self.member_permissions_in(user, channel, now) & TO_ENTER,
             is_speaker: stays.is_some_and(|old| old.is_speaker),
+            is_hearsay: false,
+            terms: self.sessions.get(&session).map(|session| session.terms),
         };
         self.judge(&mut entry, now);
         entry
@@ -240,10 +257,10 @@ impl GuildCore {
     /// Op 4 for the channel one is in.
     fn change_flags(&mut self, turn: &mut Turn<'_>, user: UserId, flags: VoiceFlags) {
         let entry = self.voice.get_mut(&user).expect("the caller found the entry");
-        let flags_changed = entry.state.flags != flags;
+        let before = entry.clone();
         entry.state.flags = flags;
-        let needs_server = entry.life.needs_server(flags_changed, turn.now);
-        self.rejudge(turn, user, needs_server || flags_changed);
+        let needs_server = entry.life.needs_server(before.state.flags != flags, turn.now);
+        self.rejudge_since(turn, &before, needs_server);
         if needs_server {
             self.tell_server(turn, user);
         }
@@ -251,20 +268,28 @@ impl GuildCore {
 
     /// Brings a participant's state and rights up to date and tells whom it concerns.
     pub(crate) fn rejudge(&mut self, turn: &mut Turn<'_>, user: UserId, tell_anyway: bool) {
-        let Some(old) = self.voice.get(&user) else { return };
-        let mut entry = old.clone();
+        if let Some(before) = self.voice.get(&user).cloned() {
+            self.rejudge_since(turn, &before, tell_anyway);
+        }
+    }
+
+    /// The same of one that is not any more as it was told last, which was this.
+    pub(crate) fn rejudge_since(&mut self, turn: &mut Turn<'_>, before: &VoiceEntry, tell_anyway: bool) {
+        let user = before.state.user;
+        let mut entry = self.voice[&user].clone();
         self.judge(&mut entry, turn.now);
-        let (state_changed, rights_changed) = (entry.state != old.state, entry.rights != old.rights);
-        let VoiceState { session, channel, .. } = entry.state;
-        let rights = entry.rights;
-        let speaker_changed = entry.state.suppress != old.state.suppress;
+        let (state_changed, put) = (entry.state != before.state, entry.participant());
+        let channel = entry.state.channel;
+        let speaker_changed = entry.state.suppress != before.state.suppress;
         self.voice.insert(user, entry);
         if speaker_changed {
             self.note_speakers(channel, turn.now);
         }
         // The relay obeys before anybody hears of it.
-        if rights_changed && let Some(server) = self.server_of(user).cloned() {
-            self.order(turn, &server, OrderKind::Put(Participant { user, session, channel, rights }));
+        if put != before.participant()
+            && let Some(server) = self.server_of(user).cloned()
+        {
+            self.order(turn, &server, OrderKind::Put(put));
         }
         if state_changed || tell_anyway {
             self.tell_voice_state(turn, user, Some(channel));
@@ -274,6 +299,9 @@ impl GuildCore {
     /// Nothing if the user is not in voice.
     pub(crate) fn leave_voice(&mut self, turn: &mut Turn<'_>, user: UserId) {
         let Some(VoiceEntry { state, zone, .. }) = self.voice.remove(&user) else { return };
+        // Whatever a voice server says of it later is from before.
+        self.sessions.entry(state.session).and_modify(|session| session.has_seat_known = true);
+        self.note_departed(state.session);
         let mut event = self.voice_state_event(&state);
         (event.channel_id, event.suppress, event.request_to_speak_timestamp) = (None, false, None);
         let audience = self.seers(state.channel, user, turn.now);
@@ -339,12 +367,15 @@ impl GuildCore {
 
     pub(crate) fn note_report(&mut self, now: UnixMs, report: &Report) {
         let (Report::Live { server, user, session, .. } | Report::Gone { server, user, session, .. }) =
-            report;
+            report
+        else {
+            return;
+        };
         let is_here = self.server_of(*user) == Some(server);
         if is_here && self.voice[user].state.session == *session {
             let life = match report {
                 Report::Live { .. } => Life::Live,
-                Report::Gone { .. } => Life::Lost { since: now },
+                _ => Life::Lost { since: now },
             };
             self.set_life(*user, life);
         }
@@ -405,7 +436,8 @@ impl GuildCore {
             intents: Intents::empty().bits(),
             audience: Audience::Session(session),
             always: None,
-            note: Some(Box::new(Note::Server(session, server))),
+            // A gateway that has yet to attach it knows what its client was told.
+            note: self.sessions.contains_key(&session).then(|| Box::new(Note::Server(session, server))),
         });
     }
 
@@ -420,8 +452,9 @@ impl GuildCore {
         let mut event = self.voice_state_event(&state);
         let hidden = self.hidden_from(state.channel, turn.now);
         let audience = self.seers(state.channel, user, turn.now);
-        let note = Note::In(state.clone());
-        turn.dispatch(voice_state_dispatch(&event, audience, Some(user), Some(note)));
+        // A gateway that has yet to attach it knows better.
+        let note = self.sessions.contains_key(&state.session).then(|| Note::In(state.clone()));
+        turn.dispatch(voice_state_dispatch(&event, audience, Some(user), note));
         let Some(old_channel) = old_channel.filter(|old| *old != state.channel) else { return };
         let hidden_old = self.hidden_from(old_channel, turn.now);
         let only_old: HashSet<UserId> =

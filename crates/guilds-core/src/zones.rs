@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_wire::voice::{Order, OrderKind, Participant};
-use model::{ChannelId, ServerId, SessionId, UserId, VoiceState};
+use cluster_wire::voice::{Order, OrderKind};
+use model::{ChannelId, ServerId, SessionId, UserId};
 
 use crate::GuildCore;
 use crate::placement::{Placement, Zone, is_to_be_left, place};
@@ -109,6 +109,7 @@ impl GuildCore {
         for zone in left {
             self.vacate(turn, &zone);
         }
+        self.keep_where_it_belongs(turn);
     }
 
     /// Gives up the server of a zone that nobody is in any more.
@@ -117,11 +118,10 @@ impl GuildCore {
             return;
         }
         let old = self.placements.set(zone, Placement::Idle);
-        if let Some(server) = old.server()
-            && self.on_server(server).next().is_none()
-        {
-            self.order(turn, server, OrderKind::Drop);
+        if let Some(server) = old.server().filter(|server| self.on_server(server).next().is_none()) {
+            self.drop_all(turn, server);
         }
+        self.keep_where_it_belongs(turn);
     }
 
     /// Chooses a server for a zone that has none, if there is one; rather one that the guild is on already.
@@ -155,19 +155,25 @@ impl GuildCore {
     }
 
     /// The whole truth.
-    pub(crate) fn push(&self, turn: &mut Turn<'_>, server: &ServerId) {
-        let participants = self.on_server(server).map(|entry| {
-            let VoiceState { user, session, channel, .. } = entry.state;
-            Participant { user, session, channel, rights: entry.rights }
-        });
-        self.order(turn, server, OrderKind::Push(participants.collect()));
+    pub(crate) fn push(&mut self, turn: &mut Turn<'_>, server: &ServerId) {
+        let participants = self.on_server(server).map(VoiceEntry::participant).collect();
+        self.order(turn, server, OrderKind::Push(participants));
+        self.kept_at.retain(|_, at| at != server);
+        self.keep_where_it_belongs(turn);
+    }
+
+    /// That nobody is there.
+    fn drop_all(&mut self, turn: &mut Turn<'_>, server: &ServerId) {
+        self.order(turn, server, OrderKind::Drop);
+        self.kept_at.retain(|_, at| at != server);
     }
 
     /// All that earlier orders would have led to: the participants that are there, or that nobody is.
-    pub(crate) fn repeat_orders(&self, turn: &mut Turn<'_>, server: &ServerId) {
-        match self.on_server(server).next() {
-            Some(_) => self.push(turn, server),
-            None => self.order(turn, server, OrderKind::Drop),
+    pub(crate) fn repeat_orders(&mut self, turn: &mut Turn<'_>, server: &ServerId) {
+        if self.on_server(server).next().is_some() {
+            self.push(turn, server);
+        } else {
+            self.drop_all(turn, server);
         }
     }
 

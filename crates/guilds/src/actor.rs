@@ -4,7 +4,7 @@
 //! can neither be lost nor overtake another while the guild leaves memory or is read back. What the machine knew is in the database, or
 //! was of sessions and voice states that are no more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::fleet::Review;
+use crate::limits::ACTOR_INPUTS_MAX;
 use crate::shared::{Reply, Shared, now, storage};
 use crate::tokens::random;
 
@@ -67,18 +68,23 @@ pub(crate) async fn run(shared: Arc<Shared>, guild: GuildId, mut inputs: mpsc::R
 
 /// Until the guild or the service is over; the error is for whoever comes after that.
 async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::Receiver<Input>) -> Refusal {
-    let mut first = None;
+    let mut waiting = VecDeque::new();
+    let mut is_taken_over = true;
     loop {
         let loaded = Actor::load(shared, guild).await;
         let mut actor = match loaded.and_then(|found| found.ok_or_else(|| unknown_guild().into())) {
             Ok(actor) => Box::new(actor),
             Err(refusal) => {
-                first.into_iter().for_each(|input| refuse(guild, input, &refusal));
+                waiting.into_iter().for_each(|input| refuse(guild, input, &refusal));
                 return refusal;
             }
         };
         let in_memory = shared.guild_in_memory();
-        let end = actor.live(first.take(), inputs).await;
+        // Of one that comes back from rest nobody else was the owner.
+        if std::mem::take(&mut is_taken_over) {
+            actor.take_over(inputs, &mut waiting).await;
+        }
+        let end = actor.live(std::mem::take(&mut waiting), inputs).await;
         actor.count();
         let fencing = actor.core.fencing();
         drop((actor, in_memory));
@@ -87,11 +93,10 @@ async fn live_and_rest(shared: &Arc<Shared>, guild: GuildId, inputs: &mut mpsc::
             End::Lost => return lose(shared, guild),
             End::Rest => tracing::debug!(%guild, "at rest"),
         }
-        first = rest(shared, guild, fencing, inputs).await;
-        match first {
+        match rest(shared, guild, fencing, inputs).await {
             None => return over(shared).into(),
             Some(Input::Lose) => return lose(shared, guild),
-            Some(_) => {}
+            Some(first) => waiting.push_back(first),
         }
     }
 }
@@ -112,6 +117,10 @@ fn changes_owner() -> ApiError {
 fn lose(shared: &Shared, guild: GuildId) -> Refusal {
     shared.forget_voice_of(guild);
     shared.gateways.tell(Event::OwnerLost { guild });
+    lost()
+}
+
+fn lost() -> Refusal {
     changes_owner().into()
 }
 
@@ -247,11 +256,41 @@ impl Actor {
         }))
     }
 
-    /// `first` is an input that came before those that wait.
-    async fn live(&mut self, first: Option<Input>, inputs: &mut mpsc::Receiver<Input>) -> End {
+    /// Hears what voice servers hold of the guild before it acts upon anything else, or the first to join would be put elsewhere than those who
+    /// are in voice. What comes meanwhile waits, in its order.
+    async fn take_over(&mut self, inputs: &mut mpsc::Receiver<Input>, waiting: &mut VecDeque<Input>) {
         let shared = Arc::clone(&self.shared);
-        if let Some(first) = first {
-            self.take(first).await;
+        let outcome = self.decide(GuildCore::handle_claimed);
+        self.carry_out(outcome.effects);
+        let until = Instant::now() + shared.config.servers_heard_within;
+        while self.core.awaits_servers() && waiting.len() < ACTOR_INPUTS_MAX {
+            let input = tokio::select! {
+                () = shared.stopping.cancelled() => return,
+                () = tokio::time::sleep_until(until) => {
+                    return tracing::warn!(guild = %self.core.id(), "a voice server does not say what it holds");
+                }
+                input = inputs.recv() => input,
+            };
+            match input {
+                None => return,
+                Some(input @ (Input::Report(_) | Input::Fleet(_))) => self.handle(input).await,
+                Some(input) => waiting.push_back(input),
+            }
+        }
+    }
+
+    /// `first` are inputs that came before those that wait.
+    async fn live(&mut self, first: VecDeque<Input>, inputs: &mut mpsc::Receiver<Input>) -> End {
+        let shared = Arc::clone(&self.shared);
+        let mut first = first.into_iter();
+        while let Some(input) = first.next() {
+            match input {
+                Input::Lose => {
+                    first.for_each(|input| refuse(self.core.id(), input, &lost()));
+                    return End::Lost;
+                }
+                input => self.take(input).await,
+            }
         }
         while !self.is_deleted && !self.is_lost {
             let rest_at = self.used_at + shared.config.guild_rest;
@@ -296,6 +335,10 @@ impl Actor {
             Input::Call(call, reply) => {
                 let kind = call_kind(&call);
                 answer(kind, self.call(call).await, reply);
+            }
+            Input::Report(Report::Held(held)) => {
+                let outcome = self.decide(|core, moment| core.handle_held(moment, &held));
+                self.carry_out(outcome.effects);
             }
             Input::Report(report) => self.core.handle_report(now(), &report),
             Input::Fleet(review) => {

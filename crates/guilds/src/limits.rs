@@ -58,6 +58,10 @@ pub const LOGIN_MEMORY: Duration = Duration::from_secs(3_600);
 /// Names with failures that are remembered, and as often names at networks. Full: the one whose last failure is oldest is forgotten.
 pub const LOGIN_NAMES_MAX: usize = 10_000;
 
+/// How long a guild's next owner waits for its voice servers to say what they hold of it. Because one that lives answers within a round trip, and somebody
+/// waits to join; what is said later still counts.
+pub const SERVERS_HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long to wait before asking an unreachable registry again.
 pub const REGISTRY_RETRY: Duration = Duration::from_secs(1);
 /// Reports of voice servers waiting to be routed. Full: the voice server keeps the newest of each session until there is room.

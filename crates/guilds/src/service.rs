@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use cluster_wire::link::{CALLS_MAX, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
 use cluster_wire::record::NodeRecord;
 use cluster_wire::token::TokenKey;
-use cluster_wire::voice::Report;
 use guilds_core::Servers;
 use model::{RegionId, ServerId};
 use registry::limits::NODE_TTL;
@@ -18,7 +17,8 @@ use tokio::sync::mpsc;
 use crate::actor::Input;
 use crate::fleet::Review;
 use crate::limits::{
-    GATEWAY_KEEP, GATEWAYS_SWEPT_EVERY, GUILD_REST, REGISTRY_RETRY, RENEW_EVERY, REPORTS_MAX, WAYS_WITHIN,
+    GATEWAY_KEEP, GATEWAYS_SWEPT_EVERY, GUILD_REST, REGISTRY_RETRY, RENEW_EVERY, REPORTS_MAX,
+    SERVERS_HEARD_WITHIN, WAYS_WITHIN,
 };
 use crate::passwords::PasswordCost;
 use crate::router;
@@ -50,6 +50,8 @@ pub struct GuildsConfig {
     pub voice_absence: Duration,
     /// A guild that nobody has made use of for this long leaves memory.
     pub guild_rest: Duration,
+    /// How long voice servers may take to say what they hold of a guild that was claimed.
+    pub servers_heard_within: Duration,
     /// Other nodes write into the same database: each write of a guild is good only while this one owns it.
     pub is_one_of_many: bool,
 }
@@ -66,6 +68,7 @@ impl Default for GuildsConfig {
             passwords_parallel: cores.div_ceil(2),
             voice_absence: Duration::from_millis(guilds_core::limits::ABSENCE_MS),
             guild_rest: GUILD_REST,
+            servers_heard_within: SERVERS_HEARD_WITHIN,
             is_one_of_many: false,
         }
     }
@@ -82,6 +85,7 @@ impl std::fmt::Debug for GuildsConfig {
             .field("passwords_parallel", &self.passwords_parallel)
             .field("voice_absence", &self.voice_absence)
             .field("guild_rest", &self.guild_rest)
+            .field("servers_heard_within", &self.servers_heard_within)
             .field("is_one_of_many", &self.is_one_of_many)
             .finish()
     }
@@ -195,8 +199,7 @@ impl GuildsHandle {
 /// A report about a guild that is not active concerns nobody.
 async fn route_reports(shared: Arc<Shared>, mut reports: ReportReceiver) {
     while let Some(Some(report)) = shared.stopping.run_until_cancelled(reports.recv()).await {
-        let (Report::Live { guild, .. } | Report::Gone { guild, .. }) = report;
-        if let Some(actor) = shared.active_actor(guild) {
+        if let Some(actor) = shared.active_actor(report.guild()) {
             // An actor that has ended has nobody in voice.
             let _ = actor.send(Input::Report(report)).await;
         }

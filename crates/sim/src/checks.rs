@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 
 use client_wire::object;
 use cluster_wire::guilds::{Audience, Dispatch};
-use cluster_wire::voice::{Order, OrderKind, Participant};
+use cluster_wire::voice::{Held, Order, OrderKind, Participant};
 use model::{ChannelId, GuildId, ServerId, SessionId, UserId};
 use rtp_wire::{FIXED_HEADER_LEN, Kind, RtpHeader, Ssrc, classify};
 use transport::{Mode, ReplayWindow};
 
 use crate::limits::{GRACE, SPLIT_MAX};
 use crate::reference::State;
+use crate::router::Process;
 use crate::time::{At, secs};
 use crate::world::World;
 
@@ -27,11 +28,11 @@ pub struct Taps {
     announced: BTreeMap<GuildId, BTreeMap<UserId, object::VoiceState>>,
     /// What each voice server would hold, had it obeyed every order that was given since it was last lost.
     ordered: BTreeMap<GuildId, BTreeMap<ServerId, Participants>>,
+    /// Who was told to leave there since the guild has its owner; `None` stands for everybody who was there before.
+    left: BTreeSet<(GuildId, ServerId, Option<SessionId>)>,
     /// Guilds whose server is lost, which they have yet to hear.
     astray: BTreeSet<GuildId>,
     split_since: BTreeMap<GuildId, At>,
-    /// Which ownership gave the last order to each voice server that lives.
-    people_on: BTreeMap<GuildId, BTreeMap<ServerId, u64>>,
     /// By gateway in one of its lives: the newest ownership of a guild that it was told of.
     owners: BTreeMap<(usize, u64, GuildId), u64>,
     /// Who was heard by whom in the last window, and how often.
@@ -95,8 +96,7 @@ impl World {
         };
         // Where orders are late, so is what follows from them.
         let since = since.max(self.hosts[host].lagging_until);
-        let is_excused = self.is_unseen(host) || self.are_left_behind(speaker, listener, host);
-        if is_excused {
+        if self.is_unseen(host) {
             return;
         }
         if self.now.since(since) > GRACE {
@@ -112,6 +112,7 @@ impl World {
     pub fn begin_ownership(&mut self, guild: GuildId, fencing: u64, facts: &model::Guild) {
         self.taps.announced.remove(&guild);
         self.taps.ordered.remove(&guild);
+        self.taps.left.retain(|(left, _, _)| *left != guild);
         self.taps.astray.remove(&guild);
         if let Err(why) = self.reference.begin_ownership(self.now, guild, fencing, facts) {
             self.fail(format!("guild {guild} is owned by #{fencing}: {why}"));
@@ -150,10 +151,15 @@ impl World {
         if matches!(order.kind, OrderKind::Push(_)) {
             self.reference.is_whole(self.now, order.guild, order.fencing);
         }
-        self.note_people(server, order);
         if !self.reference.is_current(order.guild, order.fencing) {
             return;
         }
+        let left = match &order.kind {
+            OrderKind::Push(_) | OrderKind::Drop => Some(None),
+            OrderKind::Remove { session, .. } => Some(Some(*session)),
+            _ => None,
+        };
+        self.taps.left.extend(left.map(|who| (order.guild, server.clone(), who)));
         let held = self.taps.ordered.entry(order.guild).or_default().entry(server.clone()).or_default();
         match &order.kind {
             OrderKind::Push(all) => {
@@ -166,22 +172,25 @@ impl World {
             }
             OrderKind::Remove { user, session } => drop(held.remove(&(*user, *session))),
             OrderKind::Drop => held.clear(),
+            OrderKind::Channel(_) | OrderKind::Claim => {}
         }
     }
 
-    fn note_people(&mut self, server: &ServerId, order: &Order) {
-        let there = self.taps.people_on.entry(order.guild).or_default();
-        let fencing = there.entry(server.clone()).or_default();
-        *fencing = order.fencing.max(*fencing);
-    }
-
-    /// Known fault: where an earlier owner had people and the present one has none, nobody tells the voice server so. That is where the order to
-    /// close was lost with the owner that gave it, and where a new owner placed the guild anew, because somebody joined before those who are in voice
-    /// were said or because nobody said them. Or an owner that is it no more placed the guild where
-    /// nobody had heard of the next one. Such servers are excused for the guild; with the fault this goes.
-    fn is_left_behind(&self, guild: GuildId, host: usize) -> bool {
-        let there = self.taps.people_on.get(&guild).and_then(|there| there.get(&self.hosts[host].id));
-        there.is_some_and(|fencing| *fencing < self.reference.guilds[&guild].fencing)
+    /// The owner is told what a voice server had when the guild was claimed; what was ordered since is newer.
+    pub fn hear_held(&mut self, guild: GuildId, fencing: u64, held: &Held) {
+        self.reference.held(self.now, guild, fencing, held);
+        if !self.reference.is_current(guild, fencing) {
+            return;
+        }
+        let taps = &mut self.taps;
+        let there = taps.ordered.entry(guild).or_default().entry(held.server.clone()).or_default();
+        for one in &held.participants {
+            let has_left = |who: Option<SessionId>| taps.left.contains(&(guild, held.server.clone(), who));
+            let is_newer = there.keys().any(|(user, _)| *user == one.user);
+            if !is_newer && !has_left(None) && !has_left(Some(one.session)) {
+                there.insert((one.user, one.session), one.clone());
+            }
+        }
     }
 
     /// The registry has lost sight of it, or somebody who owns a guild has: it is not told that it was left.
@@ -191,14 +200,6 @@ impl World {
         let loses_sight =
             |node: &crate::node::Node| node.is_alive && owns(node) && !node.fleet.usable.contains_key(id);
         self.hosts[host].is_unseen || self.nodes.iter().any(loses_sight)
-    }
-
-    fn are_left_behind(&self, speaker: UserId, listener: UserId, host: usize) -> bool {
-        let is_of = |guild: &GuildId| {
-            let members = self.reference.guilds[guild].members();
-            members.contains(&speaker) && members.contains(&listener)
-        };
-        self.reference.guilds.keys().any(|guild| is_of(guild) && self.is_left_behind(*guild, host))
     }
 
     /// After each input of a guild: what it has announced and ordered is what the model says.
@@ -244,13 +245,6 @@ impl World {
         }
     }
 
-    /// A voice server begins anew.
-    pub fn forget_people(&mut self, host: usize) {
-        for there in self.taps.people_on.values_mut() {
-            there.remove(&self.hosts[host].id);
-        }
-    }
-
     /// This server is lost to guilds: nobody is there any more.
     pub fn forget_orders(&mut self, node: usize, server: &ServerId) {
         let owned = |guild: &GuildId| {
@@ -282,7 +276,7 @@ impl World {
             let legs = (0..host.shards as u32).flat_map(|shard| core.snapshot(shard).legs);
             legs.into_iter().any(|leg| rooms.contains(&leg.room) && (leg.speak || leg.hear))
         };
-        (0..self.hosts.len()).filter(|host| serves(*host) && !self.is_left_behind(guild, *host)).collect()
+        (0..self.hosts.len()).filter(|host| serves(*host)).collect()
     }
 
     pub fn look(&mut self) {
@@ -293,7 +287,11 @@ impl World {
             let lags = serving
                 .iter()
                 .any(|host| self.is_unseen(*host) || self.hosts[*host].lagging_until > self.now);
-            if serving.len() < 2 || lags {
+            let hangs = |node: usize| {
+                self.nodes[node].owns(guild).is_some() && self.frozen.contains_key(&Process::Node(node))
+            };
+            let says_nothing = (0..self.nodes.len()).any(hangs);
+            if serving.len() < 2 || lags || says_nothing {
                 self.taps.split_since.remove(&guild);
                 continue;
             }
@@ -338,7 +336,9 @@ impl World {
             for user in guild.voice.keys() {
                 let client = self.clients.iter().position(|client| client.user == *user);
                 let this = &self.clients[client.expect("every user has a client")];
-                if this.has_vanished || this.wants.is_none() {
+                // Nobody but its voice server knows it, until it has been absent for long enough.
+                let is_missed = this.has_vanished && !guild.is_hearsay(*user);
+                if is_missed || !this.has_vanished && this.wants.is_none() {
                     let message =
                         format!("{user} is still in voice, but its client is gone or wants nothing");
                     return self.fail(message);
@@ -413,9 +413,7 @@ impl World {
             }
         }
         let participants = self.reference.participants();
-        let is_left_behind = (0..self.hosts.len())
-            .any(|host| self.reference.guilds.keys().any(|guild| self.is_left_behind(*guild, host)));
-        if held != participants && !is_left_behind {
+        if held != participants {
             self.fail(format!("the voice servers hold {held} participants, and there are {participants}"));
         }
         for guild in self.reference.guilds.keys().copied().collect::<Vec<_>>() {

@@ -115,6 +115,13 @@ pub enum Event {
         guild: GuildId,
         number: u64,
     },
+    /// Its voice servers have been waited for long enough.
+    Heard {
+        node: usize,
+        life: u64,
+        guild: GuildId,
+        number: u64,
+    },
     Sweep {
         node: usize,
         life: u64,
@@ -318,6 +325,7 @@ impl Event {
             | Self::Answers { node, .. }
             | Self::Guild { node, .. }
             | Self::Claims { node, .. }
+            | Self::Heard { node, .. }
             | Self::Sweep { node, .. }
             | Self::Renew { node, .. }
             | Self::Joins { node, .. }

@@ -131,7 +131,6 @@ impl World {
         (this.relay, this.process, this.backoff) = (None, None, 0);
         this.memories = memories;
         this.newest.clear();
-        self.forget_people(host);
         let this = &mut self.hosts[host];
         this.record.draining = false;
         this.record.health = Health::NoRelay;

@@ -48,6 +48,8 @@ pub const WATCH_RETRY: u64 = secs(1);
 /// As `guilds` waits for ways to voice servers when it starts; it is looked at often enough.
 pub const WAYS_WITHIN: u64 = secs(2);
 pub const WAYS_LOOKED_AT_EVERY: u64 = ms(10);
+/// As `guilds` waits for what voice servers hold of a guild that it has claimed.
+pub const SERVERS_HEARD_WITHIN: u64 = secs(1);
 
 /// As `cluster` has them.
 pub const HELLO_WITHIN: u64 = secs(2);

@@ -6,13 +6,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use client_wire::error::ApiError;
 use cluster_wire::envelope::Said;
 use cluster_wire::guilds::{Account, Call, CallResult, Event as Told, GatewayId, Op, Reply, TokenMark};
+use cluster_wire::voice::Report;
 use guilds_core::{Effect, Elsewhere, Entered, Facts, GuildCore, Moment, Outcome, Whereabouts};
 use model::{GuildId, SnowflakeGenerator, UnixMs, User, UserId};
 use serde_json::value::RawValue;
 
 use crate::event::{Event, Input, Review, Sleeper};
 use crate::fleet::Fleet;
-use crate::limits::{GATEWAY_KEEP, RENEW_EVERY, ROUTER_TURN, SWEEP_EVERY, WAYS_LOOKED_AT_EVERY, WAYS_WITHIN};
+use crate::limits::{
+    GATEWAY_KEEP, RENEW_EVERY, ROUTER_TURN, SERVERS_HEARD_WITHIN, SWEEP_EVERY, WAYS_LOOKED_AT_EVERY,
+    WAYS_WITHIN,
+};
 use crate::random::Random;
 use crate::registry::{Answer, Wish};
 use crate::router::{Life, Process, Router, name_of};
@@ -43,6 +47,8 @@ pub struct Node {
 struct Actor {
     /// None while the guild is claimed.
     core: Option<Box<GuildCore>>,
+    /// Has heard what voice servers hold, or waited for it.
+    acts: bool,
     /// Told apart by it, should it end before it is answered.
     number: u64,
     waiting: VecDeque<Input>,
@@ -278,12 +284,18 @@ impl World {
             return;
         }
         match self.nodes[node].actors.get_mut(&guild) {
-            Some(Actor { core: None, waiting, .. }) => waiting.push_back(input),
+            Some(Actor { core: Some(_), acts: false, .. })
+                if matches!(input, Input::Report(_) | Input::Review(_)) =>
+            {
+                self.take(node, guild, input);
+                self.acts_if_all_are_heard(node, guild);
+            }
+            Some(Actor { acts: false, waiting, .. }) => waiting.push_back(input),
             Some(_) => self.take(node, guild, input),
             None if matches!(input, Input::Call(..)) => {
                 self.tasks_made += 1;
                 let number = self.tasks_made;
-                let actor = Actor { core: None, number, waiting: VecDeque::from([input]) };
+                let actor = Actor { core: None, acts: false, number, waiting: VecDeque::from([input]) };
                 self.nodes[node].actors.insert(guild, actor);
                 self.claim(node, guild, number);
             }
@@ -324,17 +336,39 @@ impl World {
                 let core = Box::new(GuildCore::new(found, users, *fencing, self.token_key.clone()));
                 let actor = self.nodes[node].actors.get_mut(&guild).expect("it was just there");
                 actor.core = Some(core);
-                while let Some(input) =
-                    self.nodes[node].actors.get_mut(&guild).and_then(|actor| actor.waiting.pop_front())
-                {
-                    self.take(node, guild, input);
-                }
-                return;
+                let outcome = self.decide(node, guild, GuildCore::handle_claimed);
+                self.carry_out(node, guild, outcome);
+                let life = self.nodes[node].life;
+                self.after(SERVERS_HEARD_WITHIN, Event::Heard { node, life, guild, number });
+                return self.acts_if_all_are_heard(node, guild);
             }
             Answer::Others(owner) => Ok(Reply::NotHere { guild, owner: Some(name_of(*owner)) }),
             _ => Err(ApiError::new(503, 0, "The guild cannot be claimed while the registry is away.")),
         };
         self.end_actor(node, guild, &refusal);
+    }
+
+    fn acts_if_all_are_heard(&mut self, node: usize, guild: GuildId) {
+        if let Some(actor) = self.nodes[node].actors.get(&guild)
+            && actor.core.as_ref().is_some_and(|core| !core.awaits_servers())
+        {
+            self.begins_to_act(node, self.nodes[node].life, guild, actor.number);
+        }
+    }
+
+    /// What has come meanwhile is acted upon, in its order.
+    pub fn begins_to_act(&mut self, node: usize, life: u64, guild: GuildId, number: u64) {
+        let is_it = |actor: &&mut Actor| actor.number == number && !actor.acts;
+        let is_alive = self.node_lives(node, life);
+        let Some(actor) = self.nodes[node].actors.get_mut(&guild).filter(is_it).filter(|_| is_alive) else {
+            return;
+        };
+        actor.acts = true;
+        while let Some(input) =
+            self.nodes[node].actors.get_mut(&guild).and_then(|actor| actor.waiting.pop_front())
+        {
+            self.take(node, guild, input);
+        }
     }
 
     fn end_actor(&mut self, node: usize, guild: GuildId, refusal: &CallResult) {
@@ -349,6 +383,16 @@ impl World {
     fn take(&mut self, node: usize, guild: GuildId, input: Input) {
         match input {
             Input::Call(from, call) => self.guild_call(node, guild, from, call),
+            Input::Report(Report::Held(held)) => {
+                self.trace.note(self.now, || format!("guild {guild} of node-{node}: {held:?}"));
+                let core = self.core(node, guild);
+                let fencing = core.fencing();
+                if held.claim == fencing && core.awaits(&held.server) {
+                    self.hear_held(guild, fencing, &held);
+                }
+                let outcome = self.decide(node, guild, |core, moment| core.handle_held(moment, &held));
+                self.carry_out(node, guild, outcome);
+            }
             Input::Report(report) => {
                 let wall = self.clock.wall(self.now);
                 self.trace.note(self.now, || format!("guild {guild} of node-{node}: {report:?}"));

@@ -6,6 +6,7 @@ use std::fmt;
 
 use client_wire::rest::Patch;
 use cluster_wire::guilds::{Call, CallResult, GatewayId, Op, Reply, Seat};
+use cluster_wire::voice::Held;
 use model::{
     ChannelId, Guild, GuildId, Overwrite, OverwriteTarget, Permissions, SessionId, UserId, VOICE_PERMISSIONS,
     VoiceFlags,
@@ -59,6 +60,14 @@ struct Channel {
     members: BTreeMap<UserId, (Permissions, Permissions)>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Attached {
+    user: UserId,
+    gateway: GatewayId,
+    /// What a voice server says of it is older than what is known.
+    has_seat_known: bool,
+}
+
 /// A guild as one owner has it.
 #[derive(Debug)]
 pub struct RefGuild {
@@ -68,8 +77,14 @@ pub struct RefGuild {
     /// Muted and deafened by moderators.
     members: BTreeMap<UserId, (bool, bool)>,
     channels: BTreeMap<ChannelId, Channel>,
-    sessions: BTreeMap<SessionId, (UserId, GatewayId)>,
+    sessions: BTreeMap<SessionId, Attached>,
     pub voice: BTreeMap<UserId, State>,
+    /// Those of whom a voice server has said so, and nobody else yet.
+    hearsay: BTreeSet<UserId>,
+    /// Whatever is said of them later is from before.
+    departed: BTreeSet<SessionId>,
+    /// The highest fencing number of an earlier owner that a voice server has named.
+    predecessor: u64,
     /// Who has been said to be in voice here since the ownership began.
     said: BTreeSet<UserId>,
     /// Where a voice server may have had each when the ownership began.
@@ -98,6 +113,9 @@ impl RefGuild {
             channels: guild.channels.iter().map(channel).collect(),
             sessions: BTreeMap::new(),
             voice: BTreeMap::new(),
+            hearsay: BTreeSet::new(),
+            departed: BTreeSet::new(),
+            predecessor: 0,
             said: BTreeSet::new(),
             carried: BTreeMap::new(),
             is_settled: false,
@@ -164,8 +182,21 @@ impl RefGuild {
         let admitted_by = self.permissions(user, channel) & TO_ENTER;
         let state = State { channel, session, flags, mute: false, deaf: false, suppress: false, admitted_by };
         self.voice.insert(user, state);
+        self.hearsay.remove(&user);
         self.said.insert(user);
         self.judge(user);
+    }
+
+    fn leave(&mut self, user: UserId) {
+        let Some(state) = self.voice.remove(&user) else { return };
+        self.hearsay.remove(&user);
+        self.departed.insert(state.session);
+        self.sessions.entry(state.session).and_modify(|attached| attached.has_seat_known = true);
+    }
+
+    /// A voice server's word is all that there is of it.
+    pub fn is_hearsay(&self, user: UserId) -> bool {
+        self.hearsay.contains(&user)
     }
 
     fn judge(&mut self, user: UserId) {
@@ -190,7 +221,7 @@ impl RefGuild {
                 self.voice.get_mut(&user).expect("it is there").admitted_by |= permissions & TO_ENTER;
                 self.judge(user);
             } else {
-                self.voice.remove(&user);
+                self.leave(user);
             }
         }
     }
@@ -202,16 +233,17 @@ impl RefGuild {
         channel: Option<ChannelId>,
         flags: VoiceFlags,
     ) -> bool {
-        if self.sessions.get(&session).is_none_or(|(of, _)| *of != user) {
+        if self.sessions.get(&session).is_none_or(|attached| attached.user != user) {
             return false;
         }
         let at = self.voice.get(&user).map(|state| (state.channel, state.session));
         let Some(channel) = channel else {
-            let is_its = at.is_some_and(|(_, holder)| holder == session);
-            if is_its {
-                self.voice.remove(&user);
+            let is_its = |(_, holder)| holder == session || !self.sessions.contains_key(&holder);
+            let may = at.is_some_and(is_its);
+            if may {
+                self.leave(user);
             }
-            return is_its;
+            return may;
         };
         if at == Some((channel, session)) {
             self.voice.get_mut(&user).expect("it is there").flags = flags;
@@ -225,22 +257,64 @@ impl RefGuild {
         may
     }
 
+    fn attach(&mut self, session: SessionId, new: Attached, is_live: bool, seat: Option<&Seat>) {
+        let before = self.sessions.get(&session).copied();
+        let gateway = before.map(|before| before.gateway).filter(|_| !is_live).unwrap_or(new.gateway);
+        let has_seat_known = new.has_seat_known || before.is_some_and(|before| before.has_seat_known);
+        self.sessions.insert(session, Attached { gateway, has_seat_known, ..new });
+        let seat = seat.filter(|seat| before.is_none() && seat.state.session == session);
+        match seat {
+            Some(seat) if seat.state.user == new.user => self.take_seat(seat),
+            None if before.is_none() && has_seat_known => self.forget_hearsay(new.user, session),
+            _ => {}
+        }
+        if self.voice.get(&new.user).is_some_and(|state| state.session == session) {
+            self.hearsay.remove(&new.user);
+        }
+    }
+
     /// An earlier owner's voice state, as a gateway has it.
     fn take_seat(&mut self, seat: &Seat) {
         let state = &seat.state;
-        let sees = self.sees(state.user, state.channel);
-        if sees && !self.voice.contains_key(&state.user) {
+        let is_free = !self.voice.contains_key(&state.user) || self.hearsay.contains(&state.user);
+        if self.sees(state.user, state.channel) && is_free {
             self.enter(state.user, state.session, state.channel, state.flags);
         }
     }
 
-    fn detach(&mut self, session: SessionId, gateway: GatewayId) {
-        let Some((user, _)) = self.sessions.get(&session).copied().filter(|(_, at)| *at == gateway) else {
+    /// The same, as a voice server has it.
+    fn take_held(&mut self, held: &Held) {
+        if held.fencing < self.predecessor || held.participants.is_empty() && held.channels.is_empty() {
             return;
-        };
+        }
+        self.predecessor = held.fencing.min(self.fencing);
+        for one in &held.participants {
+            let is_known = self.sessions.get(&one.session).is_some_and(|attached| attached.has_seat_known);
+            let has_left = is_known || self.departed.contains(&one.session);
+            if self.voice.contains_key(&one.user) || has_left || !self.sees(one.user, one.channel) {
+                continue;
+            }
+            let flags = one.memo.expect("every owner says it").flags;
+            self.enter(one.user, one.session, one.channel, flags);
+            if !self.sessions.contains_key(&one.session) {
+                self.hearsay.insert(one.user);
+            }
+        }
+    }
+
+    fn forget_hearsay(&mut self, user: UserId, session: SessionId) {
+        let is_its = self.voice.get(&user).is_some_and(|state| state.session == session);
+        if is_its && self.hearsay.contains(&user) {
+            self.leave(user);
+        }
+    }
+
+    fn detach(&mut self, session: SessionId, gateway: GatewayId) {
+        let attached = self.sessions.get(&session).copied().filter(|attached| attached.gateway == gateway);
+        let Some(Attached { user, .. }) = attached else { return };
         self.sessions.remove(&session);
         if self.voice.get(&user).is_some_and(|state| state.session == session) {
-            self.voice.remove(&user);
+            self.leave(user);
         }
     }
 
@@ -253,7 +327,7 @@ impl RefGuild {
                 }
                 self.judge(*user);
                 match (body.channel_id, self.voice.get(user).cloned()) {
-                    (Patch::Clear, _) => drop(self.voice.remove(user)),
+                    (Patch::Clear, _) => self.leave(*user),
                     (Patch::Set(channel), Some(state)) if channel != state.channel => {
                         self.enter(*user, state.session, channel, state.flags);
                     }
@@ -282,8 +356,8 @@ impl RefGuild {
             }
             Op::RemoveMember(_, user) => {
                 self.members.remove(user);
-                self.voice.remove(user);
-                self.sessions.retain(|_, (of, _)| of != user);
+                self.leave(*user);
+                self.sessions.retain(|_, attached| attached.user != *user);
             }
             Op::AdminAddMember(_, user) => drop(self.members.entry(*user).or_default()),
             _ => {}
@@ -361,24 +435,24 @@ impl Reference {
         let guild = self.of(id, fencing);
         let accepts = matches!(reply, Ok(reply) if !matches!(reply, Reply::Refused(_)));
         match call {
-            Call::Attach { user, session, gateway, is_live, seat, .. } => {
+            Call::Attach { user, session, gateway, is_live, seat, knows_seat, .. } => {
                 let expected = guild.members.contains_key(user);
                 if expected != accepts {
                     return Err(format!("expected {expected}"));
                 }
                 if accepts {
-                    let before = guild.sessions.get(session).copied();
-                    let gateway = before.map(|(_, at)| at).filter(|_| !is_live).unwrap_or(*gateway);
-                    guild.sessions.insert(*session, (*user, gateway));
-                    let seat = seat.as_ref().filter(|seat| {
-                        before.is_none() && seat.state.session == *session && seat.state.user == *user
-                    });
-                    if let Some(seat) = seat {
-                        guild.take_seat(seat);
-                    }
+                    let has_seat_known = *knows_seat || seat.is_some();
+                    let new = Attached { user: *user, gateway: *gateway, has_seat_known };
+                    guild.attach(*session, new, *is_live, seat.as_deref());
                 }
             }
-            Call::Detach { session, gateway, .. } => guild.detach(*session, *gateway),
+            Call::Detach { user, session, gateway, .. } => {
+                guild.detach(*session, *gateway);
+                guild.forget_hearsay(*user, *session);
+                if !guild.sessions.contains_key(session) {
+                    guild.departed.insert(*session);
+                }
+            }
             Call::UpdateVoice { user, session, channel, flags, .. } => {
                 let expected = guild.update_voice(*user, *session, *channel, *flags);
                 if expected != accepts {
@@ -394,7 +468,7 @@ impl Reference {
     }
 
     pub fn leave(&mut self, now: At, id: GuildId, fencing: u64, user: UserId) {
-        self.of(id, fencing).voice.remove(&user);
+        self.of(id, fencing).leave(user);
         self.settle(now);
         self.was_obeyed(now, id, fencing);
     }
@@ -405,6 +479,13 @@ impl Reference {
             guild.detach(session, gateway);
         }
         self.settle(now);
+    }
+
+    /// The owner was told what a voice server holds.
+    pub fn held(&mut self, now: At, id: GuildId, fencing: u64, held: &Held) {
+        self.of(id, fencing).take_held(held);
+        self.settle(now);
+        self.was_obeyed(now, id, fencing);
     }
 
     /// A voice server was told everything by the owner.

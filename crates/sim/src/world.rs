@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use cluster_wire::token::TokenKey;
-use cluster_wire::voice::Report;
 use model::{Channel, ChannelId, ChannelKind, Guild, GuildId, Member, UserId};
 use transport::Mode;
 
@@ -269,6 +268,7 @@ impl World {
                     self.claim(node, guild, number);
                 }
             }
+            Event::Heard { node, life, guild, number } => self.begins_to_act(node, life, guild, number),
             Event::Sweep { node, life } => self.sweep(node, life),
             Event::Renew { node, life } => self.renew(node, life),
             Event::Joins { node, life } => self.node_joins(node, life),
@@ -293,8 +293,7 @@ impl World {
             Event::Order { node, life, host, task } => self.order_arrives(node, life, host, task),
             Event::CaughtUp { node, life, host, task } => self.caught_up(node, life, host, task),
             Event::Report { node, life, report } => {
-                let (Report::Live { guild, .. } | Report::Gone { guild, .. }) = report;
-                self.guild_input(node, life, guild, Input::Report(report));
+                self.guild_input(node, life, report.guild(), Input::Report(report));
             }
             Event::HostStarts(host) => self.host_starts(host),
             Event::Second { host, life } => self.second(host, life),

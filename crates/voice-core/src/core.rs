@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use client_wire::voice::{CloseCode, HEARTBEAT_INTERVAL_MS, Hello, ServerFrame, Version, frame_text};
-use cluster_wire::voice::Report;
-use model::{GuildId, SessionId, UserId};
+use cluster_wire::voice::{ChannelMemo, Report};
+use model::{ChannelId, GuildId, SessionId, UserId};
 use sfu_wire::{FromSfu, RemoveLeg, Snapshot, ToSfu};
 
 use crate::blame::Blames;
@@ -44,9 +44,13 @@ pub struct VoiceCore {
 pub(crate) struct Guild {
     /// The highest fencing number seen.
     pub fencing: u64,
+    /// That of the last order, which a claim is not.
+    pub ordered: u64,
     pub sessions: BTreeMap<SessionId, Session>,
     /// The one session of each user that guilds has placed.
     pub placed: BTreeMap<UserId, SessionId>,
+    /// What is kept of its channels for its next owner.
+    pub channels: BTreeMap<ChannelId, ChannelMemo>,
 }
 
 impl fmt::Debug for VoiceCore {

@@ -94,7 +94,8 @@ fn core_with_participant() -> (VoiceCore, String) {
         }),
     );
     let rights = Rights { speak: true, hear: true, video: true, priority: true };
-    let kind = OrderKind::Put(Participant { user: USER, session: SESSION, channel: CHANNEL, rights });
+    let kind =
+        OrderKind::Put(Participant { user: USER, session: SESSION, channel: CHANNEL, rights, memo: None });
     core.handle_order(Order { guild: GUILD, fencing: 1, kind });
     (core, token)
 }

@@ -46,6 +46,9 @@ pub const PWD_BYTES: usize = 24;
 /// its life. Full: guilds without participants are forgotten.
 pub const GUILDS_MAX: usize = 1_000_000;
 
+/// Channels of a guild of which something is kept. Because: a guild has no more. Full: nothing is kept of others.
+pub const CHANNEL_MEMOS_MAX: usize = 500;
+
 /// Within so long a leg that two relays died with is no chance. Because a crash is seldom, and a relay is busy with some leg a good part of
 /// the time.
 pub const BLAME_WINDOW: Duration = Duration::from_secs(600);

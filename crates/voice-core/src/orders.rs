@@ -1,26 +1,28 @@
-//! What guilds orders.
+//! What guilds orders, and what the next owner of a guild is told of it.
+
+use std::collections::BTreeSet;
 
 use client_wire::voice::CloseCode;
-use cluster_wire::voice::{Order, OrderKind, Participant};
+use cluster_wire::voice::{ChannelMemo, Held, Order, OrderKind, Participant, Report};
 use model::{GuildId, SessionId};
 
-use crate::core::VoiceCore;
-use crate::limits::GUILDS_MAX;
+use crate::core::{Guild, VoiceCore};
+use crate::limits::{CHANNEL_MEMOS_MAX, GUILDS_MAX};
 use crate::session::{Placed, Session};
-use crate::{Event, SessionKey};
+use crate::{Event, Output, SessionKey};
 
 impl VoiceCore {
     pub fn handle_order(&mut self, order: Order) {
         let guild = order.guild;
-        if !self.guilds.contains_key(&guild) && self.guilds.len() >= GUILDS_MAX {
-            self.guilds.retain(|_, guild| !guild.sessions.is_empty());
+        if order.kind == OrderKind::Claim {
+            return self.claimed(guild, order.fencing);
         }
-        let state = self.guilds.entry(guild).or_default();
+        let state = self.guild(guild);
         if order.fencing < state.fencing {
             return self.event(Event::StaleOrder);
         }
-        let has_new_owner = state.fencing != 0 && order.fencing > state.fencing;
-        state.fencing = order.fencing;
+        let has_new_owner = state.ordered != 0 && order.fencing > state.ordered;
+        (state.fencing, state.ordered) = (order.fencing, order.fencing);
         let is_whole = matches!(order.kind, OrderKind::Push(_));
         self.carry_out(guild, order.kind);
         if has_new_owner || is_whole {
@@ -31,23 +33,68 @@ impl VoiceCore {
         }
     }
 
+    fn guild(&mut self, guild: GuildId) -> &mut Guild {
+        if !self.guilds.contains_key(&guild) && self.guilds.len() >= GUILDS_MAX {
+            self.guilds.retain(|_, guild| !guild.sessions.is_empty());
+        }
+        self.guilds.entry(guild).or_default()
+    }
+
     fn carry_out(&mut self, guild: GuildId, kind: OrderKind) {
         match kind {
             OrderKind::Push(participants) => self.push(guild, participants),
             OrderKind::Put(participant) => self.put(guild, participant),
             OrderKind::Remove { session, .. } => self.remove(SessionKey { guild, session }),
             OrderKind::Drop => {
+                self.guilds.entry(guild).or_default().channels.clear();
                 for session in self.sessions_of(guild) {
                     self.remove(SessionKey { guild, session });
                 }
             }
+            OrderKind::Channel(memo) => self.keep(guild, memo),
+            OrderKind::Claim => unreachable!("answered by the caller"),
         }
+    }
+
+    fn keep(&mut self, guild: GuildId, memo: ChannelMemo) {
+        let kept = &mut self.guilds.entry(guild).or_default().channels;
+        if memo.is_empty() {
+            kept.remove(&memo.channel);
+        } else if kept.len() < CHANNEL_MEMOS_MAX || kept.contains_key(&memo.channel) {
+            kept.insert(memo.channel, memo);
+        }
+    }
+
+    /// From now on no earlier owner's orders are obeyed, also where nobody of the guild is here: one that hung may wake up and place it here.
+    fn claimed(&mut self, guild: GuildId, claim: u64) {
+        let server = self.config.server.clone();
+        let state = self.guild(guild);
+        if claim < state.fencing {
+            return self.event(Event::StaleOrder);
+        }
+        state.fencing = claim;
+        let mut held = Held {
+            server,
+            guild,
+            claim,
+            fencing: state.ordered,
+            participants: Vec::new(),
+            live: BTreeSet::new(),
+            channels: state.channels.values().cloned().collect(),
+        };
+        for (&session, known) in &state.sessions {
+            let Some(Placed { channel, rights, memo }) = known.placed else { continue };
+            held.participants.push(Participant { user: known.user, session, channel, rights, memo });
+            held.live.extend(known.reported_live.then_some(session));
+        }
+        self.outputs.push_back(Output::Report(Report::Held(Box::new(held))));
     }
 
     /// Whoever guilds had placed and does not list any more is gone. A client that guilds has yet to place is left to its deadline:
     /// its token may be newer than this list.
     fn push(&mut self, guild: GuildId, participants: Vec<Participant>) {
-        let listed: std::collections::BTreeSet<SessionId> = participants.iter().map(|p| p.session).collect();
+        self.guilds.entry(guild).or_default().channels.clear();
+        let listed: BTreeSet<SessionId> = participants.iter().map(|p| p.session).collect();
         for session in self.sessions_of(guild) {
             let key = SessionKey { guild, session };
             let placed = self.session(key).is_some_and(|s| s.placed.is_some());
@@ -71,7 +118,8 @@ impl VoiceCore {
         }
         let sessions = &mut self.guilds.entry(guild).or_default().sessions;
         let session = sessions.entry(key.session).or_insert_with(|| Session::new(participant.user));
-        let placed = Placed { channel: participant.channel, rights: participant.rights };
+        let placed =
+            Placed { channel: participant.channel, rights: participant.rights, memo: participant.memo };
         let was_confirmed = session.is_confirmed();
         let moved = was_confirmed && session.placed.is_some_and(|before| before.channel != placed.channel);
         if moved {

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use cluster_wire::voice::Rights;
+use cluster_wire::voice::{Memo, Rights};
 use model::{ChannelId, UserId};
 use sfu_wire::{Leg, Native, WebRtc};
 
@@ -30,6 +30,8 @@ pub struct Session {
 pub struct Placed {
     pub channel: ChannelId,
     pub rights: Rights,
+    /// For the guild's next owner.
+    pub memo: Option<Memo>,
 }
 
 impl Session {

@@ -196,8 +196,13 @@ fn a_push_is_the_whole_truth() {
     let token = world.token(user(3), ROOM);
     let early = world.open(Version::V8);
     world.identify_with(early, user(3), token);
-    let participant =
-        |n, rights| Participant { user: user(n), session: session_of(user(n)), channel: ROOM, rights };
+    let participant = |n, rights| Participant {
+        user: user(n),
+        session: session_of(user(n)),
+        channel: ROOM,
+        rights,
+        memo: None,
+    };
     world.order(OrderKind::Push(vec![participant(1, Rights { speak: false, ..ALL }), participant(4, ALL)]));
     assert_eq!(world.close_of(stays), None);
     assert!(world.leg(stays).is_some_and(|leg| !leg.speak));
@@ -210,7 +215,8 @@ fn a_push_is_the_whole_truth() {
 fn a_users_second_session_takes_the_firsts_place() {
     let mut world = World::new();
     let first = world.joined(user(1), Version::V8);
-    let participant = Participant { user: user(1), session: SessionId(77), channel: ROOM, rights: ALL };
+    let participant =
+        Participant { user: user(1), session: SessionId(77), channel: ROOM, rights: ALL, memo: None };
     world.order(OrderKind::Put(participant));
     assert_eq!(world.close_of(first), Some(4014));
     // The first session's removal comes late and takes nothing from the second.

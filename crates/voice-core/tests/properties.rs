@@ -74,6 +74,7 @@ impl Clients {
                         session: session_of(user(u)),
                         channel: ROOM,
                         rights: ALL,
+                        memo: None,
                     })
                     .collect();
                 world.order(OrderKind::Push(participants));

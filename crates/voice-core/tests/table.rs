@@ -174,6 +174,7 @@ fn row(state: &str, input: &str) -> String {
         .map(|r| match r {
             Report::Live { .. } => "live",
             Report::Gone { .. } => "gone",
+            Report::Held(_) => "held",
         })
         .collect();
     format!(

@@ -6,18 +6,32 @@ use cluster_wire::voice::Report;
 use model::{GuildId, SessionId};
 
 /// A report says how things are, so a newer one takes an older one's place, and nothing is lost however long guilds takes. There are no
-/// more of them than sessions for which guilds has given tokens, and it gives none while it takes no reports.
+/// more of them than sessions for which guilds has given tokens, and guilds that were claimed; neither grows while guilds takes no reports.
 #[derive(Debug, Default)]
 pub struct Reports {
-    newest: HashMap<(GuildId, SessionId), Report>,
-    /// Whose turn it is; each session once.
-    turns: VecDeque<(GuildId, SessionId)>,
+    newest: HashMap<Key, Report>,
+    /// Whose turn it is; each once.
+    turns: VecDeque<Key>,
 }
+
+/// A session, or the guild as a whole.
+type Key = (GuildId, Option<SessionId>);
 
 impl Reports {
     pub fn put(&mut self, report: Report) {
-        let (Report::Live { guild, session, .. } | Report::Gone { guild, session, .. }) = &report;
-        let key = (*guild, *session);
+        let guild = report.guild();
+        let of = match &report {
+            Report::Live { session, .. } | Report::Gone { session, .. } => Some(*session),
+            Report::Held(_) => None,
+        };
+        // What waits to be told of the whole guild may be read after this.
+        if let (Some(session), Some(Report::Held(held))) = (of, self.newest.get_mut(&(guild, None))) {
+            match matches!(report, Report::Live { .. }) {
+                true => held.live.insert(session),
+                false => held.live.remove(&session),
+            };
+        }
+        let key = (guild, of);
         if self.newest.insert(key, report).is_none() {
             self.turns.push_back(key);
         }
@@ -35,6 +49,7 @@ impl Reports {
 
 #[cfg(test)]
 mod tests {
+    use cluster_wire::voice::Held;
     use model::{ServerId, UserId};
 
     use super::*;
@@ -65,5 +80,18 @@ mod tests {
         assert!(reports.is_empty());
         reports.put(report(1, true));
         assert_eq!(reports.next(), Some(report(1, true)), "told before, and changed again");
+
+        // Its turn was before that of the whole, and what it says is newer.
+        let live = [1, 2].map(SessionId).into();
+        let (server, guild) = (ServerId("a".to_owned()), GuildId(1));
+        let (participants, channels) = (Vec::new(), Vec::new());
+        let held = Held { server, guild, claim: 1, fencing: 0, participants, live, channels };
+        reports.put(report(1, true));
+        reports.put(Report::Held(Box::new(held)));
+        reports.put(report(1, false));
+        reports.put(report(3, true));
+        assert_eq!(reports.next(), Some(report(1, false)));
+        let Some(Report::Held(held)) = reports.next() else { panic!("the whole") };
+        assert_eq!(held.live, [2, 3].map(SessionId).into());
     }
 }

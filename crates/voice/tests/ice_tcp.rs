@@ -45,7 +45,7 @@ async fn start() -> Server {
 async fn select(server: &Server, n: u64) -> (Client, ServerFragment) {
     let (user, session) = (UserId(n), SessionId(u128::from(n)));
     let rights = Rights { speak: true, hear: true, video: true, priority: false };
-    server.order(OrderKind::Put(Participant { user, session, channel: ROOM, rights })).await;
+    server.order(OrderKind::Put(Participant { user, session, channel: ROOM, rights, memo: None })).await;
     let mut client = server.connect("?v=8").await.unwrap();
     send(&mut client, server.identify_as(user, session)).await;
     let fingerprint = vec!["AB"; 32].join(":");

@@ -27,7 +27,7 @@ use voice::{Voice, VoiceConfig, VoiceError};
 async fn a_client_joins_over_tls_and_is_removed_by_guilds() {
     let mut server = start().await;
     let rights = Rights { speak: true, hear: true, video: true, priority: false };
-    let participant = Participant { user: UserId(7), session: SESSION, channel: ROOM, rights };
+    let participant = Participant { user: UserId(7), session: SESSION, channel: ROOM, rights, memo: None };
     server.order(OrderKind::Put(participant)).await;
     let mut client = server.connect("?v=8").await.unwrap();
     assert!(matches!(frame(&mut client).await, ServerFrame::Hello(hello) if hello.v == 8));
@@ -67,6 +67,7 @@ async fn guilds_hears_of_everybody_however_late_it_listens() {
     loop {
         match timeout(PATIENCE, server.reports.recv()).await.expect("every report comes") {
             Some(Report::Live { user, .. }) => live.insert(user.0),
+            Some(Report::Held(held)) => panic!("nobody asked: {held:?}"),
             Some(Report::Gone { user, .. }) => {
                 assert_eq!(user.0, CLIENTS);
                 break;

@@ -137,6 +137,7 @@ fn attach(session: u128) -> Call {
         is_live: true,
         terms: Terms { intents: 0, shard: (0, 1), status: model::PresenceStatus::Online },
         seat: None,
+        knows_seat: true,
     }
 }
 

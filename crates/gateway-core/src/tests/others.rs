@@ -28,6 +28,15 @@ fn says(world: &mut World, note: Note) {
     world.dispatch(GUILD.0, cluster_wire::guilds::Dispatch { note: Some(Box::new(note)), ..event });
 }
 
+/// Whether its gateway says to know where a session is in voice, each time it attaches.
+fn knows(calls: &[Call]) -> Vec<bool> {
+    let knows = |call: &Call| match call {
+        Call::Attach { knows_seat, .. } => Some(*knows_seat),
+        _ => None,
+    };
+    calls.iter().filter_map(knows).collect()
+}
+
 fn attached(calls: &[Call]) -> Vec<(SessionId, Option<Seat>)> {
     let seat = |call: &Call| match call {
         Call::Attach { guild, session, seat, gateway, .. } => {
@@ -113,13 +122,19 @@ fn a_session_of_another_gateway_goes_on_here() {
     world.elsewhere.insert(session, (UserId(1), terms));
     let conn = world.resume("alice", &session.to_string(), 41);
     world.expect(conn, &["42 RESUMED", "43 GUILD_DELETE", "44 GUILD_CREATE"]);
-    assert_eq!(attached(&world.take_calls()), [(session, None)]);
+    let calls = world.take_calls();
+    assert_eq!((attached(&calls), knows(&calls)), (vec![(session, None)], vec![false]));
+    // The guild was shown to it, and it is not in voice there.
+    world.event(Event::OwnerLost { guild: GUILD });
+    let calls = world.take_calls();
+    assert_eq!((attached(&calls), knows(&calls)), (vec![(session, None)], vec![true]));
+    world.expect(conn, &["45 GUILD_DELETE", "46 GUILD_CREATE"]);
     world.dispatch(GUILD.0, dispatch("A", "{}", Audience::Guild));
-    world.expect(conn, &["45 A"]);
+    world.expect(conn, &["47 A"]);
     // From then on it is a session like any other.
     world.disconnect(conn, None);
-    let conn = world.resume("alice", &session.to_string(), 44);
-    world.expect(conn, &["45 A", "46 RESUMED"]);
+    let conn = world.resume("alice", &session.to_string(), 46);
+    world.expect(conn, &["47 A", "48 RESUMED"]);
 }
 
 #[test]

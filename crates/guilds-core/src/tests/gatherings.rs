@@ -46,7 +46,7 @@ fn who_does_not_see_a_channel_is_not_told_of_it_and_who_begins_to_is() {
     assert_eq!(joined.last().unwrap(), &format!("START {START_S} of 203 but {{4}}"));
     expect(&set(&mut world, OWNER, ROOM, status("tea")), &["STATUS tea of 203 but {4}"]);
     let dispatch = set(&mut world, OWNER, ROOM, status("cake"));
-    let Effect::Dispatch(dispatch) = &dispatch.effects[0] else { panic!("{dispatch:?}") };
+    let Effect::Dispatch(dispatch) = &dispatch.effects[1] else { panic!("{dispatch:?}") };
     assert_eq!(dispatch.intents, 1, "with the intent GUILDS");
     let shown = world.rest(OWNER, Op::DeleteOverwrite { channel: ROOM, id: CARL.0 });
     let shown = whole_trace(&shown);

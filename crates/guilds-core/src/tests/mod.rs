@@ -13,6 +13,7 @@ mod rules;
 mod sessions;
 mod stage_instances;
 mod takeover;
+mod testimony;
 mod voice;
 mod zones;
 
@@ -23,7 +24,7 @@ use client_wire::rest;
 use cluster_wire::guilds::{Audience, Call, Dispatch, GatewayId, Note, Op, Reply, Seat, Terms};
 use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use cluster_wire::token::{TokenKey, VoiceToken};
-use cluster_wire::voice::{Order, OrderKind, Participant, Report};
+use cluster_wire::voice::{ChannelMemo, Held, Order, OrderKind, Participant, Report};
 use model::{
     Channel, ChannelId, ChannelKind, Guild, GuildId, Member, Overwrite, OverwriteTarget, Permissions,
     RegionId, Role, RoleId, ServerId, SessionId, UnixMs, User, UserId, VoiceFlags, Write,
@@ -57,6 +58,8 @@ pub struct World {
     pub servers: Servers,
     /// What voice servers would hold, had they obeyed every order.
     pub obeyed: BTreeMap<ServerId, BTreeMap<(UserId, SessionId), Participant>>,
+    /// What they would keep of channels.
+    pub kept: BTreeMap<ServerId, BTreeMap<ChannelId, ChannelMemo>>,
     /// What gateways would say of their sessions' voice.
     pub seats: BTreeMap<SessionId, Seat>,
     pub key: TokenKey,
@@ -114,6 +117,7 @@ impl World {
             now: START,
             servers: Servers::new(),
             obeyed: BTreeMap::new(),
+            kept: BTreeMap::new(),
             seats: BTreeMap::new(),
             key,
             next_id: 10_000,
@@ -157,6 +161,7 @@ impl World {
             is_live: true,
             terms,
             seat: seat.map(Box::new),
+            knows_seat: true,
         })
     }
 
@@ -294,8 +299,10 @@ impl World {
     fn obey(&mut self, server: ServerId, order: Order) {
         assert_eq!((order.guild, order.fencing), (GUILD, self.core.fencing()));
         let held = self.obeyed.entry(server.clone()).or_default();
+        let kept = self.kept.entry(server.clone()).or_default();
         match order.kind {
             OrderKind::Push(participants) => {
+                kept.clear();
                 *held = participants.into_iter().map(|p| ((p.user, p.session), p)).collect()
             }
             OrderKind::Put(participant) => {
@@ -306,7 +313,11 @@ impl World {
             }
             OrderKind::Drop => {
                 self.obeyed.remove(&server);
+                kept.clear();
             }
+            OrderKind::Channel(memo) if memo.is_empty() => drop(kept.remove(&memo.channel)),
+            OrderKind::Channel(memo) => drop(kept.insert(memo.channel, memo)),
+            OrderKind::Claim => {}
         }
     }
 
@@ -318,7 +329,8 @@ impl World {
             assert!(core.guild.member(*user).is_some(), "{user:?} is in voice and no member");
             let channel = core.guild.channel(entry.state.channel).expect("in a channel that is there");
             assert!(channel.kind.is_voice());
-            assert!(core.sessions.contains_key(&entry.state.session), "{user:?} is in voice with no session");
+            let is_attached = core.sessions.contains_key(&entry.state.session);
+            assert!(is_attached != entry.is_hearsay, "{user:?} is in voice with no session");
         }
         let zones =
             core.voice.values().map(|entry| core.zone_of(entry.state.channel)).collect::<BTreeSet<_>>();
@@ -329,15 +341,23 @@ impl World {
         let right = core.placements.servers().collect::<BTreeSet<_>>();
         assert_eq!(told, right, "participants are on the guild's servers and nowhere else");
         for server in right {
-            let truth: BTreeMap<(UserId, SessionId), Participant> = core
+            let truth = core
                 .on_server(server)
-                .map(|entry| {
-                    let (user, session, channel) =
-                        (entry.state.user, entry.state.session, entry.state.channel);
-                    ((user, session), Participant { user, session, channel, rights: entry.rights })
-                })
-                .collect();
+                .map(|entry| ((entry.state.user, entry.state.session), entry.participant()));
+            let truth: BTreeMap<(UserId, SessionId), Participant> = truth.collect();
             assert_eq!(self.obeyed[server], truth, "orders add up to the guild's own voice states");
+            for channel in &core.guild.channels {
+                let is_here = core.placements.server(&core.zone_of(channel.id)) == Some(server);
+                let stage = core.stages.get(&channel.id).filter(|_| is_here);
+                let gathering = core.gatherings.get(&channel.id).filter(|_| is_here);
+                let memo = self.kept.get(server).and_then(|kept| kept.get(&channel.id));
+                assert_eq!(memo.and_then(|memo| memo.since), gathering.and_then(|gathering| gathering.since));
+                let status = gathering.and_then(|gathering| gathering.status.clone());
+                assert_eq!(memo.and_then(|memo| memo.status.clone()), status);
+                let topics =
+                    (memo.and_then(|memo| memo.stage.as_ref()).map(|s| &s.topic), stage.map(|s| &s.topic));
+                assert_eq!(topics.0, topics.1, "what is on is kept");
+            }
         }
         self.check_gatherings();
         for (user, sessions) in &core.attached {
@@ -384,13 +404,14 @@ pub fn rest_call(actor: UserId, op: Op) -> Call {
     Call::Rest { actor: Some(actor), operator: false, reason: None, op }
 }
 
-/// One line an effect. When channels begin and cease to have people in them is told so often that it is left out; see `gatherings`.
+/// One line an effect. When channels begin and cease to have people in them is told so often that it is left out; see `gatherings`. What voice
+/// servers are to keep of channels is left out everywhere, and compared as a whole.
 pub fn trace(outcome: &Outcome) -> Vec<String> {
     whole_trace(outcome).into_iter().filter(|line| !line.starts_with("START")).collect()
 }
 
 pub fn whole_trace(outcome: &Outcome) -> Vec<String> {
-    outcome.effects.iter().map(line).collect()
+    outcome.effects.iter().map(line).filter(|line| !line.contains(": keep ")).collect()
 }
 
 fn line(effect: &Effect) -> String {
@@ -424,6 +445,8 @@ fn order_line(kind: &OrderKind) -> String {
         }
         OrderKind::Remove { user, session } => format!("remove {}/{}", user.0, session.0),
         OrderKind::Drop => "drop".to_owned(),
+        OrderKind::Channel(memo) => format!("keep {memo:?}"),
+        OrderKind::Claim => "claim".to_owned(),
     }
 }
 

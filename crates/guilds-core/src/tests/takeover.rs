@@ -5,13 +5,13 @@ use crate::limits::{ABSENCE_MS, SETTLE_MS};
 
 impl World {
     /// The owner is dead, and the next begins with what the database holds.
-    fn succeed(&mut self) {
+    pub fn succeed(&mut self) {
         let (guild, fencing) = (self.core.guild.clone(), self.core.fencing() + 1);
         let users = guild.members.keys().map(|id| user(*id)).collect();
         self.core = GuildCore::new(guild, users, fencing, self.key.clone());
     }
 
-    fn attach_again(&mut self, user: UserId) -> Outcome {
+    pub fn attach_again(&mut self, user: UserId) -> Outcome {
         let seat = self.seats.get(&session(user)).cloned();
         self.attach_from(GATEWAY, user, session(user), ALL_INTENTS, seat)
     }

@@ -63,7 +63,7 @@ fn a_mute_toggle_tells_the_state_alone() {
     world.join(ANN, LOBBY);
     // Right after joining, before the voice server has seen the client.
     let muted = world.update(ANN, session(ANN), Some(LOBBY), MUTED);
-    expect(&muted, &["STATE 2 in 202"]);
+    expect(&muted, &["order a: put 2 in 202 may shv", "STATE 2 in 202"]);
     world.live(ANN);
     let deafened = world.update(ANN, session(ANN), Some(LOBBY), DEAFENED);
     expect(&deafened, &["order a: put 2 in 202 may sv", "STATE 2 in 202"]);
@@ -84,7 +84,11 @@ fn the_same_channel_without_a_live_connection_is_answered_with_a_server() {
     expect(&world.join(ANN, LOBBY), &reissued);
     // Told, but never seen: after a while a change of flags asks again too.
     world.now.0 += PENDING_GRACE_MS + 1;
-    expect(&world.update(ANN, session(ANN), Some(LOBBY), MUTED), &reissued);
+    let muted = trace(&world.update(ANN, session(ANN), Some(LOBBY), MUTED));
+    assert_eq!(
+        (&muted[0][..], &muted[1..]),
+        ("order a: put 2 in 202 may shv", &reissued.map(str::to_owned)[..])
+    );
 }
 
 #[test]
@@ -329,7 +333,7 @@ fn a_stage_begins_in_the_audience() {
     };
     assert_eq!(error(&world.call(modify(ANN, ANN, suppress(false)))), (403, 50013));
     let raised = world.call(modify(ANN, ANN, raise.clone()));
-    expect(&raised, &["STATE 2 in 204"]);
+    expect(&raised, &["order a: put 2 in 204 may hv", "STATE 2 in 204"]);
     let state = &payloads(&raised, "VOICE_STATE_UPDATE")[0];
     assert_eq!(state["request_to_speak_timestamp"], START.iso8601());
     assert_eq!(error(&world.call(modify(CARL, ANN, suppress(false)))), (403, 50013));

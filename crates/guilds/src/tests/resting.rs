@@ -125,18 +125,19 @@ async fn a_voice_server_that_missed_the_end_of_a_guild_at_rest_is_told_it() {
     let mut world = World::restful().await;
     let _registration = world.registry.publish(record("v1")).await.unwrap();
     world.until_known("v1").await;
-    let (sender, mut orders) = mpsc::channel(1);
+    let (sender, mut orders) = mpsc::channel(2);
     world.handle.add_voice(ServerId("v1".to_owned()), VoiceLink::new(sender));
     let ann = world.register("ann").await;
-    let (guild, _, voice) = world.guild_of(&ann).await;
+    let ((guild, _, voice), ()) = tokio::join!(world.guild_of(&ann), world.hold_nothing(&mut orders));
     world.attach(guild, &ann).await.unwrap();
     world.join(guild, Some(voice), &ann).await.unwrap();
     assert_eq!(world.event("VOICE_SERVER_UPDATE").await.1["endpoint"], "v1.test:443");
-    // There was room for the first order, and none for her leaving.
+    // There was room for the first order and for what is kept of the channel, and none for her leaving.
     world.detach(guild, &ann).await;
     world.until_at_rest().await;
     let placed = next_order(&mut orders).await;
     assert!(matches!(placed.kind, OrderKind::Push(_)), "{placed:?}");
+    assert!(matches!(next_order(&mut orders).await.kind, OrderKind::Channel(_)));
     let dropped = next_order(&mut orders).await;
     assert_eq!((dropped.guild, dropped.fencing, &dropped.kind), (guild, placed.fencing, &OrderKind::Drop));
     world.handle.shutdown().await;

@@ -197,7 +197,13 @@ impl World {
     }
 
     pub fn put(&mut self, user: UserId, channel: ChannelId, rights: Rights) {
-        self.order(OrderKind::Put(Participant { user, session: session_of(user), channel, rights }));
+        self.order(OrderKind::Put(Participant {
+            user,
+            session: session_of(user),
+            channel,
+            rights,
+            memo: None,
+        }));
     }
 
     pub fn remove(&mut self, user: UserId) {
