@@ -247,8 +247,12 @@ impl Browser {
     /// Until the page has told its voice server that it speaks, whose microphone plays a tone: for moments, when that begins anew, it may say that it does not.
     pub fn until_it_says_that_it_speaks(&mut self) {
         let began = Instant::now();
-        while self.state()["snapshot"]["voice"]["isSpeaking"] != true {
-            assert!(began.elapsed() < WITHIN, "{:?} does not say that it speaks", self.engine);
+        loop {
+            let state = self.state();
+            if state["snapshot"]["voice"]["isSpeaking"] == true {
+                return;
+            }
+            assert!(began.elapsed() < WITHIN, "{:?} does not say that it speaks: {state}", self.engine);
         }
     }
 
