@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// Variables with our prefix that belong to the client commands, not to the server's configuration.
 const CLIENT_VARIABLES: &[&str] = &["server", "token", "guild", "channel", "ca", "password", "log", "config"];
 
+/// Participants of a voice server. Because a core carries more, and whoever knows the machine says otherwise.
+const CAPACITY_DEFAULT: u32 = 10_000;
+
 /// What may be said on the command line, in the environment (`GUILDHALL_HTTP`, …) and in the file (`http = …`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
@@ -75,6 +78,10 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<u16>,
+    /// How many participants each voice server takes before guilds are placed elsewhere (default 10000).
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
     /// Name of this machine's region (default `local`).
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,10 +90,22 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
-    /// Where voice servers make themselves known: `memory` (default), or `etcd://host:port[,host:port…][/prefix]`.
+    /// Where voice servers make themselves known: `memory` (default), `etcd://host:port[,host:port…][/prefix]`, or `etcds://…` over TLS.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// The PEM file of the authority of etcd's certificate, for `etcds://`.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry_ca: Option<PathBuf>,
+    /// The PEM file of our own certificate for etcd, if it asks for one, with its key in `registry_key`.
+    #[arg(long, value_name = "FILE", requires = "registry_key")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry_cert: Option<PathBuf>,
+    /// The PEM file of that certificate's key.
+    #[arg(long, value_name = "FILE", requires = "registry_cert")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry_key: Option<PathBuf>,
     /// This node's name in the cluster, unique among nodes of its role.
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +122,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_key: Option<PathBuf>,
-    /// Address where metrics are served for a role that has no HTTP port (default: nowhere).
+    /// Address of `/metrics` and `/healthz` for a role that has no HTTP port (default: nowhere).
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
@@ -166,7 +185,16 @@ pub enum Place {
         endpoints: Vec<String>,
         /// Ends in a slash, so that no other prefix begins with it.
         prefix: String,
+        tls: Option<RegistryFiles>,
     },
+}
+
+/// PEM files for etcd over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryFiles {
+    pub ca: PathBuf,
+    /// Chain and key.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// The same, with every default resolved.
@@ -188,6 +216,7 @@ pub struct Config {
     pub media_ip: Ipv4Addr,
     pub voice_servers: u16,
     pub shards: u16,
+    pub capacity: u32,
     pub region: String,
     pub database: String,
     /// The database was named.
@@ -235,6 +264,9 @@ impl Options {
         let voice_servers = at_least_one("voice_servers", self.voice_servers.unwrap_or(1))?;
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(4) as u16);
         let shards = at_least_one("shards", self.shards.unwrap_or(cores))?;
+        if self.capacity == Some(0) {
+            bail!("configuration: capacity must be at least 1");
+        }
         let last_port = u32::from(media.port()) + u32::from(voice_servers) * u32::from(shards);
         if media.port() != 0 && last_port > u32::from(u16::MAX) {
             bail!(
@@ -248,7 +280,12 @@ impl Options {
                 .database
                 .unwrap_or_else(|| format!("sqlite:{}", data.join("guildhall.db").display())),
             region: self.region.unwrap_or_else(|| "local".to_owned()),
-            registry: place(self.registry.as_deref().unwrap_or("memory"))?,
+            registry: place(
+                self.registry.as_deref().unwrap_or("memory"),
+                self.registry_ca,
+                both("registry_cert", self.registry_cert, "registry_key", self.registry_key)?,
+            )?,
+            capacity: self.capacity.unwrap_or(CAPACITY_DEFAULT),
             modes: self.modes,
             registration: self.registration.unwrap_or_default(),
             demo: self.demo.unwrap_or(0),
@@ -287,16 +324,25 @@ fn http_certificate(
     }
 }
 
-fn place(text: &str) -> anyhow::Result<Place> {
+fn place(text: &str, ca: Option<PathBuf>, own: Option<(PathBuf, PathBuf)>) -> anyhow::Result<Place> {
+    let wrong = || {
+        anyhow::anyhow!(
+            "configuration: registry: {text:?} is neither `memory` nor of the form etcd://host:port[,host:port][/prefix] or etcds://…"
+        )
+    };
+    let tls = match (text.starts_with("etcds://"), ca) {
+        (true, Some(ca)) => Some(RegistryFiles { ca, own }),
+        (true, None) => bail!(
+            "configuration: registry_ca: etcds:// needs the PEM file of the authority of etcd's certificate"
+        ),
+        (false, None) if own.is_none() => None,
+        (false, _) => bail!("configuration: registry_ca and registry_cert are for a registry at etcds://"),
+    };
     if text == "memory" {
         return Ok(Place::Memory);
     }
-    let wrong = || {
-        anyhow::anyhow!(
-            "configuration: registry: {text:?} is neither `memory` nor of the form etcd://host:port[,host:port][/prefix]"
-        )
-    };
-    let rest = text.strip_prefix("etcd://").ok_or_else(wrong)?;
+    let rest = text.strip_prefix(if tls.is_some() { "etcds://" } else { "etcd://" }).ok_or_else(wrong)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let is_host = |host: &str| {
         host.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
@@ -306,8 +352,9 @@ fn place(text: &str) -> anyhow::Result<Place> {
     }
     let prefix = Some(prefix.trim_matches('/')).filter(|prefix| !prefix.is_empty()).unwrap_or("guildhall");
     Ok(Place::Etcd {
-        endpoints: hosts.split(',').map(|host| format!("http://{host}")).collect(),
+        endpoints: hosts.split(',').map(|host| format!("{scheme}://{host}")).collect(),
         prefix: format!("{prefix}/"),
+        tls,
     })
 }
 
@@ -422,6 +469,7 @@ mod tests {
         check("shard = 2", "shard");
         check("shards = \"many\"", "shards");
         check("shards = 0", "shards must be at least 1");
+        check("capacity = 0", "capacity must be at least 1");
         check("http = \"here\"", "http");
         check("media = \"127.0.0.1:65530\"\nshards = 20", "media");
         check("media = \"[::1]:5000\"", "IPv6");
@@ -451,7 +499,9 @@ mod tests {
         let etcd = |hosts: &[&str], prefix: &str| Place::Etcd {
             endpoints: hosts.iter().map(|host| (*host).to_owned()).collect(),
             prefix: prefix.to_owned(),
+            tls: None,
         };
+        let place = |text: &str| place(text, None, None);
         assert_eq!(place("memory").unwrap(), Place::Memory);
         assert_eq!(place("etcd://e:2379").unwrap(), etcd(&["http://e:2379"], "guildhall/"));
         let two = etcd(&["http://a:1", "http://[::1]:2"], "chat/eu/");
@@ -461,6 +511,22 @@ mod tests {
         {
             let said = place(wrong).unwrap_err().to_string();
             assert!(said.contains("registry") && said.contains("etcd://host:port"), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_registry_over_tls_names_its_authority() {
+        let ca = || Some(PathBuf::from("ca.pem"));
+        let own = || Some((PathBuf::from("a.pem"), PathBuf::from("a.key")));
+        let found = place("etcds://e:2379/x", ca(), own()).unwrap();
+        let tls = Some(RegistryFiles { ca: "ca.pem".into(), own: own() });
+        let endpoints = vec!["https://e:2379".to_owned()];
+        assert_eq!(found, Place::Etcd { endpoints, prefix: "x/".to_owned(), tls });
+        for (text, ca, own) in
+            [("etcds://e:1", None, own()), ("etcd://e:1", ca(), None), ("memory", None, own())]
+        {
+            let said = place(text, ca, own).unwrap_err().to_string();
+            assert!(said.contains("registry_ca"), "{text}: {said}");
         }
     }
 

@@ -9,6 +9,7 @@ mod ctl;
 mod demo;
 mod descriptors;
 mod files;
+mod health;
 mod load_args;
 mod roles;
 mod server_args;

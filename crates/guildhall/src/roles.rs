@@ -11,10 +11,9 @@ use anyhow::{Context as _, bail};
 use cluster::{Caller, ClusterKey, Listener, VoiceNews};
 use cluster_wire::envelope::Hello;
 use cluster_wire::link::{ORDERS_MAX, ReportSender};
-use cluster_wire::record::NodeRecord;
+use cluster_wire::record::{Health as ServerHealth, NodeRecord};
 use cluster_wire::token::TokenKey;
 use cluster_wire::voice::ToVoice;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use model::{RegionId, ServerId};
 use operator::{ADDRESS_FILE, Api, OPERATOR_KEY_FILE};
 use registry::Registry;
@@ -24,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Place};
+use crate::health::{self, Health};
 use crate::up::{Stop, ca_file, gateway_config, ready_line, registry_at, web_url};
 use crate::{demo, descriptors, files};
 
@@ -98,10 +98,11 @@ impl Node {
         Ok((listener, announced))
     }
 
-    fn serve_metrics(&self) -> anyhow::Result<()> {
-        let Some(address) = self.config.metrics else { return Ok(()) };
-        let builder = PrometheusBuilder::new().with_http_listener(address);
-        builder.install().with_context(|| format!("metrics at {address}"))
+    /// Returns when this node is to end.
+    async fn serve(&mut self) {
+        health::tell_systemd("READY=1");
+        self.stop.asked().await;
+        health::tell_systemd("STOPPING=1");
     }
 }
 
@@ -116,8 +117,8 @@ fn beside(serving: impl Future<Output = ()> + Send + 'static) -> tokio::task::Jo
 }
 
 pub async fn guilds(config: Config) -> anyhow::Result<()> {
+    let metrics = health::record_metrics()?;
     let mut node = Node::new(config).await?;
-    node.serve_metrics()?;
     let name = node.name()?;
     if !node.config.has_database {
         bail!("configuration: database: guilds nodes share one, postgres://…, which must be named");
@@ -139,13 +140,21 @@ pub async fn guilds(config: Config) -> anyhow::Result<()> {
     let voices =
         cluster::attend_voice_servers(node.registry.clone(), &node.key, me.clone(), handle.reports());
     tokio::spawn(follow_voices(handle.clone(), voices));
+    let served = handle.clone();
+    let health = move || {
+        let (registry, guilds) = (served.is_registered(), served.guilds_in_memory());
+        (true, json!({ "status": "ok", "registry": registry, "guilds": guilds }))
+    };
+    if let Some(address) = node.config.metrics {
+        health::serve(address, metrics, health).await?;
+    }
     let stop = CancellationToken::new();
     let serving = beside({
         let (key, link, stop) = (node.key.clone(), handle.link(), stop.clone());
         async move { cluster::serve_guilds(listener, &key, me, link, stop).await }
     });
     say_ready("guilds", &name, &address);
-    node.stop.asked().await;
+    node.serve().await;
     // First nobody asks any more; then everything is given up at once, instead of when the lease ends.
     stop.cancel();
     handle.shutdown().await;
@@ -164,8 +173,8 @@ async fn follow_voices(guilds: GuildsHandle, mut news: mpsc::Receiver<VoiceNews>
 }
 
 pub async fn voice(config: Config) -> anyhow::Result<()> {
+    let metrics = health::record_metrics()?;
     let mut node = Node::new(config).await?;
-    node.serve_metrics()?;
     let name = node.name()?;
     let (listener, address) = node.listen().await?;
     let config = &node.config;
@@ -177,6 +186,7 @@ pub async fn voice(config: Config) -> anyhow::Result<()> {
         media_ip: config.media_ip,
         media: config.media,
         shards: config.shards,
+        capacity: config.capacity,
         modes: config.modes.clone(),
         certificate: config.voice_tls.clone(),
         data: config.data.clone(),
@@ -193,14 +203,33 @@ pub async fn voice(config: Config) -> anyhow::Result<()> {
         let me = Hello::new(name.clone(), rand::random());
         async move { cluster::serve_voice(listener, &key, me, orders, reported, stop).await }
     });
+    if let Some(address) = node.config.metrics {
+        health::serve(address, metrics, voice_health(&handle)).await?;
+    }
     handle.ready().await;
     say_ready("voice", &name, &address);
-    node.stop.asked().await;
+    node.serve().await;
     leave(&handle, &orders, &mut node.stop).await;
     handle.shutdown().await;
     stop.cancel();
     let _ = tokio::time::timeout(DRAIN_PATIENCE, serving).await;
     Ok(())
+}
+
+fn voice_health(handle: &VoiceHandle) -> impl Fn() -> Health + Clone + Send + Sync + 'static {
+    let record = handle.records();
+    move || {
+        let record = record();
+        let status = match record.health {
+            ServerHealth::Ok if record.draining => "draining",
+            ServerHealth::Ok => "ok",
+            ServerHealth::Flooded => "flooded",
+            ServerHealth::NoRelay => "relay starts",
+            ServerHealth::RelayLost => "no relay",
+        };
+        let does_its_work = !matches!(status, "draining" | "no relay");
+        (does_its_work, json!({ "status": status, "participants": record.load.participants }))
+    }
 }
 
 /// Calls move to other voice servers before this one ends; asked twice, it does not wait for them.
@@ -216,7 +245,7 @@ async fn leave(handle: &VoiceHandle, orders: &mpsc::Sender<ToVoice>, stop: &mut 
 
 pub async fn gateway(config: Config) -> anyhow::Result<()> {
     let mut node = Node::new(config).await?;
-    let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
+    let metrics = health::record_metrics()?;
     let config = &node.config;
     let name = config.name.clone().unwrap_or_else(|| config.http.to_string());
     let gateway_config = gateway_config(config, metrics, same_origin(config)?)?;
@@ -236,7 +265,7 @@ pub async fn gateway(config: Config) -> anyhow::Result<()> {
         demo::make(&api, &config.data, config.demo).await.context("demonstration")?;
     }
     println!("{ready}");
-    node.stop.asked().await;
+    node.serve().await;
     drain(&handle, &mut node.stop).await;
     handle.shutdown().await;
     // The address is no longer true.

@@ -9,18 +9,18 @@ use cluster_wire::link::ORDERS_MAX;
 use cluster_wire::token::TokenKey;
 use gateway::{Gateway, GatewayConfig, GatewayHandle, SameOrigin};
 use guilds::{Guilds, GuildsConfig, GuildsHandle};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use model::{RegionId, ServerId};
 use operator::{ADDRESS_FILE, Api, OPERATOR_KEY_FILE};
-use registry::Registry;
+use registry::{EtcdTls, Registry};
 use serde_json::json;
 use store::Store;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use voice::{Voice, VoiceConfig, VoiceHandle};
 
-use crate::config::{Config, HttpCertificate, Place};
-use crate::{demo, descriptors, files};
+use crate::config::{Config, HttpCertificate, Place, RegistryFiles};
+use crate::{demo, descriptors, files, health};
 
 /// Everything that runs, in the order in which it is stopped.
 struct Running {
@@ -35,7 +35,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     // Clients are told of files in it, and they stand elsewhere.
     config.data = config.data.canonicalize().context(folder)?;
     descriptors::raise_for_server();
-    let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
+    let metrics = health::record_metrics()?;
     let mut stop = Stop::new()?;
 
     let operator_key = operator_key(&config.data)?;
@@ -50,7 +50,9 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     println!("{ready}");
     eprint!("{}", crate::welcome::text(&config, &http));
 
+    health::tell_systemd("READY=1");
     stop.asked().await;
+    health::tell_systemd("STOPPING=1");
     running.stop().await;
     // The address is no longer true.
     let _ = std::fs::remove_file(config.data.join(ADDRESS_FILE));
@@ -126,10 +128,19 @@ pub(crate) fn gateway_config(
 pub(crate) async fn registry_at(place: &Place) -> anyhow::Result<Registry> {
     match place {
         Place::Memory => Ok(Registry::memory(registry::DEFAULT_TTL)),
-        Place::Etcd { endpoints, prefix } => Registry::etcd(endpoints, prefix, registry::DEFAULT_TTL)
-            .await
-            .with_context(|| format!("registry at {}", endpoints.join(", "))),
+        Place::Etcd { endpoints, prefix, tls } => {
+            let tls = tls.as_ref().map(etcd_tls).transpose()?;
+            Registry::etcd(endpoints, prefix, registry::DEFAULT_TTL, tls)
+                .await
+                .with_context(|| format!("registry at {}", endpoints.join(", ")))
+        }
     }
+}
+
+fn etcd_tls(files: &RegistryFiles) -> anyhow::Result<EtcdTls> {
+    let read = |file: &Path| std::fs::read(file).with_context(|| format!("registry: {}", file.display()));
+    let own = files.own.as_ref().map(|(certificate, key)| anyhow::Ok((read(certificate)?, read(key)?)));
+    Ok(EtcdTls { ca: read(&files.ca)?, identity: own.transpose()? })
 }
 
 async fn voice_server(
@@ -148,6 +159,7 @@ async fn voice_server(
         media_ip: config.media_ip,
         media: further(config.media, n * config.shards),
         shards: config.shards,
+        capacity: config.capacity,
         modes: config.modes.clone(),
         certificate: config.voice_tls.clone(),
         data: config.data.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cluster_wire::link::{CALLS_MAX, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
@@ -178,6 +179,11 @@ impl GuildsHandle {
         self.shared.spawn_review(self.shared.fleet.unlink(server));
     }
 
+    /// The registry answered last that this node's lease goes on: guilds that have no owner can be claimed.
+    pub fn is_registered(&self) -> bool {
+        self.shared.is_registered.load(Ordering::Relaxed)
+    }
+
     /// How many guilds are in memory; the others are read when somebody asks for them.
     pub fn guilds_in_memory(&self) -> usize {
         self.shared.guilds_in_memory()
@@ -222,6 +228,7 @@ async fn stay_member(shared: Arc<Shared>) {
             tokio::time::sleep(RENEW_EVERY).await;
             let outcome = shared.membership().renew().await;
             let was_well = std::mem::replace(&mut is_well, outcome.is_ok());
+            shared.is_registered.store(outcome.is_ok(), Ordering::Relaxed);
             match outcome {
                 Ok(()) if was_well => {}
                 Ok(()) => tracing::info!("the registry answers again"),
@@ -231,6 +238,7 @@ async fn stay_member(shared: Arc<Shared>) {
                     shared.lose_everything().await;
                     join_again(&shared).await;
                     is_well = true;
+                    shared.is_registered.store(true, Ordering::Relaxed);
                 }
                 Err(error) if was_well => {
                     tracing::warn!(%error, "the registry does not answer; what is owned here is served on");

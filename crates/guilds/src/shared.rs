@@ -1,7 +1,7 @@
 //! What every task of the service shares.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub registry: Registry,
     /// Under which this node owns guilds. Another one after a lease that has ended.
     membership: RwLock<Arc<Membership>>,
+    /// It answered last that the lease goes on.
+    pub is_registered: AtomicBool,
     /// The way to the other guilds nodes, where there are any.
     pub peers: Option<GuildsLink>,
     pub token_key: TokenKey,
@@ -66,6 +68,7 @@ impl Shared {
             passwords: Passwords::new(config.password_cost, config.passwords_parallel),
             ids: Mutex::new(SnowflakeGenerator::new(membership.worker(), 0)),
             membership: RwLock::new(Arc::new(membership)),
+            is_registered: AtomicBool::new(true),
             peers,
             config,
             store,

@@ -17,15 +17,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster_wire::record::{NodeRecord, ServerRecord};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, PutOptions, Txn, TxnOp, WatchOptions,
-    WatchStream,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, Identity, PutOptions,
+    TlsOptions, Txn, TxnOp, WatchOptions, WatchStream,
 };
 use model::{GuildId, ServerId};
 use tokio::time::{Instant, timeout};
 
 use crate::limits::{ANSWER_WITHIN, KEEPALIVE_EVERY, LOAD_EVERY, MAX_SERVERS, NODE_TTL, WORKER_MAX};
 use crate::stored::{Stored, StoredNode};
-use crate::{Change, Claim, RegistryError};
+use crate::{Change, Claim, EtcdTls, RegistryError};
 
 #[derive(Clone)]
 pub struct Etcd {
@@ -46,13 +46,25 @@ impl std::fmt::Debug for Etcd {
 
 impl Etcd {
     /// Asks for something once, so that a wrong address is noticed by whoever gave it.
-    pub async fn connect(endpoints: &[String], prefix: &str, ttl: Duration) -> Result<Self, RegistryError> {
-        let options = ConnectOptions::new()
+    pub async fn connect(
+        endpoints: &[String],
+        prefix: &str,
+        ttl: Duration,
+        tls: Option<EtcdTls>,
+    ) -> Result<Self, RegistryError> {
+        let mut options = ConnectOptions::new()
             .with_connect_timeout(ANSWER_WITHIN)
             // A member that has lost the others knows nothing new, and must not look as if nothing happened.
             .with_require_leader(true)
             .with_keep_alive(KEEPALIVE_EVERY, ANSWER_WITHIN)
             .with_keep_alive_while_idle(true);
+        if let Some(EtcdTls { ca, identity }) = tls {
+            let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
+            if let Some((certificate, key)) = identity {
+                tls = tls.identity(Identity::from_pem(certificate, key));
+            }
+            options = options.with_tls(tls);
+        }
         let mut client = within(Client::connect(endpoints, Some(options))).await?;
         let any = GetOptions::new().with_prefix().with_limit(1).with_keys_only();
         within(client.get(prefix, Some(any))).await?;

@@ -38,6 +38,15 @@ pub enum RegistryError {
     Unavailable(String),
 }
 
+/// How etcd is spoken to over TLS.
+#[derive(Clone)]
+pub struct EtcdTls {
+    /// The authority of its certificate, PEM.
+    pub ca: Vec<u8>,
+    /// Our own certificate and its key, PEM, where it asks for one.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
 /// A handle on the registry. Clones see the same records.
 #[derive(Debug, Clone)]
 pub struct Registry(Kind);
@@ -54,9 +63,15 @@ impl Registry {
         Self(Kind::Memory(memory::Memory::new(ttl)))
     }
 
-    /// In etcd, at any of these addresses (`http://host:port`), under keys that begin with `prefix`. Leases are of whole seconds.
-    pub async fn etcd(endpoints: &[String], prefix: &str, ttl: Duration) -> Result<Self, RegistryError> {
-        let etcd = etcd::Etcd::connect(endpoints, prefix, ttl).await?;
+    /// In etcd, at any of these addresses (`http://host:port`, with `tls` `https://host:port`), under keys that begin with `prefix`. Leases are
+    /// of whole seconds.
+    pub async fn etcd(
+        endpoints: &[String],
+        prefix: &str,
+        ttl: Duration,
+        tls: Option<EtcdTls>,
+    ) -> Result<Self, RegistryError> {
+        let etcd = etcd::Etcd::connect(endpoints, prefix, ttl, tls).await?;
         Ok(Self(Kind::Etcd(Arc::new(etcd))))
     }
 

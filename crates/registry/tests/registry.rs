@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cluster_wire::record::{Health, NodeRecord, ServerLoad, ServerRecord};
 use model::GuildId;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use registry::limits::LOAD_EVERY;
-use registry::{Change, Claim, Registry, RegistryError};
+use registry::{Change, Claim, EtcdTls, Registry, RegistryError};
 use support::{draining, id, server};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -26,20 +27,40 @@ struct Etcd {
     process: Child,
     host: String,
     data: TempDir,
+    /// Speaks TLS, and lets in only whom this authority knows.
+    authority: Option<Authority>,
 }
 
 impl Etcd {
     fn start(n: u8) -> Self {
         let pid = std::process::id();
         let host = format!("127.{}.{}.{n}", 1 + pid / 256 % 250, pid % 256);
-        let data = tempfile::tempdir().unwrap();
-        let process = Self::spawn(&host, &data);
-        Self { process, host, data }
+        Self::of(host, None)
     }
 
-    fn spawn(host: &str, data: &TempDir) -> Child {
-        let (client, peer) = (format!("http://{host}:2379"), format!("http://{host}:2380"));
-        let mut process = Command::new("etcd")
+    fn of(host: String, authority: Option<Authority>) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let process = Self::spawn(&host, &data, authority.as_ref());
+        Self { process, host, data, authority }
+    }
+
+    fn endpoints(&self) -> [String; 1] {
+        [format!("{}://{}:2379", if self.authority.is_some() { "https" } else { "http" }, self.host)]
+    }
+
+    fn spawn(host: &str, data: &TempDir, authority: Option<&Authority>) -> Child {
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let (client, peer) = (format!("{scheme}://{host}:2379"), format!("http://{host}:2380"));
+        let mut process = Command::new("etcd");
+        if let Some(authority) = authority {
+            process.arg("--client-cert-auth");
+            for (option, file) in
+                [("--trusted-ca-file", "ca.pem"), ("--cert-file", "etcd.pem"), ("--key-file", "etcd.key")]
+            {
+                process.arg(option).arg(authority.files.path().join(file));
+            }
+        }
+        let mut process = process
             .args(["--name", "one", "--logger", "zap", "--log-outputs", "stderr", "--data-dir"])
             .arg(data.path())
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -63,12 +84,48 @@ impl Etcd {
     }
 
     fn start_again(&mut self) {
-        self.process = Self::spawn(&self.host, &self.data);
+        self.process = Self::spawn(&self.host, &self.data, self.authority.as_ref());
     }
 
     async fn registry(&self, prefix: &str, ttl: Duration) -> Registry {
-        let endpoints = [format!("http://{}:2379", self.host)];
-        Registry::etcd(&endpoints, prefix, ttl).await.unwrap()
+        Registry::etcd(&self.endpoints(), prefix, ttl, None).await.unwrap()
+    }
+}
+
+/// An authority, and a certificate of it for etcd.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    files: TempDir,
+}
+
+impl Authority {
+    fn new(host: &str) -> Self {
+        let mut authority = CertificateParams::new([]).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let this = Self { issuer, files: tempfile::tempdir().unwrap() };
+        let (certificate, key) = this.certify(host);
+        for (file, text) in [("ca.pem", this.issuer.pem()), ("etcd.pem", certificate), ("etcd.key", key)] {
+            std::fs::write(this.files.path().join(file), text).unwrap();
+        }
+        this
+    }
+
+    /// A certificate and its key.
+    fn certify(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut certificate = CertificateParams::new([name.to_owned()]).unwrap();
+        certificate.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        (certificate.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn tls(&self, name: Option<&str>) -> EtcdTls {
+        let identity = name.map(|name| {
+            let (certificate, key) = self.certify(name);
+            (certificate.into_bytes(), key.into_bytes())
+        });
+        EtcdTls { ca: self.issuer.pem().into_bytes(), identity }
     }
 }
 
@@ -326,10 +383,30 @@ async fn a_change_of_load_alone_waits_for_its_turn_and_any_other_is_written_at_o
 }
 
 #[tokio::test]
+async fn over_tls_both_sides_show_who_they_are() {
+    let pid = std::process::id();
+    let host = format!("127.{}.{}.7", 1 + pid / 256 % 250, pid % 256);
+    let etcd = Etcd::of(host.clone(), Some(Authority::new(&host)));
+    let authority = etcd.authority.as_ref().unwrap();
+    let connect =
+        |tls| async { soon(Registry::etcd(&etcd.endpoints(), "tls/", LONG, Some(tls))).await.map(drop) };
+    let ours =
+        Registry::etcd(&etcd.endpoints(), "tls/", LONG, Some(authority.tls(Some("node")))).await.unwrap();
+    let _a = ours.publish(server("a")).await.unwrap();
+    assert_eq!(ours.watch().await.unwrap().snapshot(), [server("a")]);
+    // Who shows nothing is not let in, and an etcd of another authority's is not believed.
+    let stranger = Authority::new("stranger");
+    for refused in [authority.tls(None), stranger.tls(Some("node"))] {
+        let said = connect(refused).await;
+        assert!(matches!(said, Err(RegistryError::Unavailable(_))), "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_where_no_etcd_is_is_noticed_at_once() {
     let endpoints = ["http://127.0.0.1:1".to_owned()];
-    let refused = soon(Registry::etcd(&endpoints, "x/", TTL)).await;
+    let refused = soon(Registry::etcd(&endpoints, "x/", TTL, None)).await;
     assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
-    let nonsense = Registry::etcd(&["nonsense of an address".to_owned()], "x/", TTL).await;
+    let nonsense = Registry::etcd(&["nonsense of an address".to_owned()], "x/", TTL, None).await;
     assert!(matches!(nonsense, Err(RegistryError::Unavailable(_))), "{nonsense:?}");
 }

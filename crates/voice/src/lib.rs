@@ -285,6 +285,12 @@ impl VoiceHandle {
         self.health.borrow().clone()
     }
 
+    /// The same, for whoever asks again and again.
+    pub fn records(&self) -> impl Fn() -> ServerRecord + Clone + Send + Sync + 'static {
+        let health = self.health.clone();
+        move || health.borrow().clone()
+    }
+
     /// Waits until what it says of itself is so.
     pub async fn record_when(&self, is_so: impl FnMut(&ServerRecord) -> bool) -> Option<ServerRecord> {
         let mut records = self.health.clone();
