@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use client_wire::error::ApiError;
+use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Call, CallResult, Reply as CallReply};
 use cluster_wire::link::{GuildsLink, VoiceLink};
 use cluster_wire::token::TokenKey;
@@ -337,7 +337,18 @@ pub(crate) fn now() -> UnixMs {
 
 /// What the database refused or could not do, as a client sees it.
 pub(crate) fn storage(error: StoreError) -> ApiError {
-    tracing::error!(%error, "the database failed");
     metrics::counter!("guildhall_guilds_store_failures_total").increment(1);
-    ApiError::internal()
+    match &error {
+        // It was said when it began.
+        StoreError::Silent => tracing::debug!(%error),
+        _ => tracing::error!(%error, "the database failed"),
+    }
+    match error {
+        StoreError::Silent | StoreError::Unavailable(_) => without_database(),
+        _ => ApiError::internal(),
+    }
+}
+
+pub(crate) fn without_database() -> ApiError {
+    ApiError::new(503, code::GENERAL, "The database cannot be used at the moment. Try again soon.")
 }
