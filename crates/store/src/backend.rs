@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -214,9 +215,9 @@ async fn open_sqlite_file(path: &Path) -> Result<Backend, String> {
         // What was answered with success survives a power cut, as it does with PostgreSQL.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE);
-    let write = sqlite_pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
+    let write = file_pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
     MIGRATIONS.run(&write).await.map_err(|e| e.to_string())?;
-    let readers = sqlite_pool(SQLITE_READERS).connect_with(options.read_only(true));
+    let readers = file_pool(SQLITE_READERS).connect_with(options.read_only(true));
     Ok(Backend::Sqlite { read: readers.await.map_err(|e| e.to_string())?, write })
 }
 
@@ -227,6 +228,17 @@ fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(PATIENCE)
+}
+
+/// On a full disk SQLite itself takes a transaction back, and our side of the connection waits in vain for its end: another one takes its place.
+fn file_pool(connections: u32) -> SqlitePoolOptions {
+    sqlite_pool(connections).after_release(|connection, _| {
+        Box::pin(async move {
+            // What was begun to be taken back is, by then.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }
 
 /// Makes the file readable by its owner alone: it holds password hashes. SQLite's log takes over the file's mode.
