@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Call, CallResult, Reply as CallReply};
@@ -20,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::GuildsConfig;
 use crate::actor::{self, Input};
+pub(crate) use crate::clock::now;
 use crate::fleet::{Delivery, Fleet, Review};
 use crate::gateways::Gateways;
 use crate::limits::{ACTOR_INPUTS_MAX, CHANNELS_KNOWN_MAX, GLOBAL_CALLS_MAX};
@@ -328,11 +328,6 @@ impl Drop for InMemory {
 /// Every critical section here leaves its data whole, so a panic elsewhere does not spoil it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set later than 1970");
-    UnixMs(since.as_millis() as u64)
 }
 
 /// What the database refused or could not do, as a client sees it.
