@@ -126,6 +126,8 @@ fn start_logs(format: LogFormat, role: &Role) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would panic where the log cannot be written, such as on a full disk.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
