@@ -8,6 +8,7 @@ mod bot;
 mod browser;
 pub mod call;
 mod cluster;
+pub mod disk;
 pub mod etcd;
 pub mod hosts;
 pub mod impair;

@@ -1,8 +1,11 @@
 //! A cluster whose nodes are hosts of their own, while the network between them, or two parts at once, fail. Whatever happens, those who are in a
 //! call go on hearing each other, others can join again within seconds, and who is in voice is what it should be.
 //!
-//! `CHAOS_ETCD_GONE_S`, `CHAOS_FLOODS` and `CHAOS_PARTICIPANTS` make it longer and larger, as `cargo x chaos` does.
+//! `CHAOS_ETCD_GONE_S`, `CHAOS_DATABASE_GONE_S`, `CHAOS_FLOODS` and `CHAOS_PARTICIPANTS` make it longer and larger, as `cargo x chaos` does.
 #![allow(clippy::unwrap_used)]
+
+#[path = "chaos/conditions.rs"]
+mod conditions;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -58,7 +61,10 @@ impl Scene {
 
     /// `prepare` is for before anybody is in voice.
     fn start_after(prepare: impl FnOnce(&Server)) -> Self {
-        let mut cluster = Cluster::on_hosts();
+        Self::start_in(Cluster::on_hosts(), prepare)
+    }
+
+    fn start_in(mut cluster: Cluster, prepare: impl FnOnce(&Server)) -> Self {
         let [here, there] = [["--region", "here"], ["--region", "there"]];
         cluster.add_all(&[
             (Role::Guilds, "g1", &[]),
