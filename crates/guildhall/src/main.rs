@@ -16,7 +16,7 @@ mod talk;
 mod up;
 mod welcome;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(role)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("guildhall: {error:#}");
+            let _ = writeln!(std::io::stderr(), "guildhall: {error:#}");
             ExitCode::FAILURE
         }
     }
