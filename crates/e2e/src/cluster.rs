@@ -7,12 +7,14 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::distance::Distance;
 use crate::etcd::Etcd;
-use crate::hosts::{Lan, Place};
+use crate::hosts::{Lan, MACHINE, Place};
 use crate::server::READY_WITHIN;
 use crate::{Running, Server, postgres};
 
@@ -55,6 +57,8 @@ pub struct Cluster {
     pub postgres: postgres::Server,
     /// What each node that is added from now on takes for the time is a file in here.
     clocks: Option<TempDir>,
+    /// Between the database and those who were added since.
+    distance: Option<Distance>,
     /// Goes after everything that lives in it.
     lan: Option<Lan>,
 }
@@ -85,13 +89,37 @@ impl Cluster {
         };
         let etcd = lan.as_mut().map_or_else(Etcd::start, |lan| Etcd::start_at(lan.host("etcd")));
         let gateways = Gateways::start();
-        Self { nodes: BTreeMap::new(), gateways, key, etcd, database, postgres, clocks: None, lan }
+        Self {
+            nodes: BTreeMap::new(),
+            gateways,
+            key,
+            etcd,
+            database,
+            postgres,
+            clocks: None,
+            distance: None,
+            lan,
+        }
     }
 
     /// The clock of each node that is added from now on can be set. All of them go on as before until it is.
     pub fn with_clocks(mut self) -> Self {
         self.clocks = Some(tempfile::tempdir().expect("a temporary folder"));
         self
+    }
+
+    /// The way to the database can be made longer for the nodes that are added from now on.
+    pub fn with_distant_database(mut self) -> Self {
+        let lan = self.lan();
+        let (server, here) = (lan.address("postgres"), lan.address(MACHINE));
+        let distance = Distance::to((server, 5432).into(), here);
+        self.database = self.database.replace(&format!("{server}:5432"), &distance.address().to_string());
+        self.distance = Some(distance);
+        self
+    }
+
+    pub fn set_distance(&self, round_trip: Duration) {
+        self.distance.as_ref().expect("the database was made distant").set(round_trip);
     }
 
     /// So many seconds ahead of the machine's, or behind it; what a process measures times by goes on as it did. The process may look at it a second later.

@@ -9,6 +9,7 @@ mod browser;
 pub mod call;
 mod cluster;
 pub mod disk;
+mod distance;
 pub mod etcd;
 pub mod hosts;
 pub mod impair;

@@ -20,8 +20,8 @@ pub const POSTGRES_CONNECTIONS: u32 = 12;
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long PostgreSQL has for a call before it fails as unavailable, and its connection is given up. Because a guild's owner does nothing else
-/// meanwhile, and a call of a dozen round trips at 300 ms is to succeed.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// meanwhile, and reading a guild takes fourteen round trips, which at 500 ms each is to succeed.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A database that did not answer is asked this often whether it does again; it has this long to say so.
 pub const PROBE_EVERY: Duration = Duration::from_millis(250);

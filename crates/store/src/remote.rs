@@ -90,7 +90,8 @@ impl Remote {
             let mut connection = PgConnection::connect_with(&self.pool.connect_options()).await?;
             connection.ping().await
         };
-        matches!(timeout(PROBE_WITHIN, asked).await, Ok(Ok(())))
+        // One that has no room for another connection answers too.
+        matches!(timeout(PROBE_WITHIN, asked).await, Ok(Ok(()) | Err(sqlx::Error::Database(_))))
     }
 }
 
@@ -116,9 +117,9 @@ fn unanswered(within: Duration) -> sqlx::Error {
 
 /// So that the server, too, gives up what we have given up; and the locks of a node that is no more, for which the guild's next owner waits.
 async fn bound_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let ms = ANSWER_WITHIN.as_millis();
+    let (ms, idle_ms) = (ANSWER_WITHIN.as_millis(), PATIENCE.as_millis());
     let settings = format!(
-        "SET statement_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms}; SET tcp_user_timeout = {ms}; \
+        "SET statement_timeout = {ms}; SET idle_in_transaction_session_timeout = {idle_ms}; SET tcp_user_timeout = {ms}; \
          SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 5"
     );
     connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(settings))).await.map(drop)

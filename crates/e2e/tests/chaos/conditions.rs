@@ -18,9 +18,12 @@ use crate::{MUTED, ONE, Scene, from_environment};
 /// The machine, wherever it is seen from.
 const HERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 /// How long a call to a guild may take while the database does not answer: it is waited for once to give a connection and once to answer.
-const REFUSED_WITHIN: Duration = Duration::from_secs(14);
+const REFUSED_WITHIN: Duration = Duration::from_secs(18);
 /// The same once it is known not to answer.
 const REFUSED_AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A guild's next owner reads it from a database that is far away.
+const FAR_WITHIN: Duration = Duration::from_secs(20);
 
 fn text_channel(server: &Server) -> String {
     let channels = server.demo["channels"].as_array().unwrap();
@@ -111,7 +114,51 @@ fn while_its_database_hangs_calls_go_on_and_who_is_here_comes_and_goes() {
     scene.end(0, UNDISTURBED_MS);
 }
 
-/// Of the database, by a copy of its file that is as one that a crash left.
+/// Who gives up while there is no owner begins again.
+fn until_joins(server: &Server, since: Instant) {
+    while e2e::people::try_join(server).is_none() {
+        assert!(since.elapsed() <= FAR_WITHIN, "nobody joins");
+    }
+}
+
+#[test]
+fn a_database_far_away_makes_nobody_wait_long() {
+    const ROUND_TRIP: Duration = Duration::from_millis(300);
+    let mut scene = Scene::start_in(Cluster::on_hosts().with_distant_database(), |_| {});
+    let mut here = Raw::connect(&scene.server, &scene.server.user(2), HERE);
+    scene.cluster.set_distance(ROUND_TRIP);
+    scene.joins_again("the database is 300 ms away", Instant::now());
+    let joined = comes_and_goes(&mut here, &scene.server);
+    measured(
+        format!("who is here already was in voice after {:.1} s", joined.as_secs_f64()),
+        format!("{REFUSED_AT_ONCE:?}"),
+    );
+    assert!(joined <= REFUSED_AT_ONCE, "{joined:?}");
+    let began = Instant::now();
+    assert_eq!(write(&scene.server).status, 200);
+    measured(
+        format!("a message was written after {:.1} s", began.elapsed().as_secs_f64()),
+        format!("{JOINS_WITHIN:?}"),
+    );
+    scene.change_company();
+    let owner = scene.owner();
+    scene.cluster.kill(Role::Guilds, &owner);
+    let killed = Instant::now();
+    until_joins(&scene.server, killed);
+    measured(
+        format!(
+            "the owner was killed too: somebody else was in after {:.1} s",
+            killed.elapsed().as_secs_f64()
+        ),
+        format!("{FAR_WITHIN:?}"),
+    );
+    scene.change_company();
+    scene.assert_states("far from the database");
+    scene.cluster.set_distance(Duration::ZERO);
+    scene.end(0, UNDISTURBED_MS);
+}
+
+/// The database, by SQLite itself.
 fn is_sound(server: &Server) -> bool {
     const CHECK: &str = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('pragma integrity_check').fetchone()[0])";
     let mut command = Command::new("python3");
