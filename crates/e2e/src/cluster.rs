@@ -7,17 +7,22 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::distance::Distance;
 use crate::etcd::Etcd;
-use crate::hosts::{Lan, Place};
+use crate::hosts::{Lan, MACHINE, Place};
 use crate::server::READY_WITHIN;
 use crate::{Running, Server, postgres};
 
 /// Of a voice server that has a host; each further shard's is the next.
 pub const MEDIA_PORT: u16 = 50_000;
+
+/// Debian's libfaketime, found by the system's linker wherever it is.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -49,7 +54,11 @@ pub struct Cluster {
     key: TempDir,
     pub etcd: Etcd,
     database: String,
-    _postgres: postgres::Server,
+    pub postgres: postgres::Server,
+    /// What each node that is added from now on takes for the time is a file in here.
+    clocks: Option<TempDir>,
+    /// Between the database and those who were added since.
+    distance: Option<Distance>,
     /// Goes after everything that lives in it.
     lan: Option<Lan>,
 }
@@ -80,7 +89,46 @@ impl Cluster {
         };
         let etcd = lan.as_mut().map_or_else(Etcd::start, |lan| Etcd::start_at(lan.host("etcd")));
         let gateways = Gateways::start();
-        Self { nodes: BTreeMap::new(), gateways, key, etcd, database, _postgres: postgres, lan }
+        Self {
+            nodes: BTreeMap::new(),
+            gateways,
+            key,
+            etcd,
+            database,
+            postgres,
+            clocks: None,
+            distance: None,
+            lan,
+        }
+    }
+
+    /// The clock of each node that is added from now on can be set. All of them go on as before until it is.
+    pub fn with_clocks(mut self) -> Self {
+        self.clocks = Some(tempfile::tempdir().expect("a temporary folder"));
+        self
+    }
+
+    /// The way to the database can be made longer for the nodes that are added from now on.
+    pub fn with_distant_database(mut self) -> Self {
+        let lan = self.lan();
+        let (server, here) = (lan.address("postgres"), lan.address(MACHINE));
+        let distance = Distance::to((server, 5432).into(), here);
+        self.database = self.database.replace(&format!("{server}:5432"), &distance.address().to_string());
+        self.distance = Some(distance);
+        self
+    }
+
+    pub fn set_distance(&self, round_trip: Duration) {
+        self.distance.as_ref().expect("the database was made distant").set(round_trip);
+    }
+
+    /// So many seconds ahead of the machine's, or behind it; what a process measures times by goes on as it did. The process may look at it a second later.
+    pub fn set_clock(&self, node: &str, seconds: i64) {
+        let clocks = self.clocks.as_ref().expect("the cluster was made with clocks");
+        let file = clocks.path().join(node);
+        let new = file.with_extension("new");
+        std::fs::write(&new, format!("{seconds:+}\n")).expect("a temporary folder can be written");
+        std::fs::rename(new, file).expect("a temporary folder can be written");
     }
 
     /// Where the hosts are.
@@ -205,6 +253,14 @@ impl Cluster {
             command.args(["--database", &self.database]);
         }
         command.args(options);
+        if let Some(clocks) = &self.clocks {
+            let file = clocks.path().join(name);
+            if !file.is_file() {
+                self.set_clock(name, 0);
+            }
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", file);
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
+        }
         let name = format!("guildhall {} {name}", role.command());
         Running::start(&name, place.run(command))
     }

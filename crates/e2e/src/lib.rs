@@ -8,6 +8,8 @@ mod bot;
 mod browser;
 pub mod call;
 mod cluster;
+pub mod disk;
+mod distance;
 pub mod etcd;
 pub mod hosts;
 pub mod impair;

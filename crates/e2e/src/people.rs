@@ -97,6 +97,17 @@ pub fn joins(server: &Server) -> Duration {
     took
 }
 
+/// The same, which may fail: our own client gives up after ten seconds without an answer.
+pub fn try_join(server: &Server) -> Option<Duration> {
+    let began = Instant::now();
+    let mut third = Talk::start(server, &server.user(2), &server.voice_channel(0), &["--seconds", "60"]);
+    third.process.lines.until_or_end("it to be in", WITHIN, |v| v["event"] == "connected")?;
+    let took = began.elapsed();
+    third.process.signal("INT");
+    third.report(WITHIN);
+    Some(took)
+}
+
 /// Until the voice servers are as wanted, by what guilds knows of them. They tell of their load every few seconds.
 pub fn until_servers(server: &Server, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let began = Instant::now();

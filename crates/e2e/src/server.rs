@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::wire::WITHIN;
 use crate::{Net, Running};
 
@@ -91,6 +92,19 @@ impl Server {
     fn start_command(accounts: usize, command: Command, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self::start_command_in(folder, accounts, command, options)
+    }
+
+    /// With its data and its log on a disk of its own.
+    pub fn start_on(disk: &Disk, accounts: usize) -> Self {
+        let folder = tempfile::tempdir_in(disk.path()).expect("the disk is empty");
+        let mut command = Command::new("sh");
+        let log = Self::log_on(disk);
+        command.args(["-c", "log=$1; shift; exec \"$@\" 2>>\"$log\"", "sh"]).arg(log).arg(crate::guildhall());
+        Self::start_command_in(folder, accounts, command, &LOCAL)
+    }
+
+    pub fn log_on(disk: &Disk) -> PathBuf {
+        disk.path().join("log")
     }
 
     fn start_command_in(folder: TempDir, accounts: usize, mut command: Command, options: &[&str]) -> Self {
@@ -178,11 +192,16 @@ impl Server {
         outcome.unwrap_or_else(|said| panic!("ctl {args:?} failed: {said}\n{}", self.process.lines.story()))
     }
 
-    /// The same, which may fail: then with what it said.
+    /// `guildhall ctl`, to be run.
+    pub fn ctl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(crate::guildhall());
+        command.arg("ctl").arg("--data").arg(self.data()).args(args);
+        command
+    }
+
+    /// The same as [`Self::ctl`], which may fail: then with what it said.
     pub fn try_ctl(&self, args: &[&str]) -> Result<String, String> {
-        let out =
-            Command::new(crate::guildhall()).arg("ctl").arg("--data").arg(self.data()).args(args).output();
-        let out = out.expect("ctl starts");
+        let out = self.ctl_command(args).output().expect("ctl starts");
         let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         if out.status.success() { Ok(stdout.into_owned()) } else { Err(format!("{stdout}{stderr}")) }
     }

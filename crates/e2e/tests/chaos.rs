@@ -1,21 +1,24 @@
 //! A cluster whose nodes are hosts of their own, while the network between them, or two parts at once, fail. Whatever happens, those who are in a
 //! call go on hearing each other, others can join again within seconds, and who is in voice is what it should be.
 //!
-//! `CHAOS_ETCD_GONE_S`, `CHAOS_FLOODS` and `CHAOS_PARTICIPANTS` make it longer and larger, as `cargo x chaos` does.
+//! `CHAOS_ETCD_GONE_S`, `CHAOS_DATABASE_GONE_S`, `CHAOS_FLOODS` and `CHAOS_PARTICIPANTS` make it longer and larger, as `cargo x chaos` does.
 #![allow(clippy::unwrap_used)]
+
+#[path = "chaos/conditions.rs"]
+mod conditions;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use e2e::call::begin_raid;
+use e2e::call::{begin_raid, relays};
 use e2e::hosts::Way;
 use e2e::people::{
     Company, Guest, JOINS_WITHIN, MOVED_MS, Missed, Pair, UNDISTURBED_MS, joins, until_on_one, until_servers,
 };
 use e2e::wire::{self, Heard, WITHIN, Wire};
-use e2e::{Cluster, MEDIA_PORT, Role, Running, Server, measured};
+use e2e::{Cluster, MEDIA_PORT, Role, Running, Server, measured, signal_pid};
 use serde_json::{Value, json};
 
 const ACCOUNTS: usize = 8;
@@ -56,7 +59,10 @@ impl Scene {
 
     /// `prepare` is for before anybody is in voice.
     fn start_after(prepare: impl FnOnce(&Server)) -> Self {
-        let mut cluster = Cluster::on_hosts();
+        Self::start_in(Cluster::on_hosts(), prepare)
+    }
+
+    fn start_in(mut cluster: Cluster, prepare: impl FnOnce(&Server)) -> Self {
         let [here, there] = [["--region", "here"], ["--region", "there"]];
         cluster.add_all(&[
             (Role::Guilds, "g1", &[]),
@@ -434,4 +440,41 @@ fn a_crowd_hears_on_while_owners_gateway_and_etcd_die() {
     assert!(lost <= 0.001 && gap_ms <= GAP_MS_MAX, "{report}");
     scene.assert_states("after the crowd");
     scene.end(0, UNDISTURBED_MS);
+}
+
+/// The process of a voice server and its relays end in one moment, under everybody who talks there.
+#[test]
+fn a_crowd_whose_voice_server_dies_talks_on_at_another() {
+    const SILENT_MS_MAX: f64 = 8_000.0;
+    let participants = from_environment("CHAOS_PARTICIPANTS", 20);
+    let mut cluster = Cluster::on_hosts();
+    cluster.add_all(&[(Role::Guilds, "g1", &[]), (Role::Voice, "v1", &[]), (Role::Voice, "v2", &[])]);
+    let server = cluster.serve(1);
+    let key = std::fs::read_to_string(server.data().join("operator.key")).unwrap();
+    let (count, seconds) = (participants.to_string(), (6 + participants / 10).to_string());
+    let at = ["--server", server.http(), "--token", key.trim(), "--transport", "mixed"];
+    let crowd = ["--participants", &count, "--speakers", "3", "--seconds", &seconds];
+    let mut load = begin_raid(&server, &[at, crowd].concat());
+    let used = until_on_one(&server, participants);
+    let relays = relays(cluster.process(Role::Voice, &used).pid());
+    assert!(!relays.is_empty());
+    cluster.kill(Role::Voice, &used);
+    relays.into_iter().for_each(|relay| signal_pid(relay, "KILL"));
+    let report = load.lines.until("the report", 6 * WITHIN, |line| line.get("expected").is_some());
+    println!("{report}");
+    let number = |value: &Value| value.as_f64().unwrap();
+    let (median, longest) = (number(&report["gap_ms"]["p50"]), number(&report["longest_gap_ms"]));
+    measured(
+        format!(
+            "of {participants} half heard nothing for at most {median:.0} ms, all for at most {longest:.0} ms"
+        ),
+        format!("{SILENT_MS_MAX} ms"),
+    );
+    assert!(longest <= SILENT_MS_MAX, "{report}\n{}", cluster.story());
+    for (name, expected) in
+        [("duplicates", 0), ("unopened", 0), ("connections_lost", 0), ("rejoins", participants)]
+    {
+        assert_eq!(report[name], expected, "{name}: {report}\n{}", load.lines.story());
+    }
+    server.process.signal("KILL");
 }

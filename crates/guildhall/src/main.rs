@@ -17,7 +17,7 @@ mod talk;
 mod up;
 mod welcome;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run(role)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("guildhall: {error:#}");
+            let _ = writeln!(std::io::stderr(), "guildhall: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -127,6 +127,8 @@ fn start_logs(format: LogFormat, role: &Role) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would panic where the log cannot be written, such as on a full disk.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),

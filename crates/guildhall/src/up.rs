@@ -1,5 +1,6 @@
 //! `guildhall up`: every role on one machine, wired through the same interfaces as a cluster's.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +49,8 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
         demo::make(&api, &config.data, config.demo).await.context("demonstration")?;
     }
     println!("{ready}");
-    eprint!("{}", crate::welcome::text(&config, &http));
+    // A log that cannot be written is no reason to end.
+    let _ = write!(std::io::stderr(), "{}", crate::welcome::text(&config, &http));
 
     health::tell_systemd("READY=1");
     stop.asked().await;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::fleet::Review;
 use crate::limits::ACTOR_INPUTS_MAX;
-use crate::shared::{Reply, Shared, now, storage};
+use crate::shared::{Reply, Shared, now, storage, without_database};
 use crate::tokens::random;
 
 /// Everything that can happen to a guild.
@@ -362,6 +362,10 @@ impl Actor {
     }
 
     async fn call(&mut self, call: Call) -> CallResult {
+        if matches!(call, Call::Rest { .. }) && self.shared.store.is_silent() {
+            // It would be decided here before it could not be written.
+            return Err(without_database());
+        }
         if self.is_stale && matches!(call, Call::Rest { .. }) {
             self.reload().await?;
         }
@@ -399,6 +403,17 @@ impl Actor {
     /// The database's truth again; voice states stay.
     async fn reload(&mut self) -> Result<(), ApiError> {
         self.is_stale = true;
+        if let Some(fence) = self.fence {
+            // What we gave up on may still be done; it holds the row that this takes.
+            match self.shared.store.own(fence).await {
+                Ok(()) => {}
+                Err(StoreError::Fenced) => {
+                    self.is_lost = true;
+                    return Err(changes_owner());
+                }
+                Err(error) => return Err(storage(error)),
+            }
+        }
         let found = fetch_guild(&self.shared, self.core.id()).await.map_err(storage)?;
         let Some((guild, users)) = found else {
             self.is_deleted = true;
@@ -497,9 +512,9 @@ impl Actor {
 async fn fetch_guild(shared: &Shared, guild: GuildId) -> Result<Option<(Guild, Vec<User>)>, StoreError> {
     let Some(mut found) = shared.store.load_guild(guild).await? else { return Ok(None) };
     // A channel's newest message is not written with every message: it follows from them.
+    let newest = shared.store.newest_messages(guild).await?;
     for channel in &mut found.channels {
-        let newest = shared.store.messages(channel.id, 1, None, None).await?;
-        channel.last_message = newest.first().map(|message| message.id).or(channel.last_message);
+        channel.last_message = newest.get(&channel.id).copied().or(channel.last_message);
     }
     let ids: Vec<UserId> = found.members.keys().copied().collect();
     let users = shared.store.users(&ids).await?;

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod actor;
+mod clock;
 mod fleet;
 mod gateways;
 mod global;

@@ -81,3 +81,11 @@ pub const GATEWAYS_SWEPT_EVERY: Duration = Duration::from_secs(5);
 /// How long a node that starts waits for ways to the voice servers there are before it takes guilds. Because one that is there answers within a second, and
 /// one that is dead must not keep anybody waiting for its lease to end.
 pub const WAYS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A clock that is off by no more is followed at once: what daemons correct all the time.
+pub const CLOCK_SLACK: Duration = Duration::from_millis(100);
+/// One that is off by more is followed at one part in so many of the time that passes. Because a deadline of a minute may be six seconds early or late, and an hour is
+/// made up for in ten.
+pub const CLOCK_WALKS_OFF: u32 = 10;
+/// One that is off by so much was not set at all before.
+pub const CLOCK_FOLLOWS_AT_ONCE: Duration = Duration::from_secs(7 * 86_400);

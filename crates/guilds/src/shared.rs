@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use client_wire::error::ApiError;
+use client_wire::error::{ApiError, code};
 use cluster_wire::guilds::{Call, CallResult, Reply as CallReply};
 use cluster_wire::link::{GuildsLink, VoiceLink};
 use cluster_wire::token::TokenKey;
@@ -20,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::GuildsConfig;
 use crate::actor::{self, Input};
+pub(crate) use crate::clock::now;
 use crate::fleet::{Delivery, Fleet, Review};
 use crate::gateways::Gateways;
 use crate::limits::{ACTOR_INPUTS_MAX, CHANNELS_KNOWN_MAX, GLOBAL_CALLS_MAX};
@@ -333,14 +333,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set later than 1970");
-    UnixMs(since.as_millis() as u64)
-}
-
 /// What the database refused or could not do, as a client sees it.
 pub(crate) fn storage(error: StoreError) -> ApiError {
-    tracing::error!(%error, "the database failed");
     metrics::counter!("guildhall_guilds_store_failures_total").increment(1);
-    ApiError::internal()
+    match &error {
+        // It was said when it began.
+        StoreError::Silent => tracing::debug!(%error),
+        _ => tracing::error!(%error, "the database failed"),
+    }
+    match error {
+        StoreError::Silent | StoreError::Unavailable(_) => without_database(),
+        _ => ApiError::internal(),
+    }
+}
+
+pub(crate) fn without_database() -> ApiError {
+    ApiError::new(503, code::GENERAL, "The database cannot be used at the moment. Try again soon.")
 }

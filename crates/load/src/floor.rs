@@ -54,7 +54,7 @@ pub async fn measure(
             .name("floor".to_owned())
             .spawn(move || forward(&socket, &routes, &stopped))
             .context("the floor relay's thread")?;
-        let measured = media::run(&mut participants, &settings, Path::Floor(relay));
+        let measured = media::run(&mut participants, &settings, Path::Floor(relay), None);
         stop.store(true, Ordering::Relaxed);
         let relay_cpu = thread.join().expect("the floor relay does not panic")?;
         Ok(Floor { measured: measured?, relay_cpu })

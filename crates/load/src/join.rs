@@ -1,5 +1,6 @@
 //! Everyone joins the way any client does: gateway, op 4, voice gateway, and from there the way of their kind of leg.
 
+mod again;
 mod browser;
 mod native;
 
@@ -7,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -16,47 +17,77 @@ use engine::{
     VoiceSignalling, gateway_url,
 };
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use model::{ChannelId, GuildId};
+use model::{ChannelId, GuildId, UserId};
 use rtp_wire::Ssrc;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport::Mode;
 
 use crate::Options;
 use crate::limits::{JOIN_TIMEOUT, JOINING_MAX, RECEIVE_BYTES};
+use crate::media::Moved;
 use crate::participant::{Kind, Media, Participant};
 use crate::people::People;
+pub use again::Counts;
+use again::Follower;
 use browser::Parked;
 
 /// The signalling side of everyone: kept open for the run.
 pub struct Connections(Vec<Connection>);
 
 struct Connection {
-    gateway: Gateway,
-    voice: VoiceSignalling,
-    listener: JoinHandle<()>,
+    go: oneshot::Sender<()>,
+    follower: JoinHandle<()>,
 }
+
+/// The streams that a server has announced to one participant.
+type Announced = BTreeSet<Ssrc>;
 
 pub struct Joined {
     pub participants: Vec<Participant>,
     pub connections: Connections,
-    /// Voice connections that broke or were ended by the server: whoever had one is not in any more, since nobody joins anew.
-    pub connections_lost: Arc<AtomicU64>,
+    pub counts: Arc<Counts>,
+    /// Those who joined on another server meanwhile.
+    pub moved: mpsc::Receiver<Moved>,
     /// From a user's click to where packets can be sent.
     pub join_ms: Vec<(Kind, f64)>,
 }
 
 /// What one join needs to know.
 struct Joining {
+    number: usize,
     config: GatewayConfig,
     guild: GuildId,
     channel: ChannelId,
     kind: Kind,
     mode: Mode,
     speaks: bool,
-    connections_lost: Arc<AtomicU64>,
+    moved: mpsc::Sender<Moved>,
+    counts: Arc<Counts>,
+}
+
+/// What a participant's every voice connection is made from.
+#[derive(Clone)]
+struct Way {
+    trust: Trust,
+    guild: GuildId,
+    channel: ChannelId,
+    user: UserId,
+    session: String,
+    kind: Kind,
+    mode: Mode,
+    speaks: bool,
+}
+
+/// At a voice server, where packets can be sent.
+struct Entered {
+    voice: VoiceSignalling,
+    events: VoiceEvents,
+    ssrc: Ssrc,
+    relay: SocketAddr,
+    transport: Transport,
 }
 
 /// Somebody who is in, while others still come.
@@ -64,8 +95,7 @@ struct Seat {
     ssrc: Ssrc,
     relay: SocketAddr,
     transport: Transport,
-    /// The streams that the server has announced to it.
-    announced: watch::Receiver<BTreeSet<Ssrc>>,
+    announced: watch::Receiver<Announced>,
     connection: Connection,
     took: Duration,
 }
@@ -82,9 +112,11 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
     };
     let url = gateway_url(&options.server, &trust).await?;
     let shape = options.workload.shape(options.participants, options.speakers)?;
-    let connections_lost = Arc::new(AtomicU64::new(0));
+    let counts = Arc::new(Counts::default());
+    let (move_on, moved) = mpsc::channel();
     let joins = people.tokens.iter().enumerate().map(|(n, token)| {
         let joining = Joining {
+            number: n,
             config: GatewayConfig {
                 url: url.clone(),
                 token: token.clone(),
@@ -96,7 +128,8 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
             kind: options.transport.kind_of(n),
             mode: options.mode,
             speaks: n < shape.speakers,
-            connections_lost: Arc::clone(&connections_lost),
+            moved: move_on.clone(),
+            counts: Arc::clone(&counts),
         };
         async move { within_time(join(joining)).await.with_context(|| format!("participant {n}")) }
     });
@@ -106,7 +139,8 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
     let mut joined = Joined {
         participants: Vec::new(),
         connections: Connections(Vec::new()),
-        connections_lost,
+        counts,
+        moved,
         join_ms: Vec::new(),
     };
     for (n, seat) in seats.into_iter().enumerate() {
@@ -128,11 +162,10 @@ async fn within_time<T>(joining: impl Future<Output = anyhow::Result<T>>) -> any
 impl Connections {
     pub async fn close(self) {
         stream::iter(self.0)
-            .for_each_concurrent(JOINING_MAX, |connection| async move {
-                connection.voice.close().await;
-                connection.gateway.close().await;
-                // Listened to the end: whoever stops reading before it has left is a slow client to the server.
-                connection.listener.abort();
+            .for_each_concurrent(JOINING_MAX, |Connection { go, follower }| async move {
+                // It has ended by itself where both its connections had.
+                let _ = go.send(());
+                let _ = follower.await;
             })
             .await;
     }
@@ -140,7 +173,7 @@ impl Connections {
 
 /// From a live gateway session to where packets can be sent; the time is that from op 4 on, as a user clicks.
 async fn join(joining: Joining) -> anyhow::Result<Seat> {
-    let Joining { config, guild, channel, kind, mode, speaks, connections_lost } = joining;
+    let Joining { number, config, guild, channel, kind, mode, speaks, moved, counts } = joining;
     let trust = config.trust.clone();
     let (gateway, mut events) = Gateway::connect(config);
     let (user, session) = until(&mut events, |event| match event {
@@ -155,10 +188,23 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
         _ => None,
     })
     .await?;
+    let way = Way { trust, guild, channel, user, session, kind, mode, speaks };
+    let Entered { voice, events: voice_events, ssrc, relay, transport } =
+        enter(&way, endpoint, token).await?;
+    let took = clicked.elapsed();
+    let (announce, announced) = watch::channel(Announced::new());
+    let follower = Follower { number, way, gateway, events, voice, voice_events, announce, moved, counts };
+    let (go, gone) = oneshot::channel();
+    let connection = Connection { go, follower: tokio::spawn(follower.run(gone)) };
+    Ok(Seat { ssrc, relay, transport, announced, connection, took })
+}
+
+async fn enter(way: &Way, endpoint: String, token: Token) -> anyhow::Result<Entered> {
+    let Way { trust, guild, channel, user, session, .. } = way.clone();
     let channel = Some(channel);
     let config = VoiceConfig { endpoint, guild, channel, user, session, token, trust, retired_modes: false };
-    let (voice, mut voice_events) = VoiceSignalling::connect(config);
-    let ready = until_voice(&mut voice_events, |event| match event {
+    let (voice, mut events) = VoiceSignalling::connect(config);
+    let ready = until_voice(&mut events, |event| match event {
         VoiceEvent::Ready(ready) => Some(ready),
         _ => None,
     })
@@ -166,23 +212,35 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
     let ssrc = Ssrc(ready.ssrc);
     let relay = SocketAddr::from((ready.ip, ready.port));
     let socket = socket_towards(relay).await?;
-    let (relay, own_name, transport) = match kind {
+    let (relay, own_name, transport) = match way.kind {
         Kind::Native => {
-            let (socket, native) = native::join(socket, &voice, &mut voice_events, relay, ssrc, mode).await?;
+            let (socket, native) = native::join(socket, &voice, &mut events, relay, ssrc, way.mode).await?;
             (relay, ssrc, Transport::Native(socket, Box::new(native)))
         }
         Kind::Browser => {
-            let (relay, own_name, parked) = browser::join(socket, &voice, &mut voice_events).await?;
+            let (relay, own_name, parked) = browser::join(socket, &voice, &mut events).await?;
             (relay, own_name, Transport::Browser(parked))
         }
     };
-    let took = clicked.elapsed();
-    if speaks {
+    if way.speaks {
         voice.speaking(1, own_name.0).await;
     }
-    let (announce, announced) = watch::channel(BTreeSet::new());
-    let listener = tokio::spawn(listen(events, voice_events, announce, connections_lost));
-    Ok(Seat { ssrc, relay, transport, announced, connection: Connection { gateway, voice, listener }, took })
+    Ok(Entered { voice, events, ssrc, relay, transport })
+}
+
+impl Transport {
+    /// As the media loop takes it.
+    async fn ready(self) -> anyhow::Result<(std::net::UdpSocket, Media)> {
+        let (socket, media) = match self {
+            Self::Native(socket, native) => (socket, Media::Native(native)),
+            Self::Browser(parked) => {
+                let (socket, browser) = parked.take().await?;
+                (socket, Media::Browser(Box::new(browser)))
+            }
+        };
+        udp_io::set_buffers(&socket, RECEIVE_BYTES, RECEIVE_BYTES)?;
+        Ok((socket, media))
+    }
 }
 
 /// A port at the address that this machine sends from on its way to the relay.
@@ -193,45 +251,14 @@ async fn socket_towards(relay: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind((way.local_addr()?.ip(), 0)).await
 }
 
-/// The events must be read, or the connections would stall; what matters of them is whose streams there are, and whether we are still in.
-async fn listen(
-    mut events: GatewayEvents,
-    mut voice: VoiceEvents,
-    announce: watch::Sender<BTreeSet<Ssrc>>,
-    lost: Arc<AtomicU64>,
-) {
-    let mut is_in = true;
-    loop {
-        tokio::select! {
-            Some(_) = events.recv() => {}
-            Some(event) = voice.recv() => match event {
-                VoiceEvent::Speaking(speaking) => {
-                    announce.send_if_modified(|streams| streams.insert(Ssrc(speaking.ssrc)));
-                }
-                VoiceEvent::Interrupted | VoiceEvent::Ended(_) if is_in => {
-                    is_in = false;
-                    lost.fetch_add(1, Ordering::Relaxed);
-                }
-                _ => {}
-            },
-            else => return,
-        }
-    }
-}
-
 /// Everyone is in; nobody speaks before all who hear it were told of the stream.
 async fn settle(mut seat: Seat, heard: BTreeSet<Ssrc>) -> anyhow::Result<(Participant, Connection)> {
     let told = seat.announced.wait_for(|announced| announced.is_superset(&heard)).await;
     drop(told.context("the voice connection ended before the speakers' streams were announced")?);
-    let (socket, media) = match seat.transport {
-        Transport::Native(socket, native) => (socket, Media::Native(native)),
-        Transport::Browser(parked) => {
-            let (socket, mut browser) = parked.take().await?;
-            heard.into_iter().for_each(|ssrc| browser.expect(ssrc));
-            (socket, Media::Browser(Box::new(browser)))
-        }
-    };
-    udp_io::set_buffers(&socket, RECEIVE_BYTES, RECEIVE_BYTES)?;
+    let (socket, mut media) = seat.transport.ready().await?;
+    if let Media::Browser(browser) = &mut media {
+        heard.into_iter().for_each(|ssrc| browser.expect(ssrc));
+    }
     let participant = Participant { socket, relay: seat.relay, ssrc: seat.ssrc, media };
     Ok((participant, seat.connection))
 }

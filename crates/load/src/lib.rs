@@ -22,7 +22,7 @@ mod tally;
 mod workload;
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -67,12 +67,13 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
         duration: options.duration,
         sfu_pids: options.sfu_pids.clone(),
     };
-    let (participants, measured) = media::run_on_thread(joined.participants, settings).await?;
-    let lost = joined.connections_lost.load(Ordering::Relaxed);
+    let (participants, measured) = media::run_on_thread(joined.participants, settings, joined.moved).await?;
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let (lost, rejoins) = (count(&joined.counts.lost), count(&joined.counts.rejoins));
     let floor = match options.floor && shape.speakers > 0 {
         true => Some(floor::measure(participants, &shape, floor::duration(options.duration)).await?),
         false => None,
     };
     joined.connections.close().await;
-    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref(), lost))
+    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref(), (lost, rejoins)))
 }

@@ -35,3 +35,5 @@ pub const MAKING_MAX: usize = 8;
 pub const RECEIVE_BYTES: usize = 1 << 20;
 /// The floor needs no longer than this to be known.
 pub const FLOOR_MAX: Duration = Duration::from_secs(10);
+/// Whoever could not join on another server asks for its place again after this.
+pub const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);

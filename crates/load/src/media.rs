@@ -1,6 +1,7 @@
 //! The media loop: speakers send on schedule, everyone's socket is drained each millisecond.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -17,6 +18,12 @@ pub struct Settings {
     pub shape: Shape,
     pub duration: Duration,
     pub sfu_pids: Vec<u32>,
+}
+
+/// Somebody who is on another server now.
+pub struct Moved {
+    pub number: usize,
+    pub participant: Participant,
 }
 
 /// How the packets travel: through the server, sealed, or through the floor relay, as they are.
@@ -38,16 +45,22 @@ struct Sender {
 pub async fn run_on_thread(
     mut participants: Vec<Participant>,
     settings: Settings,
+    moved: Receiver<Moved>,
 ) -> anyhow::Result<(Vec<Participant>, Measured)> {
     tokio::task::spawn_blocking(move || {
-        let measured = run(&mut participants, &settings, Path::Server)?;
+        let measured = run(&mut participants, &settings, Path::Server, Some(&moved))?;
         anyhow::Ok((participants, measured))
     })
     .await
     .context("the media loop broke")?
 }
 
-pub fn run(participants: &mut [Participant], settings: &Settings, path: Path) -> anyhow::Result<Measured> {
+pub fn run(
+    participants: &mut [Participant],
+    settings: &Settings,
+    path: Path,
+    moved: Option<&Receiver<Moved>>,
+) -> anyhow::Result<Measured> {
     let mut run = Run::new(participants, settings, path);
     let mut batch = RecvBatch::new();
     run.drain_for(LEAD, participants, &mut batch)?;
@@ -57,6 +70,9 @@ pub fn run(participants: &mut [Participant], settings: &Settings, path: Path) ->
     run.start(started, participants);
     while Instant::now() < end {
         let tick = Instant::now();
+        for moved in moved.into_iter().flat_map(Receiver::try_iter) {
+            run.replace(participants, &settings.shape, moved);
+        }
         run.send_due(participants, tick.min(end))?;
         run.drain(participants, &mut batch)?;
         std::thread::sleep(TICK.saturating_sub(tick.elapsed()));
@@ -82,8 +98,8 @@ struct Run {
     path: Path,
     epoch: Instant,
     senders: Vec<Sender>,
-    /// By speaker; the relay keeps a speaker's SSRC towards everyone.
-    ssrcs: Vec<Ssrc>,
+    /// By speaker, on each server where it was; the relay keeps a speaker's SSRC towards everyone.
+    ssrcs: Vec<Vec<Ssrc>>,
     /// listener * speakers + speaker.
     heard: Vec<Heard>,
     /// Bytes of a packet on the way to the floor relay: what the longest on the way from it has.
@@ -110,7 +126,7 @@ impl Run {
             path,
             epoch,
             senders: (0..shape.speakers).map(sender).collect(),
-            ssrcs: participants[..shape.speakers].iter().map(|p| p.ssrc).collect(),
+            ssrcs: participants[..shape.speakers].iter().map(|p| vec![p.ssrc]).collect(),
             heard: (0..participants.len() * shape.speakers).map(|_| Heard::default()).collect(),
             floor_len: participants.iter().map(Participant::packet_len).max().unwrap_or_default(),
             measured: Measured::default(),
@@ -129,6 +145,28 @@ impl Run {
                 native.start(now + KEEPALIVE * n as u32 / everyone);
             }
         }
+    }
+
+    /// Streams are expected as soon as they are known, which those who are told of them do as well.
+    fn replace(&mut self, participants: &mut [Participant], shape: &Shape, moved: Moved) {
+        let Moved { number, mut participant } = moved;
+        match &mut participant.media {
+            Media::Native(native) => native.start(Instant::now() + KEEPALIVE),
+            Media::Browser(browser) => {
+                for speaker in shape.speakers_in_room_of(number).filter(|speaker| *speaker != number) {
+                    browser.expect(*self.ssrcs[speaker].last().expect("every speaker has been somewhere"));
+                }
+            }
+        }
+        if number < shape.speakers {
+            self.ssrcs[number].push(participant.ssrc);
+            for listener in shape.listeners(number) {
+                if let Media::Browser(browser) = &mut participants[listener].media {
+                    browser.expect(participant.ssrc);
+                }
+            }
+        }
+        participants[number] = participant;
     }
 
     /// Sends what is due before a time.
@@ -205,7 +243,7 @@ impl Run {
         datagram: &mut [u8],
         now: Instant,
     ) -> anyhow::Result<()> {
-        let Some((speaker, wire)) = self.speaker_and_number(datagram) else {
+        let Some((speaker, ssrc, wire)) = self.speaker_and_number(datagram) else {
             return match self.path {
                 Path::Server => participant.take_other(now, datagram),
                 Path::Floor(_) => Ok(()),
@@ -213,13 +251,13 @@ impl Run {
         };
         let heard = &mut self.heard[listener * self.senders.len() + speaker];
         let kind = participant.kind();
-        if !heard.is_new(wire) {
+        if !heard.is_new(ssrc, wire) {
             self.measured.of_mut(kind).duplicates += 1;
             return Ok(());
         }
         let look = heard.received.is_multiple_of(OPEN_EVERY);
         let taken = match self.path {
-            Path::Server => participant.take_packet(now, datagram, self.ssrcs[speaker], look)?,
+            Path::Server => participant.take_packet(now, datagram, ssrc, look)?,
             Path::Floor(_) => {
                 let packet = Packet::parse(datagram).ok();
                 Taken::Received(packet.and_then(|packet| sent_at(packet.payload())).filter(|_| look))
@@ -239,12 +277,12 @@ impl Run {
     }
 
     /// Both kinds of leg leave the header readable.
-    fn speaker_and_number(&self, datagram: &[u8]) -> Option<(usize, u16)> {
+    fn speaker_and_number(&self, datagram: &[u8]) -> Option<(usize, Ssrc, u16)> {
         if classify(datagram) != Datagram::Rtp {
             return None;
         }
         let header = RtpHeader::parse(datagram).ok()?;
-        let speaker = self.ssrcs.iter().position(|ssrc| *ssrc == header.ssrc)?;
-        Some((speaker, header.seq))
+        let speaker = self.ssrcs.iter().position(|ssrcs| ssrcs.contains(&header.ssrc))?;
+        Some((speaker, header.ssrc, header.seq))
     }
 }

@@ -60,8 +60,10 @@ pub struct Report {
     pub generator_cpu_share: f64,
     pub generator_late_ms: f64,
     pub unopened: u64,
-    /// Voice connections that broke or were ended by the server during the run. Nobody joins anew, so what they miss from then on is lost.
+    /// Voice connections that broke or were ended by the server during the run, and had not been mended by its end.
     pub connections_lost: u64,
+    /// How often somebody joined on another server, or on the same one anew, when told to. What was missed meanwhile is a gap, and lost.
+    pub rejoins: u64,
     /// Of a mixed crowd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<Part>,
@@ -103,7 +105,7 @@ pub fn make(
     join_ms: &[(Kind, f64)],
     run: &Measured,
     floor: Option<&Floor>,
-    connections_lost: u64,
+    (connections_lost, rejoins): (u64, u64),
 ) -> Report {
     let counted = !options.sfu_pids.is_empty();
     let per_packet = |cpu: std::time::Duration, packets: u64| {
@@ -145,6 +147,7 @@ pub fn make(
         generator_late_ms: run.generator_late.as_secs_f64() * 1_000.0,
         unopened: run.unopened,
         connections_lost,
+        rejoins,
         native: part(Kind::Native),
         webrtc: part(Kind::Browser),
     }

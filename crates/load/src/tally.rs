@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rtp_wire::{SeqNo, SeqUnwrapper};
+use rtp_wire::{SeqNo, SeqUnwrapper, Ssrc};
 
 use crate::histogram::Histogram;
 use crate::participant::Kind;
@@ -66,6 +66,8 @@ impl Measured {
 /// One listener's view of one speaker.
 #[derive(Default)]
 pub struct Heard {
+    /// By which it is heard: another one where the speaker is on another server.
+    ssrc: Option<Ssrc>,
     unwrapper: SeqUnwrapper,
     highest: Option<SeqNo>,
     last: Option<Instant>,
@@ -75,7 +77,10 @@ pub struct Heard {
 
 impl Heard {
     /// Whether this is the first packet of this number. Nothing overtakes anything between two sockets of one machine.
-    pub fn is_new(&mut self, wire: u16) -> bool {
+    pub fn is_new(&mut self, ssrc: Ssrc, wire: u16) -> bool {
+        if self.ssrc.replace(ssrc) != Some(ssrc) {
+            (self.unwrapper, self.highest) = (SeqUnwrapper::default(), None);
+        }
         let seq = self.unwrapper.unwrap(wire);
         let is_new = self.highest.is_none_or(|highest| seq > highest);
         if is_new {
@@ -105,7 +110,10 @@ mod tests {
     fn a_number_counts_once_also_where_numbers_begin_anew() {
         let mut heard = Heard::default();
         for (wire, expect) in [(65_534, true), (65_535, true), (65_535, false), (1, true), (0, false)] {
-            assert_eq!(heard.is_new(wire), expect, "{wire}");
+            assert_eq!(heard.is_new(Ssrc(1), wire), expect, "{wire}");
+        }
+        for (wire, expect) in [(0, true), (0, false), (1, true)] {
+            assert_eq!(heard.is_new(Ssrc(2), wire), expect, "{wire} of another stream");
         }
     }
 

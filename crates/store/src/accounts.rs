@@ -14,14 +14,14 @@ impl Store {
         const SQL: &str = "SELECT id, name, display_name, bot FROM users WHERE id IN (";
         let mut users = Vec::with_capacity(ids.len());
         for ids in ids.chunks(MAX_BINDS) {
-            let found: Vec<UserRow> = on!(self.backend.read(), pool => {
+            let found: Vec<UserRow> = on!(self.backend.read(), connection => {
                 let mut query = QueryBuilder::new(SQL);
                 let mut list = query.separated(", ");
                 for id in ids {
                     list.push_bind(bits(id.0));
                 }
-                query.push(")").build_query_as().persistent(false).fetch_all(pool).await?
-            });
+                Ok(query.push(")").build_query_as().persistent(false).fetch_all(connection).await?)
+            })?;
             users.extend(found.into_iter().map(UserRow::user));
         }
         Ok(users)
@@ -70,10 +70,10 @@ impl Store {
         match inserted {
             Ok(0) => Err(CreateUserError::NameTaken),
             Ok(_) => Ok(()),
-            Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
+            Err(StoreError::Refused(sqlx::Error::Database(e))) if e.is_unique_violation() => {
                 Err(CreateUserError::IdTaken(user.id))
             }
-            Err(error) => Err(StoreError::from(error).into()),
+            Err(error) => Err(CreateUserError::from(error)),
         }
     }
 

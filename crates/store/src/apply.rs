@@ -2,7 +2,7 @@
 
 use model::{GuildId, Write};
 use sqlx::query_builder::Separated;
-use sqlx::{Database, Encode, QueryBuilder, Type};
+use sqlx::{Connection as _, Database, Encode, QueryBuilder, Type};
 
 use crate::backend::{execute, on, row};
 use crate::limits::MAX_BINDS;
@@ -52,8 +52,8 @@ impl Store {
         tracing::debug!(writes = writes.len(), statements = statements.len(), "applying writes");
         let pool = self.backend.write();
         let (begin, owned) = (pool.begin_write(), pool.guild_is_owned());
-        on!(pool, pool => {
-            let mut transaction = pool.begin_with(begin).await?;
+        on!(pool, connection => {
+            let mut transaction = connection.begin_with(begin).await?;
             if let Some(fence) = fence {
                 let (guild, fencing) = (bits(fence.guild.0), ordered(fence.fencing));
                 let ours = sqlx::query_as::<_, (i64,)>(owned).bind(guild).bind(fencing);
@@ -67,9 +67,8 @@ impl Store {
                     query.build().persistent(rows == 1).execute(&mut *transaction).await?;
                 }
             }
-            transaction.commit().await?;
-        });
-        Ok(())
+            Ok(transaction.commit().await?)
+        })
     }
 }
 

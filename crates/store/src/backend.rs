@@ -3,15 +3,16 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::Connection as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use crate::limits::{PATIENCE, POSTGRES_CONNECTIONS, SQLITE_READERS};
+use crate::limits::{PATIENCE, SQLITE_READERS};
+use crate::remote::Remote;
 use crate::{Result, StoreError};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 #[derive(Debug, Clone)]
 pub enum Backend {
@@ -21,32 +22,53 @@ pub enum Backend {
         read: SqlitePool,
         write: SqlitePool,
     },
-    Postgres(PgPool),
+    Postgres(Remote),
 }
 
 /// Connections to run a statement on, see [`on!`].
 #[derive(Debug, Clone, Copy)]
 pub enum Pool<'a> {
     Sqlite(&'a SqlitePool),
-    Postgres(&'a PgPool),
+    Postgres(&'a Remote),
 }
 
-/// Compiles `$body` once for each database, with `$pool` bound to its pool. Statements number their parameters `$1`,
-/// which both understand.
+/// Compiles `$body` once for each database, with `$connection` bound to one of its connections. Statements number their parameters `$1`,
+/// which both understand. SQLite answers sooner or later, being this process; for PostgreSQL there is a time.
 macro_rules! on {
-    ($which:expr, $pool:ident => $body:expr) => {
+    ($which:expr, $connection:ident => $body:expr) => {
         match $which {
-            $crate::backend::Pool::Sqlite($pool) => $body,
-            $crate::backend::Pool::Postgres($pool) => $body,
+            $crate::backend::Pool::Sqlite(pool) => {
+                let call = async {
+                    let mut lent = pool.acquire().await?;
+                    let $connection = &mut *lent;
+                    $body
+                };
+                $crate::backend::failing(call).await
+            }
+            $crate::backend::Pool::Postgres(remote) => {
+                let call = async {
+                    let mut lent = remote.lend().await?;
+                    let $connection = lent.connection();
+                    let call = $crate::backend::failing(async { $body });
+                    let outcome = tokio::time::timeout($crate::limits::ANSWER_WITHIN, call).await;
+                    lent.end(outcome)
+                };
+                $crate::backend::failing(call).await
+            }
         }
     };
+}
+
+/// Says with what a call may fail.
+pub(crate) fn failing<T>(call: impl Future<Output = Result<T>>) -> impl Future<Output = Result<T>> {
+    call
 }
 
 /// Rows of one statement: `rows!(pool, RowType, sql, bind…)`.
 macro_rules! rows {
     ($which:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::backend::on!($which, pool => {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(pool).await
+        $crate::backend::on!($which, connection => {
+            Ok(sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(connection).await?)
         })
     };
 }
@@ -54,8 +76,8 @@ macro_rules! rows {
 /// The row of one statement, if there is one.
 macro_rules! row {
     ($which:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::backend::on!($which, pool => {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(pool).await
+        $crate::backend::on!($which, connection => {
+            Ok(sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(connection).await?)
         })
     };
 }
@@ -63,8 +85,8 @@ macro_rules! row {
 /// Runs one statement and returns the number of rows it changed.
 macro_rules! execute {
     ($which:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::backend::on!($which, pool => {
-            sqlx::query($sql)$(.bind($bind))*.execute(pool).await.map(|done| done.rows_affected())
+        $crate::backend::on!($which, connection => {
+            Ok(sqlx::query($sql)$(.bind($bind))*.execute(connection).await?.rows_affected())
         })
     };
 }
@@ -76,7 +98,7 @@ impl Backend {
         let opened = match scheme(url) {
             Scheme::SqliteMemory => open_sqlite_memory().await,
             Scheme::SqliteFile(path) => open_sqlite_file(Path::new(path)).await,
-            Scheme::Postgres => open_postgres(url).await,
+            Scheme::Postgres => Remote::open(url).await.map(Self::Postgres),
             Scheme::Unknown => Err("it begins with neither sqlite: nor postgres://".to_owned()),
         };
         opened.map_err(|reason| StoreError::Open { url: without_password(url), reason })
@@ -85,15 +107,19 @@ impl Backend {
     pub fn read(&self) -> Pool<'_> {
         match self {
             Self::Sqlite { read, .. } => Pool::Sqlite(read),
-            Self::Postgres(pool) => Pool::Postgres(pool),
+            Self::Postgres(remote) => Pool::Postgres(remote),
         }
     }
 
     pub fn write(&self) -> Pool<'_> {
         match self {
             Self::Sqlite { write, .. } => Pool::Sqlite(write),
-            Self::Postgres(pool) => Pool::Postgres(pool),
+            Self::Postgres(remote) => Pool::Postgres(remote),
         }
+    }
+
+    pub fn is_silent(&self) -> bool {
+        matches!(self, Self::Postgres(remote) if remote.is_silent())
     }
 
     pub async fn close(&self) {
@@ -103,7 +129,7 @@ impl Backend {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(remote) => remote.close().await,
         }
     }
 }
@@ -189,9 +215,9 @@ async fn open_sqlite_file(path: &Path) -> Result<Backend, String> {
         // What was answered with success survives a power cut, as it does with PostgreSQL.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE);
-    let write = sqlite_pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
+    let write = file_pool(1).connect_with(options.clone()).await.map_err(|e| e.to_string())?;
     MIGRATIONS.run(&write).await.map_err(|e| e.to_string())?;
-    let readers = sqlite_pool(SQLITE_READERS).connect_with(options.read_only(true));
+    let readers = file_pool(SQLITE_READERS).connect_with(options.read_only(true));
     Ok(Backend::Sqlite { read: readers.await.map_err(|e| e.to_string())?, write })
 }
 
@@ -204,6 +230,17 @@ fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
         .acquire_timeout(PATIENCE)
 }
 
+/// On a full disk SQLite itself takes a transaction back, and our side of the connection waits in vain for its end: another one takes its place.
+fn file_pool(connections: u32) -> SqlitePoolOptions {
+    sqlite_pool(connections).after_release(|connection, _| {
+        Box::pin(async move {
+            // What was begun to be taken back is, by then.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
+}
+
 /// Makes the file readable by its owner alone: it holds password hashes. SQLite's log takes over the file's mode.
 fn create_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
@@ -211,18 +248,6 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
-}
-
-async fn open_postgres(url: &str) -> Result<Backend, String> {
-    let options = PgConnectOptions::from_str(url).map_err(|e| e.to_string())?.application_name("guildhall");
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .connect_with(options)
-        .await
-        .map_err(|e| e.to_string())?;
-    MIGRATIONS.run(&pool).await.map_err(|e| e.to_string())?;
-    Ok(Backend::Postgres(pool))
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ pub enum StoreError {
     /// only if it says so by its result, so repeat what is safe to repeat: every write here is.
     #[error("the database is unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// The last calls were not answered, so this one was not made. Nothing of it took effect.
+    #[error("the database has not answered lately")]
+    Silent,
     /// The database refused these facts because they contradict others (a member of no guild, an author who does
     /// not exist). Nothing of the call took effect, and repeating it cannot help.
     #[error("the database refused a write: {0}")]

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use model::{Ban, Channel, ChannelId, Guild, GuildId, Invite, Member, Role, UserId};
 
+use sqlx::Connection as _;
+
 use crate::backend::{on, row, rows};
 use crate::rows::{
     BanRow, ChannelRow, GuildRow, IdRow, InviteRow, MemberRoleRow, MemberRow, OverwriteRow, RoleRow, bits,
@@ -52,8 +54,8 @@ impl Store {
     async fn guild_parts(&self, id: i64) -> Result<Option<Parts>> {
         let pool = self.backend.read();
         let begin = pool.begin_snapshot();
-        on!(pool, pool => {
-            let mut moment = pool.begin_with(begin).await?;
+        on!(pool, connection => {
+            let mut moment = connection.begin_with(begin).await?;
             let guild = sqlx::query_as::<_, GuildRow>(GUILD).bind(id).fetch_optional(&mut *moment).await?;
             let Some(guild) = guild else { return Ok(None) };
             let parts = Parts {

@@ -16,6 +16,7 @@ mod guilds;
 pub mod limits;
 mod messages;
 mod plan;
+mod remote;
 mod rows;
 
 pub use apply::Fence;
@@ -31,6 +32,11 @@ impl Store {
     /// Opens `sqlite:PATH` (made if missing), `sqlite::memory:` or `postgres://…` and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Store> {
         Ok(Store { backend: backend::Backend::open(url).await? })
+    }
+
+    /// Calls are refused because the last ones were not answered; this ends by itself.
+    pub fn is_silent(&self) -> bool {
+        self.backend.is_silent()
     }
 
     /// Waits for calls in progress and closes every connection.

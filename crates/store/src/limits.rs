@@ -19,4 +19,12 @@ pub const POSTGRES_CONNECTIONS: u32 = 12;
 /// unavailable. Because a user waits behind it; when every connection is busy, calls queue in order of arrival.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long PostgreSQL has for a call before it fails as unavailable, and its connection is given up. Because a guild's owner does nothing else
+/// meanwhile, and reading a guild takes fourteen round trips, which at 500 ms each is to succeed.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A database that did not answer is asked this often whether it does again; it has this long to say so.
+pub const PROBE_EVERY: Duration = Duration::from_millis(250);
+pub const PROBE_WITHIN: Duration = Duration::from_secs(2);
+
 const _: () = assert!(MAX_BINDS >= crate::plan::MAX_COLUMNS, "a statement holds at least one row");

@@ -1,10 +1,12 @@
 //! Reading messages.
 
-use model::{ChannelId, Message, MessageId};
+use std::collections::HashMap;
+
+use model::{ChannelId, GuildId, Message, MessageId};
 
 use crate::backend::{row, rows};
 use crate::limits::MAX_PAGE_ROWS;
-use crate::rows::{MessageRow, bits};
+use crate::rows::{MessageRow, NewestRow, bits};
 use crate::{Result, Store};
 
 const FOLLOWING: &str = "SELECT id, channel_id, author_id, content, edited_at FROM messages \
@@ -13,7 +15,17 @@ const NEWEST: &str = "SELECT id, channel_id, author_id, content, edited_at FROM 
     WHERE channel_id = $1 AND id >= $2 AND id <= $3 ORDER BY id DESC LIMIT $4";
 const ONE: &str = "SELECT id, channel_id, author_id, content, edited_at FROM messages WHERE id = $1";
 
+/// One look at an index for each channel.
+const NEWEST_OF_EACH: &str = "SELECT id AS channel_id, (SELECT MAX(m.id) FROM messages m WHERE m.channel_id = channels.id) AS newest_id \
+    FROM channels WHERE guild_id = $1";
+
 impl Store {
+    /// Of each channel of a guild that has any.
+    pub async fn newest_messages(&self, guild: GuildId) -> Result<HashMap<ChannelId, MessageId>> {
+        let found = rows!(self.backend.read(), NewestRow, NEWEST_OF_EACH, bits(guild.0))?;
+        Ok(found.into_iter().filter_map(NewestRow::newest).collect())
+    }
+
     /// Newest first. With `after` alone: the `limit` messages that follow it; otherwise the newest `limit` that fit.
     pub async fn messages(
         &self,

@@ -264,6 +264,18 @@ impl MessageRow {
 }
 
 #[derive(FromRow)]
+pub struct NewestRow {
+    channel_id: i64,
+    newest_id: Option<i64>,
+}
+
+impl NewestRow {
+    pub fn newest(self) -> Option<(ChannelId, MessageId)> {
+        Some((ChannelId(unbits(self.channel_id)), MessageId(unbits(self.newest_id?))))
+    }
+}
+
+#[derive(FromRow)]
 pub struct InviteRow {
     code: String,
     guild_id: i64,

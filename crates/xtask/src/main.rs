@@ -101,7 +101,11 @@ fn chaos() -> Result<(), Failure> {
         let mut command = cargo(&["test", "--workspace", "--test", test]);
         // Whole servers and real clients run one at a time.
         command.args(["--", "--nocapture", "--test-threads=1"]);
-        command.env("CHAOS_ETCD_GONE_S", "600").env("CHAOS_FLOODS", "2").env("CHAOS_PARTICIPANTS", "200");
+        command
+            .env("CHAOS_ETCD_GONE_S", "600")
+            .env("CHAOS_DATABASE_GONE_S", "20")
+            .env("CHAOS_FLOODS", "2")
+            .env("CHAOS_PARTICIPANTS", "200");
         // The others have figures all the same.
         failed = failed.and(stage::run_reading(test, command, |line| table.read(line)));
     }

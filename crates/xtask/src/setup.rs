@@ -8,7 +8,7 @@ use crate::stage::{Failure, run};
 const BUILD: &[&str] =
     &["gcc", "g++", "make", "cmake", "pkg-config", "libasound2-dev", "protobuf-compiler", "libprotobuf-dev"];
 
-/// To test: a voice that speaks, a second database, a registry, networks of our own, browsers with a sound server, and what the real client libraries need.
+/// To test: a voice that speaks, a second database, a registry, networks and clocks of our own, browsers with a sound server, and what the real client libraries need.
 const TEST: &[&str] = &[
     "espeak-ng",
     "postgresql",
@@ -18,6 +18,7 @@ const TEST: &[&str] = &[
     "python3-venv",
     "iproute2",
     "nftables",
+    "faketime",
     "chromium",
     "firefox-esr",
     "pulseaudio",

@@ -4,6 +4,7 @@
 mod postgres;
 mod property;
 mod reopen;
+mod silence;
 mod suite;
 mod tls;
 

@@ -68,13 +68,42 @@ impl Server {
         self.url(name)
     }
 
+    /// Nothing of it does anything any more, while its connections stay, until it goes on.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    /// The server first, so that it begins nothing new when it is stopped.
+    fn signal(&self, signal: &str) {
+        let server = self.process.id();
+        run(Command::new("kill").arg(format!("-{signal}")).arg(server.to_string()));
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        for id in ids.filter(|id| parent_of(*id) == Some(server)) {
+            // One that has ended meanwhile does nothing either.
+            let _ = Command::new("kill").arg(format!("-{signal}")).arg(id.to_string()).status();
+        }
+    }
+
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres:secret@localhost/{database}?host={}", self.dir.path().display())
     }
 }
 
+/// The name in parentheses may hold anything; state and parent come after it.
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
+        // A test that failed may have left it stopped, and then it would not hear.
+        self.go_on();
         // SIGQUIT is PostgreSQL's immediate shutdown; unlike SIGKILL it lets the server end its own children.
         let asked = Command::new("kill").arg("-QUIT").arg(self.process.id().to_string()).status();
         if asked.is_ok_and(|status| status.success()) {

@@ -8,7 +8,7 @@ use store::{CreateUserError, Fence, Store, StoreError};
 
 pub const ANN: UserId = UserId(1);
 pub const BOB: UserId = UserId(2);
-const GUILD: GuildId = GuildId(100);
+pub const GUILD: GuildId = GuildId(100);
 const CATEGORY: ChannelId = ChannelId(200);
 const TEXT: ChannelId = ChannelId(201);
 const VOICE: ChannelId = ChannelId(202);
@@ -89,7 +89,7 @@ fn invite(code: &str, created_at: u64) -> Invite {
     }
 }
 
-async fn add_guild(store: &Store) -> Guild {
+pub async fn add_guild(store: &Store) -> Guild {
     add_ann_and_bob(store).await;
     store.apply(&writes_of(&guild())).await.unwrap();
     guild()
@@ -344,6 +344,8 @@ pub async fn pages_of_messages(store: &Store) {
     check(1, Some(1 << 63), None, &[19]).await;
     check(1, None, Some(1 << 63), &[]).await;
     assert_eq!(store.messages(ChannelId(999), 5, None, None).await.unwrap(), []);
+    let newest = store.newest_messages(GUILD).await.unwrap();
+    assert_eq!(newest, [(TEXT, MessageId(19)), (VOICE, MessageId(13))].into());
 }
 
 pub async fn invites_and_bans(store: &Store) {
