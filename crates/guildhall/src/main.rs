@@ -2,6 +2,7 @@
 //!
 //! Owns: what may be typed, where logs go, which role runs. Deliberately does not: anything a role does.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod config;
 mod ctl;
