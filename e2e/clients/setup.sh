@@ -51,6 +51,12 @@ install_discordpy() {
     discordpy/.venv/bin/pip install --quiet --disable-pip-version-check --requirement discordpy/requirements.txt
 }
 
-unless_made_from discordjs/node_modules discordjs/package-lock.json install_discordjs
-unless_made_from discordpy/.venv discordpy/requirements.txt install_discordpy
-cargo build --quiet --locked --manifest-path songbird/Cargo.toml --target-dir "$target"
+# What is loaded from elsewhere comes while the third is compiled.
+unless_made_from discordjs/node_modules discordjs/package-lock.json install_discordjs &
+loading=($!)
+unless_made_from discordpy/.venv discordpy/requirements.txt install_discordpy &
+loading+=($!)
+failed=0
+cargo build --quiet --locked --manifest-path songbird/Cargo.toml --target-dir "$target" || failed=$?
+for job in "${loading[@]}"; do wait "$job" || failed=$?; done
+exit "$failed"

@@ -2,6 +2,14 @@
 //! the whole system run it.
 #![allow(clippy::unwrap_used)]
 
+// For the tests that they hold.
+#[allow(dead_code)]
+#[path = "../src/config.rs"]
+mod config;
+#[allow(dead_code)]
+#[path = "../src/descriptors.rs"]
+mod descriptors;
+
 use std::process::{Command, Output};
 
 fn guildhall(args: &[&str]) -> Output {

@@ -12,7 +12,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
-use crate::backend::MIGRATIONS;
+use crate::backend::migrations;
 use crate::limits::{ANSWER_WITHIN, PATIENCE, POSTGRES_CONNECTIONS, PROBE_EVERY, PROBE_WITHIN};
 use crate::{Result, StoreError};
 
@@ -36,7 +36,7 @@ impl Remote {
         let first = timeout(PATIENCE, PgConnection::connect_with(&options)).await;
         let mut first = first.map_err(|_| unanswered(PATIENCE).to_string())?.map_err(|e| e.to_string())?;
         // A change of the schema takes the time it takes.
-        MIGRATIONS.run(&mut first).await.map_err(|e| e.to_string())?;
+        migrations().run(&mut first).await.map_err(|e| e.to_string())?;
         let _ = first.close().await;
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)

@@ -6,7 +6,7 @@ use model::{
     Ban, Channel, ChannelId, ChannelKind, GuildId, Invite, Member, Message, MessageId, Overwrite,
     OverwriteTarget, Permissions, RegionId, Role, RoleId, UnixMs, User, UserId, VideoQuality,
 };
-use sqlx::FromRow;
+use sqlx::{ColumnIndex, Decode, FromRow, Row, Type};
 
 use crate::plan::{TARGET_MEMBER, TARGET_ROLE};
 use crate::{Result, StoreError};
@@ -35,12 +35,33 @@ fn narrow<T: TryFrom<i64>>(what: &str, n: i64) -> Result<T> {
     T::try_from(n).map_err(|_| StoreError::Unreadable(format!("{what} is {n}")))
 }
 
-#[derive(FromRow)]
-pub struct UserRow {
-    id: i64,
-    name: String,
-    display_name: Option<String>,
-    bot: bool,
+/// A row is read by the names of its columns. sqlx has a derive for that; but its macros have sqlx itself, with both databases and TLS, compiled a
+/// second time for the compiler's own use.
+macro_rules! row {
+    (pub struct $name:ident { $($seen:vis $column:ident: $type:ty,)* }) => {
+        pub struct $name {
+            $($seen $column: $type,)*
+        }
+
+        impl<'r, R: Row> FromRow<'r, R> for $name
+        where
+            &'static str: ColumnIndex<R>,
+            $($type: Decode<'r, R::Database> + Type<R::Database>,)*
+        {
+            fn from_row(row: &'r R) -> sqlx::Result<Self> {
+                Ok(Self { $($column: row.try_get(stringify!($column))?,)* })
+            }
+        }
+    };
+}
+
+row! {
+    pub struct UserRow {
+        id: i64,
+        name: String,
+        display_name: Option<String>,
+        bot: bool,
+    }
 }
 
 impl UserRow {
@@ -49,9 +70,10 @@ impl UserRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct IdRow {
-    id: i64,
+row! {
+    pub struct IdRow {
+        id: i64,
+    }
 }
 
 impl IdRow {
@@ -64,10 +86,11 @@ impl IdRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct PasswordRow {
-    id: i64,
-    pub password_hash: String,
+row! {
+    pub struct PasswordRow {
+        id: i64,
+        pub password_hash: String,
+    }
 }
 
 impl PasswordRow {
@@ -76,10 +99,11 @@ impl PasswordRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct TokenRow {
-    user_id: i64,
-    used_at: i64,
+row! {
+    pub struct TokenRow {
+        user_id: i64,
+        used_at: i64,
+    }
 }
 
 impl TokenRow {
@@ -88,16 +112,18 @@ impl TokenRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct TextRow {
-    pub value: String,
+row! {
+    pub struct TextRow {
+        pub value: String,
+    }
 }
 
-#[derive(FromRow)]
-pub struct GuildRow {
-    pub name: String,
-    owner_id: i64,
-    region: Option<String>,
+row! {
+    pub struct GuildRow {
+        pub name: String,
+        owner_id: i64,
+        region: Option<String>,
+    }
 }
 
 impl GuildRow {
@@ -110,15 +136,16 @@ impl GuildRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct RoleRow {
-    id: i64,
-    name: String,
-    permissions: i64,
-    position: i64,
-    color: i64,
-    hoist: bool,
-    mentionable: bool,
+row! {
+    pub struct RoleRow {
+        id: i64,
+        name: String,
+        permissions: i64,
+        position: i64,
+        color: i64,
+        hoist: bool,
+        mentionable: bool,
+    }
 }
 
 impl RoleRow {
@@ -135,19 +162,20 @@ impl RoleRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct ChannelRow {
-    id: i64,
-    kind: i64,
-    name: String,
-    topic: Option<String>,
-    position: i64,
-    parent_id: Option<i64>,
-    bitrate: i64,
-    user_limit: i64,
-    region: Option<String>,
-    video_quality: i64,
-    last_message_id: Option<i64>,
+row! {
+    pub struct ChannelRow {
+        id: i64,
+        kind: i64,
+        name: String,
+        topic: Option<String>,
+        position: i64,
+        parent_id: Option<i64>,
+        bitrate: i64,
+        user_limit: i64,
+        region: Option<String>,
+        video_quality: i64,
+        last_message_id: Option<i64>,
+    }
 }
 
 impl ChannelRow {
@@ -174,13 +202,14 @@ impl ChannelRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct OverwriteRow {
-    channel_id: i64,
-    target_kind: i64,
-    target_id: i64,
-    allow_bits: i64,
-    deny_bits: i64,
+row! {
+    pub struct OverwriteRow {
+        channel_id: i64,
+        target_kind: i64,
+        target_id: i64,
+        allow_bits: i64,
+        deny_bits: i64,
+    }
 }
 
 impl OverwriteRow {
@@ -201,14 +230,15 @@ impl OverwriteRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct MemberRow {
-    user_id: i64,
-    nick: Option<String>,
-    joined_at: i64,
-    mute: bool,
-    deaf: bool,
-    timed_out_until: Option<i64>,
+row! {
+    pub struct MemberRow {
+        user_id: i64,
+        nick: Option<String>,
+        joined_at: i64,
+        mute: bool,
+        deaf: bool,
+        timed_out_until: Option<i64>,
+    }
 }
 
 impl MemberRow {
@@ -226,10 +256,11 @@ impl MemberRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct MemberRoleRow {
-    user_id: i64,
-    role_id: i64,
+row! {
+    pub struct MemberRoleRow {
+        user_id: i64,
+        role_id: i64,
+    }
 }
 
 impl MemberRoleRow {
@@ -242,13 +273,14 @@ impl MemberRoleRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct MessageRow {
-    id: i64,
-    channel_id: i64,
-    author_id: i64,
-    content: String,
-    edited_at: Option<i64>,
+row! {
+    pub struct MessageRow {
+        id: i64,
+        channel_id: i64,
+        author_id: i64,
+        content: String,
+        edited_at: Option<i64>,
+    }
 }
 
 impl MessageRow {
@@ -263,10 +295,11 @@ impl MessageRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct NewestRow {
-    channel_id: i64,
-    newest_id: Option<i64>,
+row! {
+    pub struct NewestRow {
+        channel_id: i64,
+        newest_id: Option<i64>,
+    }
 }
 
 impl NewestRow {
@@ -275,16 +308,17 @@ impl NewestRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct InviteRow {
-    code: String,
-    guild_id: i64,
-    channel_id: i64,
-    inviter_id: i64,
-    created_at: i64,
-    expires_at: Option<i64>,
-    uses: i64,
-    max_uses: i64,
+row! {
+    pub struct InviteRow {
+        code: String,
+        guild_id: i64,
+        channel_id: i64,
+        inviter_id: i64,
+        created_at: i64,
+        expires_at: Option<i64>,
+        uses: i64,
+        max_uses: i64,
+    }
 }
 
 impl InviteRow {
@@ -302,10 +336,11 @@ impl InviteRow {
     }
 }
 
-#[derive(FromRow)]
-pub struct BanRow {
-    user_id: i64,
-    reason: Option<String>,
+row! {
+    pub struct BanRow {
+        user_id: i64,
+        reason: Option<String>,
+    }
 }
 
 impl BanRow {

@@ -287,3 +287,24 @@ fn files_can_be_read_at_one_sitting() {
     }
     assert!(long.is_empty(), "files over {FILE_LINES_MAX} lines:\n{}", long.join("\n"));
 }
+
+/// The program itself is not built once more for tests.
+#[test]
+fn tests_within_the_program_are_run() {
+    let folder = root().join("crates/guildhall");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("source is text");
+    let run = read(&folder.join("tests/command_line.rs"));
+    let mut with_tests = 0;
+    for entry in std::fs::read_dir(folder.join("src")).expect("a folder of the repository").flatten() {
+        if read(&entry.path()).contains("#[cfg(test)]") {
+            let name = entry.file_name();
+            let name = name.to_str().expect("names are text");
+            assert!(
+                run.contains(&format!("#[path = \"../src/{name}\"]")),
+                "tests/command_line.rs has no {name}, so that its tests do not run"
+            );
+            with_tests += 1;
+        }
+    }
+    assert!(with_tests > 0, "nothing is left to look for");
+}

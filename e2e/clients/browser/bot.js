@@ -141,6 +141,7 @@ class Person {
     const authorization = await this.#page.evaluate(() => localStorage.getItem('guildhall.token'));
     const answer = await fetch(`${this.#origin}/api/v10/channels/${channel}`, { headers: { authorization } });
     const { name } = await answer.json();
+    if (name === undefined) throw new Error(`the channel's name was asked for, and the answer is ${answer.status}`);
     this.#wanted = channel;
     await this.#click('button', `^${name}, voice`);
   }
