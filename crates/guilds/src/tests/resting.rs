@@ -151,7 +151,7 @@ async fn a_guild_that_cannot_be_read_back_refuses_and_is_tried_again() {
     world.until_at_rest().await;
     world.store.close().await;
     for _ in 0..2 {
-        assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(guild)).await).0, 500);
+        assert_eq!(refused(world.rest(Some(ann.id), Op::GetGuild(guild)).await).0, 503);
     }
     // Not an empty list, by which she would believe to be in none.
     assert_eq!(refused(world.rest(Some(ann.id), Op::ListGuilds).await), (503, 0));
