@@ -9,6 +9,9 @@ mod config;
 #[allow(dead_code)]
 #[path = "../src/descriptors.rs"]
 mod descriptors;
+#[allow(dead_code)]
+#[path = "../src/health.rs"]
+mod health;
 
 use std::process::{Command, Output};
 
