@@ -210,9 +210,12 @@ async fn next(events: &mut Option<EventReceiver>) -> Option<cluster_wire::guilds
     }
 }
 
-/// The guilds nodes that are told what happens at this voice server, each with the version of the protocol that it speaks.
+/// A guilds node: the version of the protocol that it speaks, and its stream.
+type Told = (u32, mpsc::Sender<VoiceMessage>);
+
+/// Those that are told what happens at this voice server.
 #[derive(Clone, Default)]
-struct Listeners(Arc<Mutex<Vec<(u32, mpsc::Sender<VoiceMessage>)>>>);
+struct Listeners(Arc<Mutex<Vec<Told>>>);
 
 impl Listeners {
     fn add(&self, protocol: u32) -> mpsc::Receiver<VoiceMessage> {
