@@ -81,7 +81,8 @@ pub struct GuildCore {
     pub(crate) settled_at: Option<UnixMs>,
     /// The voice servers that were asked what they hold of the guild. None while nobody was the owner before.
     pub(crate) asked: Option<BTreeMap<ServerId, Answer>>,
-    /// Those that have ended or left voice while a voice server is awaited, whose answer may be from before.
+    pub(crate) claimed_at: Option<UnixMs>,
+    /// Those that have ended or left voice since, while what a voice server answers may be from before.
     pub(crate) departed: BTreeSet<SessionId>,
     /// The highest fencing number of an earlier owner that is known of.
     pub(crate) predecessor: u64,
@@ -113,6 +114,7 @@ impl GuildCore {
             absence_due: None,
             settled_at: None,
             asked: None,
+            claimed_at: None,
             departed: BTreeSet::new(),
             predecessor: 0,
             kept_at: BTreeMap::new(),
@@ -288,7 +290,7 @@ impl GuildCore {
                 self.detach(turn, session, gateway);
                 self.forget_hearsay(turn, user, session);
                 if !self.sessions.contains_key(&session) {
-                    self.note_departed(session);
+                    self.note_departed(turn.now, session);
                 }
                 Ok(Reply::Done)
             }

@@ -86,3 +86,6 @@ const _: () = assert!(INVITE_AGE_DEFAULT_S <= INVITE_AGE_MAX_S);
 /// How long after the first voice state of an earlier owner's the voice server is told who is not in voice any more. Because gateways notice within a second
 /// that an owner is gone, and attach a few sessions at a time.
 pub const SETTLE_MS: u64 = 15_000;
+/// How long after it was claimed a guild remembers who has left, lest a voice server that is first asked then says that they are there. Because
+/// ways to voice servers are open within seconds. One that was asked is waited for longer.
+pub const TESTIMONY_MS: u64 = 60_000;

@@ -10,7 +10,7 @@ use cluster_wire::voice::{ChannelMemo, Held, Memo, Order, OrderKind, Participant
 use model::{ChannelId, Member, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState};
 
 use crate::gatherings::Gathering;
-use crate::limits::SETTLE_MS;
+use crate::limits::{SETTLE_MS, TESTIMONY_MS};
 use crate::placement::Zone;
 use crate::stage_instances::Stage;
 use crate::turn::{Effect, Moment, Outcome, Turn};
@@ -29,6 +29,7 @@ impl GuildCore {
     pub fn handle_claimed(&mut self, moment: Moment<'_>) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         self.asked.get_or_insert_default();
+        self.claimed_at = Some(turn.now);
         self.ask_servers(&mut turn, None);
         turn.finish(Ok(cluster_wire::guilds::Reply::Done))
     }
@@ -50,7 +51,7 @@ impl GuildCore {
             self.asked.get_or_insert_default().insert(held.server.clone(), Answer::Heard);
             self.take_over(&mut turn, held);
         }
-        if !self.awaits_servers() {
+        if !self.may_be_told_of_before(turn.now) {
             self.departed.clear();
         }
         turn.finish(Ok(cluster_wire::guilds::Reply::Done))
@@ -69,10 +70,16 @@ impl GuildCore {
         }
     }
 
-    pub(crate) fn note_departed(&mut self, session: SessionId) {
-        if self.awaits_servers() {
+    pub(crate) fn note_departed(&mut self, now: UnixMs, session: SessionId) {
+        if self.may_be_told_of_before(now) {
             self.departed.insert(session);
+        } else {
+            self.departed.clear();
         }
+    }
+
+    fn may_be_told_of_before(&self, now: UnixMs) -> bool {
+        self.claimed_at.is_some_and(|at| now.0 < at.0 + TESTIMONY_MS) || self.awaits_servers()
     }
 
     /// One that has not answered may not have been asked. False if it has.

@@ -301,7 +301,7 @@ impl GuildCore {
         let Some(VoiceEntry { state, zone, .. }) = self.voice.remove(&user) else { return };
         // Whatever a voice server says of it later is from before.
         self.sessions.entry(state.session).and_modify(|session| session.has_seat_known = true);
-        self.note_departed(state.session);
+        self.note_departed(turn.now, state.session);
         let mut event = self.voice_state_event(&state);
         (event.channel_id, event.suppress, event.request_to_speak_timestamp) = (None, false, None);
         let audience = self.seers(state.channel, user, turn.now);

@@ -222,7 +222,9 @@ impl World {
             own.channel_id == this.wants && (own.self_mute, own.self_deaf) == (this.mute, this.deaf)
         });
         match this.voice {
-            None => self.client_deadline(client),
+            None if is_heard || own.is_none() => self.client_deadline(client),
+            // Otherwise it would be sent back to where it no longer wishes to be.
+            None => self.ask(client),
             Some(_) if is_heard => {}
             Some(_) => self.say_wish(client),
         }

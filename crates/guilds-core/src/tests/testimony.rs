@@ -1,7 +1,7 @@
 //! What voice servers say of a dead owner's guild to the next one, beside what gateways say.
 
 use super::*;
-use crate::limits::{ABSENCE_MS, SETTLE_MS, STAGE_SPEAKERLESS_MS};
+use crate::limits::{ABSENCE_MS, SETTLE_MS, STAGE_SPEAKERLESS_MS, TESTIMONY_MS};
 
 const A: &str = "a";
 
@@ -353,19 +353,35 @@ fn whoever_may_not_be_there_any_more_is_not_and_where_the_server_is_lost_too_all
 
 #[test]
 fn who_has_left_for_good_does_not_come_back_by_an_answer_that_is_late() {
-    let mut world = World::attached();
-    world.join(ANN, LOBBY);
-    world.add_server(ServerRecord { capacity: 1_000, ..server("b") });
-    world.claimed();
-    let late = world.held(A, &[ANN]);
-    let nothing = Held { fencing: 0, participants: Vec::new(), channels: Vec::new(), ..world.held("b", &[]) };
-    world.hear(&nothing);
-    world.attach_again(ANN);
-    let (user, session, gateway) = (ANN, session(ANN), GatewayId(1));
-    world.call(Call::Detach { guild: GUILD, user, session, gateway }).reply.unwrap();
-    assert!(world.states().is_empty() && world.core.awaits_servers());
-    expect(&world.hear(&late), &["order a: drop"]);
-    assert!(world.states().is_empty());
-    assert!(world.core.departed.is_empty(), "nobody is awaited");
-    world.check_invariants();
+    for is_asked_later in [false, true] {
+        let mut world = World::attached();
+        world.join(ANN, LOBBY);
+        let known = world.servers.clone();
+        if is_asked_later {
+            world.servers.clear();
+        }
+        world.claimed();
+        let late = world.held(A, &[ANN]);
+        world.attach_again(ANN);
+        let (user, gateway) = (ANN, GatewayId(1));
+        world.call(Call::Detach { guild: GUILD, user, session: session(ANN), gateway }).reply.unwrap();
+        assert!(world.states().is_empty());
+        if is_asked_later {
+            world.servers = known;
+            let asked = world.input(|core, moment| core.handle_servers(moment, None));
+            expect(&asked, &["order a: claim"]);
+        }
+        assert!(world.core.awaits_servers());
+        expect(&world.hear(&late), &["order a: drop"]);
+        assert!(world.states().is_empty());
+        world.check_invariants();
+
+        // They are not remembered for ever.
+        assert!(!world.core.departed.is_empty());
+        world.pass_ms(TESTIMONY_MS);
+        world.attach(BOB, session(BOB), ALL_INTENTS);
+        world.join(BOB, LOBBY);
+        world.leave(BOB);
+        assert!(world.core.departed.is_empty());
+    }
 }
