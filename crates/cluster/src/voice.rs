@@ -4,12 +4,12 @@
 //! means that only the stream was broken; no answer leaves it to the server's lease. And a lease that has ended says that the server cannot reach the registry: it is dead only
 //! if it cannot be reached from here either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_wire::envelope::{Hello, MESSAGE_BYTES_MAX, VoiceMessage};
 use cluster_wire::link::{ORDERS_MAX, ReportSender, VoiceLink};
 use cluster_wire::record::ServerRecord;
-use cluster_wire::voice::ToVoice;
+use cluster_wire::voice::{Held, Order, OrderKind, Report, ToVoice};
 use model::ServerId;
 use registry::{Change, Registry, RegistryError};
 use tokio::sync::{mpsc, watch};
@@ -255,6 +255,9 @@ impl Way {
                     // None when guilds has given it up.
                     let Some(order) = order else { return "nobody has orders for it".to_owned() };
                     if order.protocol() > known.protocol {
+                        if let Some(held) = self.nothing_held(&order) {
+                            drop(self.reports.send(held).await);
+                        }
                         continue;
                     }
                     if out.send(VoiceMessage::order(&order)).await.is_err() {
@@ -264,6 +267,15 @@ impl Way {
                 message = incoming.message() => if let Err(why) = self.hear(message).await { return why },
             }
         }
+    }
+
+    /// A server of the version before cannot be asked, and is not to be waited for.
+    fn nothing_held(&self, order: &ToVoice) -> Option<Report> {
+        let ToVoice::Order(Order { guild, fencing, kind: OrderKind::Claim }) = *order else { return None };
+        let (server, participants, live, channels) =
+            (self.id.clone(), Vec::new(), BTreeSet::new(), Vec::new());
+        let held = Held { server, guild, claim: fencing, fencing: 0, participants, live, channels };
+        Some(Report::Held(Box::new(held)))
     }
 
     async fn hear(&self, message: Result<Option<VoiceMessage>, Status>) -> Result<(), String> {

@@ -32,7 +32,8 @@ impl GuildCore {
             return Err(ApiError::new(503, 0, "the guild can take no more sessions"));
         }
         let before = self.sessions.get(&session);
-        let is_known = before.is_some();
+        // One gateway may not know, and the other that has it still does.
+        let is_known = before.is_some_and(|before| before.has_seat_known);
         following.has_seat_known |= before.is_some_and(|before| before.has_seat_known);
         // A gateway whose client is away may have lost it to this one.
         if let Some(before) = before.filter(|_| !is_live) {

@@ -102,7 +102,10 @@ impl GuildCore {
         let is_truth = held.fencing >= self.predecessor;
         let mut seated = Vec::new();
         if is_truth {
-            self.predecessor = held.fencing.min(self.fencing);
+            // One that was asked again may have had orders of ours.
+            if held.fencing < self.fencing {
+                self.predecessor = held.fencing;
+            }
             for participant in &held.participants {
                 let is_live = held.live.contains(&participant.session);
                 seated.extend(self.take_held(turn.now, &held.server, participant, is_live));
@@ -192,7 +195,10 @@ impl GuildCore {
             if let Some(server) = server.as_ref().filter(|_| !is_known) {
                 self.order(turn, server, OrderKind::Put(participant));
             }
-            turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot, since: state.joined_at });
+            // Since when is not known where an owner of the version before has placed it: it is not to be torn away from elsewhere.
+            let memo = held.participants.iter().find(|one| one.user == user).and_then(|one| one.memo);
+            let since = memo.map_or(UnixMs(0), |memo| memo.joined_at);
+            turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot, since });
             self.tell_voice_state(turn, user, None);
             self.note_arrival(turn, state.channel);
             self.note_start(turn, state.channel, state.joined_at);

@@ -291,6 +291,12 @@ impl Actor {
                 }
                 input => self.take(input).await,
             }
+            let is_over = self.is_deleted || shared.stopping.is_cancelled();
+            if self.is_lost || is_over {
+                let why = if self.is_lost { lost() } else { over(&shared).into() };
+                first.for_each(|input| refuse(self.core.id(), input, &why));
+                return if self.is_lost { End::Lost } else { End::Over };
+            }
         }
         while !self.is_deleted && !self.is_lost {
             let rest_at = self.used_at + shared.config.guild_rest;

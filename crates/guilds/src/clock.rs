@@ -4,9 +4,10 @@
 //! time. So this one walks on, a little faster or slower, until both agree.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::UnixMs;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::{CLOCK_FOLLOWS_AT_ONCE, CLOCK_SLACK, CLOCK_WALKS_OFF};
 
@@ -14,23 +15,30 @@ pub(crate) fn now() -> UnixMs {
     static CLOCK: Mutex<Option<Clock>> = Mutex::new(None);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set later than 1970");
     let mut clock = CLOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    clock.get_or_insert_with(|| Clock::new(Instant::now(), since)).read(Instant::now(), since)
+    clock.get_or_insert_with(|| Clock::new(since_boot(), since)).read(since_boot(), since)
+}
+
+/// While the machine sleeps as well, which `Instant` does not count.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 struct Clock {
-    at: Instant,
+    /// Since the machine was started.
+    at: Duration,
     /// What it showed then.
     shown: Duration,
     is_off: bool,
 }
 
 impl Clock {
-    fn new(at: Instant, machine: Duration) -> Self {
+    fn new(at: Duration, machine: Duration) -> Self {
         Self { at, shown: machine, is_off: false }
     }
 
-    fn read(&mut self, at: Instant, machine: Duration) -> UnixMs {
-        let passed = at.saturating_duration_since(self.at);
+    fn read(&mut self, at: Duration, machine: Duration) -> UnixMs {
+        let passed = at.saturating_sub(self.at);
         let on = self.shown + passed;
         let off = on.abs_diff(machine);
         let was_off = std::mem::replace(&mut self.is_off, off > CLOCK_SLACK);
@@ -59,7 +67,7 @@ mod tests {
 
     /// After the machine's clock was set so far ahead (or back), what is shown each second, as the difference to the time that really passed.
     fn shown(ahead: Option<Duration>, back: Option<Duration>, seconds: u32) -> Vec<i64> {
-        let began = Instant::now();
+        let began = HOUR;
         let mut clock = Clock::new(began, NOW);
         let after = (1..=seconds).map(|s| {
             let machine = NOW + S * s + ahead.unwrap_or_default() - back.unwrap_or_default();
@@ -80,7 +88,7 @@ mod tests {
     fn what_clocks_are_always_corrected_by_is_followed() {
         assert_eq!(shown(Some(S / 100), None, 2), [10, 10]);
         assert_eq!(shown(None, Some(S / 100), 2), [-10, -10]);
-        let began = Instant::now();
+        let began = HOUR;
         let mut clock = Clock::new(began, NOW);
         assert_eq!(clock.read(began, NOW - S / 100).0, NOW.as_millis() as u64, "it never goes back");
     }

@@ -87,5 +87,6 @@ pub const CLOCK_SLACK: Duration = Duration::from_millis(100);
 /// One that is off by more is followed at one part in so many of the time that passes. Because a deadline of a minute may be six seconds early or late, and an hour is
 /// made up for in ten.
 pub const CLOCK_WALKS_OFF: u32 = 10;
-/// One that is off by so much was not set at all before.
-pub const CLOCK_FOLLOWS_AT_ONCE: Duration = Duration::from_secs(7 * 86_400);
+/// One that is off by so much was not set at all before, or the machine did not run. Because voice servers go by clocks of their own, for which a voice token must be
+/// good, and it is good for a day.
+pub const CLOCK_FOLLOWS_AT_ONCE: Duration = Duration::from_secs(12 * 3_600);

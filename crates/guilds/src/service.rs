@@ -214,10 +214,13 @@ async fn route_reports(shared: Arc<Shared>, mut reports: ReportReceiver) {
 
 async fn wait_for_ways(shared: Arc<Shared>) {
     let ready = tokio::time::timeout(WAYS_WITHIN, shared.fleet.has_ways());
-    if let Some(Err(_)) = shared.stopping.run_until_cancelled(ready).await {
-        tracing::warn!("not every voice server of the registry can be reached");
-        shared.fleet.wait_no_more();
+    match shared.stopping.run_until_cancelled(ready).await {
+        Some(Ok(())) => return,
+        Some(Err(_)) => tracing::warn!("not every voice server of the registry can be reached"),
+        // Or whoever waits for them would keep this node from ending.
+        None => {}
     }
+    shared.fleet.wait_no_more();
 }
 
 /// Keeps this node's lease. When it has ended all the same, others may own what was this node's: everything is given up.

@@ -262,10 +262,11 @@ impl RefGuild {
         let gateway = before.map(|before| before.gateway).filter(|_| !is_live).unwrap_or(new.gateway);
         let has_seat_known = new.has_seat_known || before.is_some_and(|before| before.has_seat_known);
         self.sessions.insert(session, Attached { gateway, has_seat_known, ..new });
-        let seat = seat.filter(|seat| before.is_none() && seat.state.session == session);
+        let is_news = before.is_none_or(|before| !before.has_seat_known);
+        let seat = seat.filter(|seat| is_news && seat.state.session == session);
         match seat {
             Some(seat) if seat.state.user == new.user => self.take_seat(seat),
-            None if before.is_none() && has_seat_known => self.forget_hearsay(new.user, session),
+            None if is_news && has_seat_known => self.forget_hearsay(new.user, session),
             _ => {}
         }
         if self.voice.get(&new.user).is_some_and(|state| state.session == session) {
@@ -287,7 +288,9 @@ impl RefGuild {
         if held.fencing < self.predecessor || held.participants.is_empty() && held.channels.is_empty() {
             return;
         }
-        self.predecessor = held.fencing.min(self.fencing);
+        if held.fencing < self.fencing {
+            self.predecessor = held.fencing;
+        }
         for one in &held.participants {
             let is_known = self.sessions.get(&one.session).is_some_and(|attached| attached.has_seat_known);
             let has_left = is_known || self.departed.contains(&one.session);
