@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::server::RELAY_REPORTED;
 use crate::wire::{self, WITHIN};
-use crate::{Running, SaidSoFar, Server, Talk, User};
+use crate::{Running, SaidSoFar, Server, Talk, User, postgres};
 
 /// Making accounts by the hundred takes its time.
 const RAID_WITHIN: Duration = Duration::from_secs(120);
@@ -92,13 +92,7 @@ pub fn relay_since(server: &Server, so_far: SaidSoFar) -> u32 {
 pub fn relays(server: u32) -> Vec<u32> {
     let processes = Path::new("/proc").read_dir().expect("Linux has it").flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let is_child = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; state and parent come after it.
-        let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
-        after.split(' ').nth(1) == Some(&server.to_string())
-    };
-    let mut found: Vec<u32> = numbers.filter(is_child).collect();
+    let mut found: Vec<u32> = numbers.filter(|pid| postgres::parent_of(*pid) == Some(server)).collect();
     found.sort_unstable();
     found
 }

@@ -122,7 +122,7 @@ impl Cluster {
         self.distance.as_ref().expect("the database was made distant").set(round_trip);
     }
 
-    /// So many seconds ahead of the machine's, or behind it; what a process measures times by goes on as it did. The process may look at it a second later.
+    /// So many seconds ahead of the machine's, or behind it; what a process measures times by goes on as it did.
     pub fn set_clock(&self, node: &str, seconds: i64) {
         let clocks = self.clocks.as_ref().expect("the cluster was made with clocks");
         let file = clocks.path().join(node);
@@ -259,7 +259,8 @@ impl Cluster {
                 self.set_clock(name, 0);
             }
             command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", file);
-            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
+            // Looked at each time that somebody asks, so that it is so at once.
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
         }
         let name = format!("guildhall {} {name}", role.command());
         Running::start(&name, place.run(command))

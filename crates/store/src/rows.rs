@@ -37,7 +37,7 @@ fn narrow<T: TryFrom<i64>>(what: &str, n: i64) -> Result<T> {
 
 /// A row is read by the names of its columns. sqlx has a derive for that; but its macros have sqlx itself, with both databases and TLS, compiled a
 /// second time for the compiler's own use.
-macro_rules! row {
+macro_rules! by_column {
     (pub struct $name:ident { $($seen:vis $column:ident: $type:ty,)* }) => {
         pub struct $name {
             $($seen $column: $type,)*
@@ -55,7 +55,7 @@ macro_rules! row {
     };
 }
 
-row! {
+by_column! {
     pub struct UserRow {
         id: i64,
         name: String,
@@ -70,7 +70,7 @@ impl UserRow {
     }
 }
 
-row! {
+by_column! {
     pub struct IdRow {
         id: i64,
     }
@@ -86,7 +86,7 @@ impl IdRow {
     }
 }
 
-row! {
+by_column! {
     pub struct PasswordRow {
         id: i64,
         pub password_hash: String,
@@ -99,7 +99,7 @@ impl PasswordRow {
     }
 }
 
-row! {
+by_column! {
     pub struct TokenRow {
         user_id: i64,
         used_at: i64,
@@ -112,13 +112,13 @@ impl TokenRow {
     }
 }
 
-row! {
+by_column! {
     pub struct TextRow {
         pub value: String,
     }
 }
 
-row! {
+by_column! {
     pub struct GuildRow {
         pub name: String,
         owner_id: i64,
@@ -136,7 +136,7 @@ impl GuildRow {
     }
 }
 
-row! {
+by_column! {
     pub struct RoleRow {
         id: i64,
         name: String,
@@ -162,7 +162,7 @@ impl RoleRow {
     }
 }
 
-row! {
+by_column! {
     pub struct ChannelRow {
         id: i64,
         kind: i64,
@@ -202,7 +202,7 @@ impl ChannelRow {
     }
 }
 
-row! {
+by_column! {
     pub struct OverwriteRow {
         channel_id: i64,
         target_kind: i64,
@@ -230,7 +230,7 @@ impl OverwriteRow {
     }
 }
 
-row! {
+by_column! {
     pub struct MemberRow {
         user_id: i64,
         nick: Option<String>,
@@ -256,7 +256,7 @@ impl MemberRow {
     }
 }
 
-row! {
+by_column! {
     pub struct MemberRoleRow {
         user_id: i64,
         role_id: i64,
@@ -273,7 +273,7 @@ impl MemberRoleRow {
     }
 }
 
-row! {
+by_column! {
     pub struct MessageRow {
         id: i64,
         channel_id: i64,
@@ -295,7 +295,7 @@ impl MessageRow {
     }
 }
 
-row! {
+by_column! {
     pub struct NewestRow {
         channel_id: i64,
         newest_id: Option<i64>,
@@ -308,7 +308,7 @@ impl NewestRow {
     }
 }
 
-row! {
+by_column! {
     pub struct InviteRow {
         code: String,
         guild_id: i64,
@@ -336,7 +336,7 @@ impl InviteRow {
     }
 }
 
-row! {
+by_column! {
     pub struct BanRow {
         user_id: i64,
         reason: Option<String>,

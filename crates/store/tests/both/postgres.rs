@@ -95,7 +95,7 @@ impl Server {
 }
 
 /// The name in parentheses may hold anything; state and parent come after it.
-fn parent_of(process: u32) -> Option<u32> {
+pub fn parent_of(process: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
