@@ -1,13 +1,13 @@
 //! The voice servers as guilds can reach them: those the registry knows and a link leads to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cluster_wire::guilds::GatewayId;
 use cluster_wire::link::{Undelivered, VoiceLink};
 use cluster_wire::record::{Health, ServerRecord};
 use cluster_wire::voice::Order;
-use guilds_core::Servers;
+use guilds_core::{Servers, Usable};
 use model::{GuildId, RegionId, ServerId};
 use tokio::sync::watch;
 
@@ -49,10 +49,8 @@ struct State {
     knows_all: bool,
     records: BTreeMap<ServerId, ServerRecord>,
     links: BTreeMap<ServerId, Link>,
-    /// Those that have had as many participants as they are for, until they are clearly below that again.
-    full: BTreeSet<ServerId>,
     /// Those with a link that the registry knows, or has known.
-    usable: Arc<Servers>,
+    usable: Usable,
 }
 
 #[derive(Debug)]
@@ -65,7 +63,7 @@ struct Link {
 
 impl Fleet {
     pub fn servers(&self) -> Arc<Servers> {
-        Arc::clone(&self.read().usable)
+        Arc::clone(self.read().usable.servers())
     }
 
     /// Every record, reachable or not.
@@ -74,7 +72,8 @@ impl Fleet {
     }
 
     pub fn regions(&self) -> Vec<RegionId> {
-        let mut regions: Vec<_> = self.read().usable.values().map(|record| record.region.clone()).collect();
+        let mut regions: Vec<_> =
+            self.read().usable.servers().values().map(|record| record.region.clone()).collect();
         regions.sort_unstable();
         regions.dedup();
         regions
@@ -109,25 +108,18 @@ impl Fleet {
     pub fn put(&self, record: ServerRecord) -> Option<Review> {
         let mut state = self.write();
         let id = record.id.clone();
-        let old = state.usable.get(&id).cloned();
         state.records.insert(id.clone(), record);
-        state.refresh(&id);
-        let new = state.usable.get(&id)?;
-        old.is_none_or(|old| matters(&old, new)).then_some(Review::Look)
+        state.refresh(&id).then_some(Review::Look)
     }
 
     /// Its record is no more. While there is a way to the server it is only to be left: that it cannot reach the registry ends no call.
     pub fn gone(&self, id: &ServerId) -> Option<Review> {
         let mut state = self.write();
         state.records.remove(id)?;
-        state.full.remove(id);
-        let has_link = state.links.contains_key(id);
-        let usable = Arc::make_mut(&mut state.usable);
-        if !has_link {
-            return usable.remove(id).map(|_| Review::Lost(id.clone()));
+        match state.links.contains_key(id) {
+            true => state.usable.unseen(id).then_some(Review::Look),
+            false => state.usable.remove(id).then(|| Review::Lost(id.clone())),
         }
-        usable.get_mut(id)?.health = Health::RelayLost;
-        Some(Review::Look)
     }
 
     /// A new link to a server that had one: the old one's participants are gone.
@@ -141,14 +133,14 @@ impl Fleet {
         let mut state = self.write();
         let replaced = state.links.insert(id.clone(), Link { way: link, missed: None }).is_some();
         state.refresh(&id);
-        state.usable.get(&id)?;
+        state.usable.servers().get(&id)?;
         Some(if replaced { Review::Lost(id) } else { Review::Look })
     }
 
     pub fn unlink(&self, id: &ServerId) -> Option<Review> {
         let mut state = self.write();
         state.links.remove(id)?;
-        Arc::make_mut(&mut state.usable).remove(id).map(|_| Review::Lost(id.clone()))
+        state.usable.remove(id).then(|| Review::Lost(id.clone()))
     }
 
     /// Tells a server to take no new guilds, or to take some again. False when there is none of that name that takes orders.
@@ -166,13 +158,8 @@ impl Fleet {
         self.read().records.get(id).cloned()
     }
 
-    /// A guild was placed on it: it counts as busier until it says so itself, or a burst of first joins between two of its
-    /// records would all choose the same server.
     pub fn placed(&self, id: &ServerId) {
-        if let Some(record) = Arc::make_mut(&mut self.write().usable).get_mut(id) {
-            record.load.guilds += 1;
-            record.load.participants += 1;
-        }
+        self.write().usable.placed(id);
     }
 
     /// To a server that is behind nothing is sent, for it would be the middle of a story.
@@ -222,40 +209,19 @@ impl Fleet {
     }
 }
 
-/// Of its capacity, what a server that was full must be below to take guilds again.
-const NOT_FULL_PERCENT: u64 = 90;
-
 impl State {
     /// Brings what is known of a usable server in line with its record and its link. One that is behind its orders is not chosen, and
-    /// left where there is another.
-    fn refresh(&mut self, id: &ServerId) {
-        let usable = Arc::make_mut(&mut self.usable);
+    /// left where there is another. Whether that may move a guild.
+    fn refresh(&mut self, id: &ServerId) -> bool {
         let Some(link) = self.links.get(id) else {
-            usable.remove(id);
-            return;
+            self.usable.remove(id);
+            return false;
         };
         // The registry has lost one that stays as it was left, if it was known at all.
-        let Some(record) = self.records.get(id) else { return };
+        let Some(record) = self.records.get(id) else { return false };
         let health = if link.missed.is_some() { Health::Flooded } else { record.health };
-        // One that was full is taken for a little smaller than it is, so that the next to leave does not call the next guild in.
-        let clearly_below = (u64::from(record.capacity) * NOT_FULL_PERCENT).div_ceil(100) as u32;
-        let was_full = self.full.contains(id);
-        let capacity = if was_full { clearly_below } else { record.capacity };
-        if record.load.participants >= capacity {
-            self.full.insert(id.clone());
-        } else {
-            self.full.remove(id);
-        }
-        let capacity = if self.full.contains(id) { clearly_below } else { record.capacity };
-        usable.insert(id.clone(), ServerRecord { health, capacity, ..record.clone() });
+        self.usable.report(record, health)
     }
-}
-
-/// Load comes with every record and moves nobody; the rest may.
-fn matters(old: &ServerRecord, new: &ServerRecord) -> bool {
-    let fixed =
-        |r: &ServerRecord| (r.region.clone(), r.endpoint.clone(), r.health, r.draining, r.is_eligible());
-    fixed(old) != fixed(new)
 }
 
 #[cfg(test)]

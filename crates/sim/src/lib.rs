@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod capacity;
 mod checks;
 mod client;
 mod database;
 mod event;
 mod faults;
 mod fleet;
+pub mod fleet_model;
 mod gateway;
 mod host;
 pub mod limits;

@@ -24,6 +24,8 @@ pub const UNSEEN_LAG: u64 = secs(1);
 
 /// Of a voice server's record, as `registry` has it.
 pub const LEASE: u64 = secs(10);
+/// A record of which only the load has changed is written so often, as `registry` does in etcd.
+pub const LOAD_EVERY: u64 = secs(5);
 /// As `voice` publishes.
 pub const PUBLISH_EVERY: u64 = secs(2);
 

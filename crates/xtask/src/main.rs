@@ -22,6 +22,7 @@ cargo x <command>
   bench [NAMES]  what the server costs, beside the bars that it is held to (--list; --gate: only count instructions; --save: add to the history)
   sim --seed N   the simulated world of one seed, and what happens in it if something is wrong there
   sim --seeds A B   those from A to before B, quickly
+  sim fleet      what a fleet carries by measured costs, and 2.6 million people on 850 voice servers, simulated: `docs/capacity.md`
   setup          install what building and testing need, and nothing else
 ";
 
@@ -86,7 +87,12 @@ fn sim(args: &[String]) -> Result<(), Failure> {
         ["--seeds", first, end] => {
             run("seeds", cargo(&["run", "--quiet", "--package", "sim", "--example", "survey", first, end]))
         }
-        _ => Err(Failure("sim --seed N, or sim --seeds FIRST END".to_owned())),
+        ["fleet", ..] => {
+            let mut command = cargo(&["run", "--quiet", "--package", "sim", "--example", "fleet", "--"]);
+            command.args(&args[1..]);
+            run("fleet", command)
+        }
+        _ => Err(Failure("sim --seed N, sim --seeds FIRST END, or sim fleet [options]".to_owned())),
     }
 }
 
