@@ -65,40 +65,71 @@ impl Placements {
     }
 }
 
-/// The least utilised eligible server of the region; of any region if None, but rather of one that could lose a server. Ties go to fewer guilds,
-/// then to the lower id, so that equal servers fill in turn and the choice is the same everywhere.
+/// So many servers are drawn, and the least utilised of them is taken. Because guilds nodes choose by what servers said up to five seconds ago: did each take the least
+/// utilised of all, all of them would take the same one until it says more. Of three one is good enough, and in a region of three none is passed over.
+const DRAWN: usize = 3;
+
+/// The least utilised of a few eligible servers of the region, which `draw` chooses; of any region if None, but rather of one that could lose a server. Ties go to fewer
+/// guilds, then to the lower id.
 pub fn place<'a>(
     servers: impl IntoIterator<Item = &'a ServerRecord, IntoIter: Clone>,
     region: Option<&RegionId>,
+    draw: u64,
 ) -> Option<ServerId> {
     let servers = servers.into_iter();
-    let headroom = match region {
-        None => headroom(servers.clone()),
-        Some(_) => BTreeMap::new(),
-    };
-    let is_short = |server: &ServerRecord| headroom.get(&server.region).is_some_and(|room| *room < 0);
-    servers
-        .filter(|server| server.is_eligible() && region.is_none_or(|region| server.region == *region))
+    let is_of_it = |server: &&ServerRecord| region.is_none_or(|region| server.region == *region);
+    let mut fit: Vec<_> = servers.clone().filter(|server| server.is_eligible()).filter(is_of_it).collect();
+    if region.is_none() {
+        let headroom = rooms(servers);
+        let is_safe = |server: &&ServerRecord| headroom.get(&server.region).is_none_or(|room| *room >= 0);
+        if fit.iter().any(is_safe) {
+            fit.retain(is_safe);
+        }
+    }
+    drawn(&mut fit, DRAWN, draw)
+        .iter()
         .min_by(|a, b| {
-            let by_headroom = is_short(a).cmp(&is_short(b));
             let by_load = utilisation(a, b).then(a.load.guilds.cmp(&b.load.guilds));
-            by_headroom.then(by_load).then_with(|| a.id.cmp(&b.id))
+            by_load.then_with(|| a.id.cmp(&b.id))
         })
         .map(|server| server.id.clone())
 }
 
+/// Is there a server to be placed on?
+pub(crate) fn is_placeable<'a>(
+    mut servers: impl Iterator<Item = &'a ServerRecord>,
+    region: Option<&RegionId>,
+) -> bool {
+    servers.any(|server| server.is_eligible() && region.is_none_or(|region| server.region == *region))
+}
+
+/// So many different ones, each as likely as any other.
+fn drawn<T>(all: &mut [T], wanted: usize, mut draw: u64) -> &[T] {
+    let wanted = wanted.min(all.len());
+    for first in 0..wanted {
+        let left = (all.len() - first) as u64;
+        all.swap(first, first + (draw % left) as usize);
+        draw /= left;
+    }
+    &all[..wanted]
+}
+
 /// For each region, how many participants its other servers could take beyond those of its fullest one, were that to die. Below 0 some would have nowhere to go.
 pub fn headroom<'a>(servers: impl Iterator<Item = &'a ServerRecord>) -> BTreeMap<RegionId, i64> {
+    rooms(servers).into_iter().map(|(region, room)| (region.clone(), room)).collect()
+}
+
+fn rooms<'a>(servers: impl Iterator<Item = &'a ServerRecord>) -> BTreeMap<&'a RegionId, i64> {
     #[derive(Default)]
     struct Sum {
         free: i64,
         fullest: (i64, i64),
     }
-    let mut sums: BTreeMap<RegionId, Sum> = BTreeMap::new();
+    let mut sums: BTreeMap<&RegionId, Sum> = BTreeMap::new();
     for server in servers.filter(|server| server.health == Health::Ok && !server.draining) {
         let participants = i64::from(server.load.participants);
         let free = (i64::from(server.capacity) - participants).max(0);
-        let sum = sums.entry(server.region.clone()).or_default();
+        let sum = sums.entry(&server.region).or_default();
         sum.free += free;
         // Of two that are as full, the one whose death takes more room with it.
         sum.fullest = sum.fullest.max((participants, free));
@@ -144,8 +175,11 @@ mod tests {
     #[test]
     fn the_least_utilised_eligible_server_of_the_region_is_chosen() {
         let check = |servers: &[ServerRecord], region: Option<&str>, expect: Option<&str>| {
-            let got = place(servers, region.map(|r| RegionId(r.to_owned())).as_ref());
-            assert_eq!(got.map(|id| id.0), expect.map(str::to_owned), "{servers:?} {region:?}");
+            let region = region.map(|region| RegionId(region.to_owned()));
+            for draw in 0..6 {
+                let got = place(servers, region.as_ref(), draw);
+                assert_eq!(got.map(|id| id.0), expect.map(str::to_owned), "{servers:?} {region:?} {draw}");
+            }
         };
         check(&[], None, None);
         check(&[server("a", "eu", 5, 10), server("b", "eu", 5, 100)], None, Some("b"));
@@ -167,6 +201,19 @@ mod tests {
         check(&[alone.clone(), a.clone(), b.clone()], None, Some("a"));
         check(&[alone.clone(), a.clone(), b], Some("us"), Some("c"));
         check(&[alone, a, server("b", "eu", 7, 10)], None, Some("c"));
+    }
+
+    #[test]
+    fn nodes_that_know_the_same_do_not_all_choose_the_same() {
+        let servers: Vec<_> = (0..30).map(|n| server(&format!("{n:02}"), "eu", n, 100)).collect();
+        let mut chosen = BTreeMap::new();
+        for draw in 0..30 * 29 * 28 {
+            *chosen.entry(place(&servers, None, draw).unwrap().0).or_insert(0) += 1;
+        }
+        // The least utilised wherever it is among the three, and so on down to the third from the end, of which no two can be less utilised.
+        assert_eq!(chosen.len(), 28);
+        assert_eq!(chosen["00"], 3 * 29 * 28);
+        assert_eq!(chosen["27"], 6);
     }
 
     #[test]

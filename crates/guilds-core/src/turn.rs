@@ -38,8 +38,11 @@ pub enum Effect {
         server: ServerId,
         order: Order,
     },
-    /// The guild was placed on this server: it counts as busier until it says so itself.
-    Placed(ServerId),
+    /// So many of the guild's participants were placed on this server: it counts as busier until it says so itself.
+    Placed {
+        server: ServerId,
+        participants: u32,
+    },
     /// The user has entered voice here; a person is in one channel overall, so wherever else it was before that it leaves.
     EnteredVoice {
         user: UserId,
@@ -64,7 +67,7 @@ impl Effect {
                 | "STAGE_INSTANCE_DELETE" => !matches!(dispatch.audience, Audience::Users(_)),
                 _ => false,
             },
-            Self::Order { .. } | Self::Placed(_) | Self::EnteredVoice { .. } | Self::LeftVoice(_) => true,
+            Self::Order { .. } | Self::Placed { .. } | Self::EnteredVoice { .. } | Self::LeftVoice(_) => true,
             // Whoever was put out has lost its attachment here, and the gateways must know it; the reload lets it in again.
             Self::Left(_) => true,
             Self::Joined(_) | Self::Deleted => false,
@@ -102,6 +105,7 @@ pub(crate) struct Turn<'a> {
     pub now: UnixMs,
     next_id: &'a mut dyn FnMut() -> u64,
     pub random: u64,
+    draws: u64,
     pub servers: &'a Servers,
     pub facts: Facts,
     pub writes: Vec<Write>,
@@ -111,7 +115,7 @@ pub(crate) struct Turn<'a> {
 impl<'a> Turn<'a> {
     pub fn new(moment: Moment<'a>, facts: Facts) -> Self {
         let Moment { now, next_id, random, servers } = moment;
-        Self { now, next_id, random, servers, facts, writes: Vec::new(), effects: Vec::new() }
+        Self { now, next_id, random, draws: 0, servers, facts, writes: Vec::new(), effects: Vec::new() }
     }
 
     pub fn finish(self, reply: CallResult) -> Outcome {
@@ -124,6 +128,13 @@ impl<'a> Turn<'a> {
 
     pub fn next_id(&mut self) -> u64 {
         (self.next_id)()
+    }
+
+    /// A number for a choice: another one each time.
+    pub fn draw(&mut self) -> u64 {
+        self.draws += 1;
+        let mixed = (self.random ^ self.draws).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed ^ (mixed >> 32)
     }
 
     pub fn write(&mut self, write: Write) {

@@ -1,6 +1,7 @@
 //! The voice servers that a guilds node can use, as it sees them.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use cluster_wire::record::{Health, ServerRecord};
@@ -12,11 +13,18 @@ use crate::Servers;
 const NOT_FULL_PERCENT: u64 = 90;
 
 /// Each as it said of itself last, and with what was placed there since.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Usable {
     servers: Arc<Servers>,
     /// Those that have had as many participants as they are for, until they are clearly below that again.
     full: BTreeSet<ServerId>,
+    nodes: NonZeroU32,
+}
+
+impl Default for Usable {
+    fn default() -> Self {
+        Self { servers: Arc::default(), full: BTreeSet::new(), nodes: NonZeroU32::MIN }
+    }
 }
 
 impl Usable {
@@ -60,13 +68,24 @@ impl Usable {
         self.servers.contains_key(id) && Arc::make_mut(&mut self.servers).remove(id).is_some()
     }
 
-    /// A guild was placed on it: it counts as busier until it says so itself, or a burst of first joins between two of its
-    /// records would all choose the same server.
-    pub fn placed(&mut self, id: &ServerId) {
+    /// A guild of so many participants was placed on it: it counts as busier until it says so itself. And as if the other guilds nodes had placed as many, which they may have
+    /// done by the same records: when a server dies each of them moves its share of the guilds in the same moment.
+    pub fn placed(&mut self, id: &ServerId, participants: u32) {
+        let weight = match self.nodes.get() {
+            1 => 1,
+            // Twice, because the last guild that each of them has room for may be a large one.
+            nodes => nodes.saturating_mul(2),
+        };
         if let Some(record) = Arc::make_mut(&mut self.servers).get_mut(id) {
-            record.load.guilds += 1;
-            record.load.participants += 1;
+            let load = &mut record.load;
+            load.guilds = load.guilds.saturating_add(weight);
+            load.participants = load.participants.saturating_add(participants.saturating_mul(weight));
         }
+    }
+
+    /// So many guilds nodes place guilds.
+    pub fn nodes_are(&mut self, nodes: NonZeroU32) {
+        self.nodes = nodes;
     }
 }
 
@@ -75,4 +94,44 @@ fn matters(old: &ServerRecord, new: &ServerRecord) -> bool {
     let fixed =
         |r: &ServerRecord| (r.region.clone(), r.endpoint.clone(), r.health, r.draining, r.is_eligible());
     fixed(old) != fixed(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster_wire::record::{RelayStatus, ServerLoad};
+    use model::RegionId;
+
+    use super::*;
+
+    fn record(participants: u32) -> ServerRecord {
+        ServerRecord {
+            id: ServerId("a".to_owned()),
+            region: RegionId("eu".to_owned()),
+            endpoint: "a:443".to_owned(),
+            health: Health::Ok,
+            load: ServerLoad { participants, ..ServerLoad::default() },
+            capacity: 100,
+            version: String::new(),
+            draining: false,
+            cluster: None,
+            relay: RelayStatus::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_placed_counts_for_every_node_until_the_server_says_more() {
+        let mut usable = Usable::default();
+        let id = record(0).id;
+        assert!(usable.report(&record(10), Health::Ok));
+        usable.placed(&id, 5);
+        assert_eq!(usable.servers()[&id].load.participants, 15);
+        usable.nodes_are(NonZeroU32::new(4).unwrap());
+        usable.placed(&id, 5);
+        assert_eq!(usable.servers()[&id].load.participants, 55);
+        assert_eq!(usable.servers()[&id].load.guilds, 9);
+        usable.placed(&id, 20);
+        assert!(!usable.servers()[&id].is_eligible(), "all nodes together may have filled it");
+        assert!(usable.report(&record(35), Health::Ok), "whoever waits may come");
+        assert_eq!(usable.servers()[&id].load.participants, 35);
+    }
 }

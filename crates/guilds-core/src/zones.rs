@@ -9,7 +9,7 @@ use cluster_wire::voice::{Order, OrderKind};
 use model::{ChannelId, ServerId, SessionId, UserId};
 
 use crate::GuildCore;
-use crate::placement::{Placement, Zone, is_to_be_left, place};
+use crate::placement::{Placement, Zone, is_placeable, is_to_be_left, place};
 use crate::turn::{Effect, Turn};
 use crate::voice::VoiceEntry;
 
@@ -51,7 +51,7 @@ impl GuildCore {
                 let region = zone.as_ref().or(self.guild.region.as_ref());
                 let found = turn.servers.get(server).filter(|found| found.endpoint == *endpoint);
                 let stays = found.filter(|_| lost != Some(server)).is_some_and(|found| {
-                    !is_to_be_left(found, region) || place(turn.servers.values(), region).is_none()
+                    !is_to_be_left(found, region) || !is_placeable(turn.servers.values(), region)
                 });
                 if !stays {
                     self.relocate(turn, zone);
@@ -135,12 +135,14 @@ impl GuildCore {
         let ours = fit.next().map(|server| server.id.clone());
         drop(fit);
         let is_new = ours.is_none();
-        let chosen = ours.or_else(|| place(turn.servers.values(), region));
+        let chosen = ours.or_else(|| place(turn.servers.values(), region, turn.draw()));
         let placement = match chosen {
             Some(server) => {
                 let endpoint = turn.servers[&server].endpoint.clone();
                 if is_new {
-                    turn.effect(Effect::Placed(server.clone()));
+                    let participants = self.voice.values().filter(|entry| entry.zone == *zone).count();
+                    let participants = u32::try_from(participants).unwrap_or(u32::MAX);
+                    turn.effect(Effect::Placed { server: server.clone(), participants });
                 }
                 Placement::On { server, endpoint }
             }

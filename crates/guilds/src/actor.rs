@@ -447,10 +447,10 @@ impl Actor {
                 Effect::Dispatch(dispatch) => shared.gateways.tell(Event::Dispatch { guild, dispatch }),
                 Effect::Joined(user) => shared.gateways.tell(Event::Joined { guild, user }),
                 Effect::Left(user) => shared.gateways.tell(Event::Left { guild, user }),
-                Effect::Placed(server) => {
+                Effect::Placed { server, participants } => {
                     tracing::debug!(%guild, %server, "placed");
                     metrics::counter!("guildhall_guilds_placements_total").increment(1);
-                    shared.fleet.placed(&server);
+                    shared.fleet.placed(&server, participants);
                 }
                 Effect::Order { server, order } => shared.order(&server, order),
                 Effect::EnteredVoice { user, bot: false, since } => shared.entered_voice(user, guild, since),

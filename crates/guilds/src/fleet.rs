@@ -1,6 +1,7 @@
 //! The voice servers as guilds can reach them: those the registry knows and a link leads to.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cluster_wire::guilds::GatewayId;
@@ -69,6 +70,13 @@ impl Fleet {
     /// Every record, reachable or not.
     pub fn records(&self) -> Vec<ServerRecord> {
         self.read().records.values().cloned().collect()
+    }
+
+    /// By what servers said of themselves, without what was placed on them since. See [`guilds_core::headroom`].
+    pub fn headroom(&self) -> BTreeMap<RegionId, i64> {
+        let state = self.read();
+        let usable = state.usable.servers();
+        guilds_core::headroom(state.records.values().filter(|record| usable.contains_key(&record.id)))
     }
 
     pub fn regions(&self) -> Vec<RegionId> {
@@ -158,8 +166,13 @@ impl Fleet {
         self.read().records.get(id).cloned()
     }
 
-    pub fn placed(&self, id: &ServerId) {
-        self.write().usable.placed(id);
+    pub fn placed(&self, id: &ServerId, participants: u32) {
+        self.write().usable.placed(id, participants);
+    }
+
+    /// So many guilds nodes place guilds by the same records.
+    pub fn nodes_are(&self, nodes: NonZeroU32) {
+        self.write().usable.nodes_are(nodes);
     }
 
     /// To a server that is behind nothing is sent, for it would be the middle of a story.
@@ -324,6 +337,23 @@ mod tests {
             cluster: None,
             relay: RelayStatus::default(),
         }
+    }
+
+    #[test]
+    fn headroom_is_by_what_servers_say() {
+        let fleet = Fleet::default();
+        for id in ["a", "b"] {
+            fleet.link(ServerId(id.to_owned()), VoiceLink::new(mpsc::channel(1).0));
+            fleet.put(record(id));
+        }
+        fleet.put(record("cannot be reached"));
+        let local = RegionId("local".to_owned());
+        let expect = BTreeMap::from([(local, 10)]);
+        assert_eq!(fleet.headroom(), expect);
+        fleet.nodes_are(NonZeroU32::new(3).unwrap());
+        fleet.placed(&ServerId("a".to_owned()), 2);
+        assert_eq!(fleet.servers()[&ServerId("a".to_owned())].load.participants, 12);
+        assert_eq!(fleet.headroom(), expect, "what was placed counts for choosing alone");
     }
 
     #[test]

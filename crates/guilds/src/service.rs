@@ -1,6 +1,7 @@
 //! Starting, wiring and stopping the service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,7 +9,6 @@ use std::time::{Duration, Instant};
 use cluster_wire::link::{CALLS_MAX, GuildsLink, ReportReceiver, ReportSender, VoiceLink};
 use cluster_wire::record::NodeRecord;
 use cluster_wire::token::TokenKey;
-use guilds_core::Servers;
 use model::{RegionId, ServerId};
 use registry::limits::NODE_TTL;
 use registry::{Change, Membership, Registry, RegistryError, Watch};
@@ -110,6 +110,7 @@ impl Guilds {
         shared.tasks.spawn(router::run(Arc::clone(&shared), calls_in));
         shared.tasks.spawn(route_reports(Arc::clone(&shared), reports_in));
         shared.tasks.spawn(follow_registry(Arc::clone(&shared)));
+        shared.tasks.spawn(follow_nodes(Arc::clone(&shared)));
         shared.tasks.spawn(stay_member(Arc::clone(&shared)));
         shared.tasks.spawn(wait_for_ways(Arc::clone(&shared)));
         shared.tasks.spawn(sweep_gateways(Arc::clone(&shared)));
@@ -297,6 +298,23 @@ async fn follow_registry(shared: Arc<Shared>) {
     shared.stopping.run_until_cancelled(work).await;
 }
 
+/// Keeps count of the guilds nodes, this one among them.
+async fn follow_nodes(shared: Arc<Shared>) {
+    let work = async {
+        loop {
+            if let Ok(mut watch) = shared.registry.watch_nodes().await {
+                while let Ok(nodes) = watch.next().await {
+                    let nodes = u32::try_from(nodes.len()).ok().and_then(NonZeroU32::new);
+                    shared.fleet.nodes_are(nodes.unwrap_or(NonZeroU32::MIN));
+                }
+            }
+            // That the registry cannot be watched is said by whoever watches voice servers.
+            tokio::time::sleep(REGISTRY_RETRY).await;
+        }
+    };
+    shared.stopping.run_until_cancelled(work).await;
+}
+
 async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
     let records = watch.snapshot();
     for known in shared.fleet.records() {
@@ -310,7 +328,7 @@ async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
     shared.fleet.knows_all();
     let mut short = BTreeSet::new();
     loop {
-        note_headroom(&shared.fleet.servers(), &mut short);
+        note_headroom(shared.fleet.headroom(), &mut short);
         match watch.next().await {
             Ok(Change::Put(record)) => {
                 let server = record.id.clone();
@@ -328,8 +346,8 @@ async fn follow(shared: &Arc<Shared>, mut watch: Watch) -> RegistryError {
 }
 
 /// Says when a region begins, or ceases, to lack the room that it needs to lose a server.
-fn note_headroom(servers: &Servers, short: &mut BTreeSet<RegionId>) {
-    for (region, participants) in guilds_core::headroom(servers.values()) {
+fn note_headroom(headroom: BTreeMap<RegionId, i64>, short: &mut BTreeSet<RegionId>) {
+    for (region, participants) in headroom {
         metrics::gauge!("guildhall_guilds_region_headroom", "region" => region.0.clone())
             .set(participants as f64);
         if participants < 0 && short.insert(region.clone()) {

@@ -93,17 +93,42 @@ pub fn tables(inputs: &Inputs) -> String {
     let measured = "measured, 2-core EPYC virtual machine, Linux 6.18";
     line(&["input", "value", "unit", "from"]);
     line(&["---"; 4]);
-    line(&["floor", &format!("{:.2}", inputs.floor_us), "µs of CPU a packet sent", &format!("{measured}: 3.9 to 4.1")]);
-    line(&["ratio, native", &format!("{:.2}", inputs.ratio_native), "relay / floor", &format!("{measured}, 200 people, 5 speak")]);
+    line(&[
+        "floor",
+        &format!("{:.2}", inputs.floor_us),
+        "µs of CPU a packet sent",
+        &format!("{measured}: 3.9 to 4.1"),
+    ]);
+    line(&[
+        "ratio, native",
+        &format!("{:.2}", inputs.ratio_native),
+        "relay / floor",
+        &format!("{measured}, 200 people, 5 speak"),
+    ]);
     line(&["ratio, browser", &format!("{:.2}", inputs.ratio_browser), "relay / floor", "the same"]);
     line(&["browsers", &format!("{:.2}", inputs.browsers), "of all listeners", "assumed"]);
-    line(&["busy", &format!("{:.2}", inputs.busy), "of a core, of a card", "chosen: where the alarm is (`sfu_busy`)"]);
+    line(&[
+        "busy",
+        &format!("{:.2}", inputs.busy),
+        "of a core, of a card",
+        "chosen: where the alarm is (`sfu_busy`)",
+    ]);
     line(&["packets", &format!("{:.0}", inputs.packets_per_s), "a second a speaker", "20 ms of Opus each"]);
     line(&["payload", &format!("{:.0}", inputs.payload), "bytes", "chosen, 40 kbit/s; 64 kbit/s are 160"]);
     line(&["sealed", &format!("{:.0}", inputs.sealed), "bytes", "RTP 12, tag 16, nonce 4"]);
     line(&["ip", &format!("{:.0}", inputs.ip), "bytes", "IPv4 20, UDP 8"]);
-    line(&["ethernet", &format!("{:.0}", inputs.ethernet), "bytes", "header 14, checksum 4, preamble 8, gap 12"]);
-    line(&["heard", &format!("{:.3}", inputs.heard), "others who speak, for each person", "assumed: in every call one speaks at any time; sizes as in the simulation"]);
+    line(&[
+        "ethernet",
+        &format!("{:.0}", inputs.ethernet),
+        "bytes",
+        "header 14, checksum 4, preamble 8, gap 12",
+    ]);
+    line(&[
+        "heard",
+        &format!("{:.3}", inputs.heard),
+        "others who speak, for each person",
+        "assumed: in every call one speaks at any time; sizes as in the simulation",
+    ]);
     line(&["cores", &format!("{:.0}", inputs.cores), "of a machine, all for shards", "chosen"]);
     line(&["card", &format!("{:.0}", inputs.gbit_per_s), "Gbit/s of a machine", "chosen"]);
     text.push('\n');
@@ -119,17 +144,29 @@ fn outputs(inputs: &Inputs, text: &mut String) {
     };
     line("what follows", "from", "value".to_owned());
     line("---", "---", "---".to_owned());
-    line("CPU a packet sent", "floor × (native × (1 − browsers) + browser × browsers)", format!("{:.2} µs", inputs.cost_us()));
+    line(
+        "CPU a packet sent",
+        "floor × (native × (1 − browsers) + browser × browsers)",
+        format!("{:.2} µs", inputs.cost_us()),
+    );
     line("packets to one person", "packets × heard", format!("{:.1} a second", inputs.user_packets_per_s()));
     line("bytes of a packet", "payload + sealed + ip", format!("{:.0}", inputs.packet_bytes()));
     let user_bits = inputs.user_packets_per_s() * inputs.packet_bytes() * 8.0;
     line("bandwidth to one person", "the two", format!("{:.0} kbit/s", user_bits / 1e3));
-    line("packets a core sends", "busy / CPU a packet", format!("{} a second", round(inputs.core_packets_per_s())));
+    line(
+        "packets a core sends",
+        "busy / CPU a packet",
+        format!("{} a second", round(inputs.core_packets_per_s())),
+    );
     line("people a core carries", "that / packets to one person", round(inputs.core_users()));
     let by_cores = inputs.core_users() * inputs.cores;
     let by_card = inputs.card_packets_per_s() / inputs.user_packets_per_s();
     line("people a machine carries, by its cores", "that × cores", round(by_cores));
-    line("people a machine carries, by its card", "busy × card / (8 × (bytes of a packet + ethernet)) / packets to one person", round(by_card));
+    line(
+        "people a machine carries, by its card",
+        "busy × card / (8 × (bytes of a packet + ethernet)) / packets to one person",
+        round(by_card),
+    );
     let balanced = inputs.card_packets_per_s() / inputs.core_packets_per_s();
     line("cores that fill the card", "the card's packets / a core's", format!("{balanced:.1}"));
     let idle = published::USERS / by_cores.min(by_card);
@@ -146,13 +183,29 @@ fn comparison(inputs: &Inputs, text: &mut String) {
     line("people a server", round(USERS / SERVERS), "the same".to_owned());
     let ours_per_s = USERS * inputs.user_packets_per_s();
     line("packets sent, millions a second", "120".to_owned(), format!("{:.0}", ours_per_s / 1e6));
-    line("packets a second to one person", format!("{:.1}", PACKETS_PER_S / USERS), format!("{:.1}", inputs.user_packets_per_s()));
-    line("bytes of a packet", format!("{:.0}", BITS_PER_S / 8.0 / PACKETS_PER_S), format!("{:.0}", inputs.packet_bytes()));
+    line(
+        "packets a second to one person",
+        format!("{:.1}", PACKETS_PER_S / USERS),
+        format!("{:.1}", inputs.user_packets_per_s()),
+    );
+    line(
+        "bytes of a packet",
+        format!("{:.0}", BITS_PER_S / 8.0 / PACKETS_PER_S),
+        format!("{:.0}", inputs.packet_bytes()),
+    );
     line("Gbit/s in all", "220".to_owned(), format!("{:.0}", ours_per_s * inputs.packet_bytes() * 8.0 / 1e9));
     line("packets a second from one server", round(PACKETS_PER_S / SERVERS), round(ours_per_s / SERVERS));
-    line("Mbit/s from one server", round(BITS_PER_S / SERVERS / 1e6), round(ours_per_s * inputs.packet_bytes() * 8.0 / SERVERS / 1e6));
+    line(
+        "Mbit/s from one server",
+        round(BITS_PER_S / SERVERS / 1e6),
+        round(ours_per_s * inputs.packet_bytes() * 8.0 / SERVERS / 1e6),
+    );
     let cores = |per_s: f64| format!("{:.2}", per_s / SERVERS * inputs.cost_us() / 1e6);
-    line("cores of one server that these packets keep busy with our relay", cores(PACKETS_PER_S), cores(ours_per_s));
+    line(
+        "cores of one server that these packets keep busy with our relay",
+        cores(PACKETS_PER_S),
+        cores(ours_per_s),
+    );
 }
 
 /// To three digits, in groups of three.

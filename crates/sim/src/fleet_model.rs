@@ -9,6 +9,7 @@ mod regions;
 mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
 use guilds_core::{Servers, Usable, place};
@@ -104,14 +105,24 @@ struct Node {
 }
 
 enum Event {
-    Join { call: usize },
-    Leave { call: usize },
+    Join {
+        call: usize,
+    },
+    Leave {
+        call: usize,
+    },
     /// The client of somebody who was moved.
-    Arrive { server: usize },
+    Arrive {
+        server: usize,
+    },
     /// The registry has lost the server's record.
-    LeaseEnds { server: usize },
+    LeaseEnds {
+        server: usize,
+    },
     /// A server that died is started again.
-    Back { server: usize },
+    Back {
+        server: usize,
+    },
 }
 
 pub struct Fleet {
@@ -153,7 +164,9 @@ impl Fleet {
         }
         let by_id = servers.iter().enumerate().map(|(n, server)| (server.record.id.clone(), n)).collect();
         let mut nodes: Vec<Node> = (0..settings.nodes).map(|_| Node::default()).collect();
+        let count = u32::try_from(settings.nodes).ok().and_then(NonZeroU32::new);
         for node in &mut nodes {
+            node.usable.nodes_are(count.expect("there are guilds nodes, and few"));
             for server in &servers {
                 node.usable.report(&server.record, Health::Ok);
             }
@@ -312,12 +325,12 @@ impl Fleet {
         let call = &mut self.calls[number];
         let node = &mut self.nodes[call.node];
         let region = call.is_named.then(|| &self.region_ids[call.region]);
-        let Some(id) = place(node.usable.servers().values(), region) else {
+        let Some(id) = place(node.usable.servers().values(), region, self.random.next()) else {
             node.awaiting.insert(number);
             return;
         };
         node.awaiting.remove(&number);
-        node.usable.placed(&id);
+        node.usable.placed(&id, call.people);
         let at = self.by_id[&id];
         call.server = Some(at);
         let server = &mut self.servers[at];

@@ -516,11 +516,11 @@ impl World {
                 Effect::Joined(user) => self.tell(node, &Told::Joined { guild, user }, None),
                 Effect::Left(user) => self.tell(node, &Told::Left { guild, user }, None),
                 Effect::Order { server, order } => self.order(node, &server, order),
-                Effect::Placed(server) => {
+                Effect::Placed { server, participants } => {
                     self.trace.note(self.now, || format!("guild {guild}: placed on {server}"));
                     if let Some(record) = self.nodes[node].fleet.usable.get_mut(&server) {
                         record.load.guilds += 1;
-                        record.load.participants += 1;
+                        record.load.participants += participants;
                     }
                 }
                 Effect::EnteredVoice { user, since, .. } => self.entered_voice(node, user, guild, since),

@@ -420,7 +420,7 @@ fn line(effect: &Effect) -> String {
         Effect::Joined(user) => format!("joined {}", user.0),
         Effect::Left(user) => format!("left {}", user.0),
         Effect::Order { server, order } => format!("order {server}: {}", order_line(&order.kind)),
-        Effect::Placed(server) => format!("placed {server}"),
+        Effect::Placed { server, .. } => format!("placed {server}"),
         Effect::EnteredVoice { user, .. } => format!("entered {}", user.0),
         Effect::LeftVoice(user) => format!("left voice {}", user.0),
         Effect::Deleted => "deleted".to_owned(),

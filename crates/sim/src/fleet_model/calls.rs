@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use crate::random::Random;
 
 /// People of a guild that are in voice together: `s` of them in a share of cases that falls as `s` to the power of this. Because groups of people are of that kind, and with
-/// 2.5 of a hundred calls 84 have two to five people, two in a thousand have a hundred or more, and these have a ninth of all people.
+/// 2.5 of a hundred calls 85 have two to five people, two in a thousand have a hundred or more, and these have a ninth of all people.
 const SIZE_POWER: f64 = 2.5;
 const SIZE_MIN: u32 = 2;
 /// Because a stage of so many is an event that is announced beforehand.

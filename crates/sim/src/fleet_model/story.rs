@@ -60,9 +60,8 @@ pub fn run(settings: Settings) -> Report {
         fleet.run_for(LOOK_EVERY_S);
         looks.push(fleet.balances());
     }
-    let steady = (0..filled.len()).map(|region| {
-        Balance::mean(&looks.iter().map(|look| look[region]).collect::<Vec<_>>())
-    });
+    let steady = (0..filled.len())
+        .map(|region| Balance::mean(&looks.iter().map(|look| look[region]).collect::<Vec<_>>()));
     let (users, in_steady, steady) = (fleet.users(), fleet.watched, steady.collect());
     let largest = Regions::largest();
     let fullest = fleet.of_region(largest).max_by_key(|server| fleet.participants(*server));
@@ -108,8 +107,7 @@ impl Fleet {
         let is_concerned = |fleet: &Self, call: usize| {
             fleet.calls[call].people > 0 && fleet.calls[call].server.is_some_and(|at| lost.contains(&at))
         };
-        let concerned: Vec<usize> =
-            (0..self.calls.len()).filter(|call| is_concerned(self, *call)).collect();
+        let concerned: Vec<usize> = (0..self.calls.len()).filter(|call| is_concerned(self, *call)).collect();
         lost.iter().for_each(|server| self.kill(*server));
         self.follow(&concerned, lost, LOSS_S)
     }
@@ -142,7 +140,8 @@ impl Fleet {
                     taken[server] += call.people;
                     placed_after = tick;
                 }
-                found.is_none() && call.id == *id
+                // Whoever has left waits for nothing.
+                found.is_none() && call.id == *id && call.people > 0
             });
         }
         Moved {
@@ -162,7 +161,8 @@ impl Fleet {
     }
 
     fn over_capacity(&self) -> usize {
-        let is_over = |record: &cluster_wire::record::ServerRecord| record.load.participants > record.capacity;
+        let is_over =
+            |record: &cluster_wire::record::ServerRecord| record.load.participants > record.capacity;
         self.servers.iter().filter(|server| is_over(&server.record)).count()
     }
 }
@@ -170,7 +170,10 @@ impl Fleet {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} people in voice, {} guilds when it was filled", self.users, self.calls)?;
-        writeln!(f, "\n| region | servers | filled: max/mean | steady: max/mean | p99/mean | deviation/mean |")?;
+        writeln!(
+            f,
+            "\n| region | servers | filled: max/mean | steady: max/mean | p99/mean | deviation/mean |"
+        )?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (region, name) in self.regions.iter().enumerate() {
             let (servers, filled, steady) = (self.servers[region], self.filled[region], self.steady[region]);
@@ -188,7 +191,10 @@ impl fmt::Display for Report {
             watched.arrivals_per_s,
             100.0 * watched.fullest
         )?;
-        writeln!(f, "\n| | guilds | people | without a server at the end | the last placed after | servers that took them | people that one took | guilds, people placed on one between two reports | clients that connect to one in a second | fullest, of its capacity | servers over capacity at the end |")?;
+        writeln!(
+            f,
+            "\n| | guilds | people | without a server at the end | the last placed after | servers that took them | people that one took | guilds, people placed on one between two reports | clients that connect to one in a second | fullest, of its capacity | servers over capacity at the end |"
+        )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for (name, moved) in [
             ("a server is lost", &self.server_lost),
