@@ -214,7 +214,7 @@ fn round(value: f64) -> String {
     let digits = format!("{:.0}", (value / unit).round() * unit);
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

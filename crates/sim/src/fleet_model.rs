@@ -370,8 +370,8 @@ impl Fleet {
         for server in self.servers.iter_mut().filter(|server| server.is_up) {
             let at = self.tick + server.phase;
             let is_eligible = server.record.is_eligible();
-            let is_news = at % TICKS_PER_S == 0 && is_eligible != server.said_eligible;
-            if at % (LOAD_EVERY / TICK) == 0 || is_news {
+            let is_news = at.is_multiple_of(TICKS_PER_S) && is_eligible != server.said_eligible;
+            if at.is_multiple_of(LOAD_EVERY / TICK) || is_news {
                 server.said_eligible = is_eligible;
                 server.placed = Placed::default();
                 self.written.push(server.record.clone());
