@@ -333,7 +333,7 @@ impl Driver {
             }
             // Of a browser's transport: never asked for.
             Some(VoiceEvent::WebRtcDescription(_)) => {}
-            Some(VoiceEvent::Joined(_) | VoiceEvent::Left(_)) => {}
+            Some(VoiceEvent::Opened | VoiceEvent::Joined(_) | VoiceEvent::Left(_)) => {}
             Some(VoiceEvent::Interrupted) if self.joined => {
                 self.set_state(ConnectionState::Reconnecting).await
             }

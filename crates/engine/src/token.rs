@@ -12,7 +12,9 @@ impl Token {
         Self(token.into())
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    /// For whoever has to show it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

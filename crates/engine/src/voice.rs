@@ -42,6 +42,8 @@ pub struct VoiceConfig {
 
 #[derive(Debug, Clone)]
 pub enum VoiceEvent {
+    /// The WebSocket is there, and we have said who we are.
+    Opened,
     /// Where media goes. Comes again when the session could not be resumed.
     Ready(Ready),
     Description(SessionDescription),
@@ -214,6 +216,7 @@ impl Driver {
             () = asked_to_close(&mut closing) => return End::Closed,
         };
         let Ok(mut ws) = opened else { return End::Broken { code: None } };
+        self.tell(VoiceEvent::Opened).await;
         let mut counted = 0;
         // Until HELLO says how often to beat, its time limit takes the place of the beat.
         let mut beat_at = Instant::now() + HELLO_TIMEOUT;

@@ -10,7 +10,10 @@ use crate::server_args::Server;
 
 /// Synthetic participants by the hundred, with what they received and what that cost
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Load {
+    #[command(subcommand)]
+    program: Option<crate::signal_args::Program>,
     #[command(flatten)]
     server: Server,
     /// raid: one channel, 200 participants, 5 speak. town-hall: 1,000 participants, 5 speak. guild-night: 200 channels of 5, one speaks in each. turn-taking: one channel of 1,000,
@@ -53,6 +56,9 @@ pub struct Load {
 
 impl Load {
     pub async fn run(self) -> anyhow::Result<()> {
+        if let Some(program) = self.program {
+            return program.run().await;
+        }
         crate::descriptors::raise();
         let workload: Workload = self.workload.parse()?;
         let folder_ca = self.server.data().join("ca.pem");

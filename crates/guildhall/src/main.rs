@@ -13,6 +13,7 @@ mod health;
 mod load_args;
 mod roles;
 mod server_args;
+mod signal_args;
 mod talk;
 mod up;
 mod welcome;

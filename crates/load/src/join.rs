@@ -70,24 +70,36 @@ struct Joining {
 
 /// What a participant's every voice connection is made from.
 #[derive(Clone)]
-struct Way {
-    trust: Trust,
-    guild: GuildId,
-    channel: ChannelId,
-    user: UserId,
-    session: String,
-    kind: Kind,
-    mode: Mode,
-    speaks: bool,
+pub struct Way {
+    pub trust: Trust,
+    pub guild: GuildId,
+    pub channel: ChannelId,
+    pub user: UserId,
+    pub session: String,
+    pub kind: Kind,
+    pub mode: Mode,
+    pub speaks: bool,
 }
 
 /// At a voice server, where packets can be sent.
-struct Entered {
-    voice: VoiceSignalling,
-    events: VoiceEvents,
-    ssrc: Ssrc,
-    relay: SocketAddr,
-    transport: Transport,
+pub struct Entered {
+    pub voice: VoiceSignalling,
+    pub events: VoiceEvents,
+    pub ssrc: Ssrc,
+    pub relay: SocketAddr,
+    pub transport: Transport,
+    pub at: Steps,
+}
+
+/// When somebody on the way in was how far.
+#[derive(Debug, Clone, Copy)]
+pub struct Steps {
+    /// The WebSocket was open.
+    pub opened: Instant,
+    /// READY was there.
+    pub ready: Instant,
+    /// Packets could be sent.
+    pub described: Instant,
 }
 
 /// Somebody who is in, while others still come.
@@ -100,7 +112,7 @@ struct Seat {
     took: Duration,
 }
 
-enum Transport {
+pub enum Transport {
     Native(std::net::UdpSocket, Box<crate::native::Native>),
     Browser(Parked),
 }
@@ -189,7 +201,7 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
     })
     .await?;
     let way = Way { trust, guild, channel, user, session, kind, mode, speaks };
-    let Entered { voice, events: voice_events, ssrc, relay, transport } =
+    let Entered { voice, events: voice_events, ssrc, relay, transport, .. } =
         enter(&way, endpoint, token).await?;
     let took = clicked.elapsed();
     let (announce, announced) = watch::channel(Announced::new());
@@ -199,16 +211,22 @@ async fn join(joining: Joining) -> anyhow::Result<Seat> {
     Ok(Seat { ssrc, relay, transport, announced, connection, took })
 }
 
-async fn enter(way: &Way, endpoint: String, token: Token) -> anyhow::Result<Entered> {
+pub async fn enter(way: &Way, endpoint: String, token: Token) -> anyhow::Result<Entered> {
     let Way { trust, guild, channel, user, session, .. } = way.clone();
     let channel = Some(channel);
     let config = VoiceConfig { endpoint, guild, channel, user, session, token, trust, retired_modes: false };
     let (voice, mut events) = VoiceSignalling::connect(config);
+    let mut opened = Instant::now();
     let ready = until_voice(&mut events, |event| match event {
+        VoiceEvent::Opened => {
+            opened = Instant::now();
+            None
+        }
         VoiceEvent::Ready(ready) => Some(ready),
         _ => None,
     })
     .await?;
+    let ready_at = Instant::now();
     let ssrc = Ssrc(ready.ssrc);
     let relay = SocketAddr::from((ready.ip, ready.port));
     let socket = socket_towards(relay).await?;
@@ -222,15 +240,16 @@ async fn enter(way: &Way, endpoint: String, token: Token) -> anyhow::Result<Ente
             (relay, own_name, Transport::Browser(parked))
         }
     };
+    let at = Steps { opened, ready: ready_at, described: Instant::now() };
     if way.speaks {
         voice.speaking(1, own_name.0).await;
     }
-    Ok(Entered { voice, events, ssrc, relay, transport })
+    Ok(Entered { voice, events, ssrc, relay, transport, at })
 }
 
 impl Transport {
     /// As the media loop takes it.
-    async fn ready(self) -> anyhow::Result<(std::net::UdpSocket, Media)> {
+    pub async fn ready(self) -> anyhow::Result<(std::net::UdpSocket, Media)> {
         let (socket, media) = match self {
             Self::Native(socket, native) => (socket, Media::Native(native)),
             Self::Browser(parked) => {

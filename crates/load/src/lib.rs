@@ -9,9 +9,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod browser;
+mod crowd;
+mod ear;
 mod floor;
 mod histogram;
 mod join;
+mod joins;
 pub mod limits;
 mod media;
 mod native;
@@ -19,6 +22,8 @@ mod participant;
 mod people;
 mod processes;
 mod report;
+mod sessions;
+mod spread;
 mod tally;
 mod workload;
 
@@ -29,8 +34,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use transport::Mode;
 
+pub use crowd::{CrowdOptions, CrowdReport, crowd};
+pub use joins::{JoinOptions, JoinReport, joins};
 pub use processes::Processes;
 pub use report::{Delay, Part, Report};
+pub use sessions::Compression;
 pub use workload::{Numbers, Transport, Workload};
 
 #[derive(Debug, Clone)]

@@ -39,3 +39,29 @@ pub const FLOOR_MAX: Duration = Duration::from_secs(10);
 pub const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long one of those who take turns speaks.
 pub const TURN: Duration = Duration::from_secs(1);
+/// Gateway sessions being opened at once: fewer than may wait to be accepted.
+pub const SESSIONS_OPENING_MAX: usize = 128;
+/// What is read of a session at once: a guild of hundreds fits.
+pub const SESSION_READ_BYTES: usize = 256 << 10;
+/// Between two looks at gateway sessions that have nothing more to say.
+pub const SESSIONS_TICK: Duration = Duration::from_micros(500);
+/// Looks in a row that find something, of a few dozen sessions each, before anything else is done.
+pub const SESSION_PASSES_MAX: usize = 1_024;
+/// All of a crowd are in by then, or the server is out of order.
+pub const SESSIONS_IN_WITHIN: Duration = Duration::from_secs(120);
+/// One silent session's heartbeats: well within what HELLO asks for, which is 41 s.
+pub const HEARTBEATS_EVERY: Duration = Duration::from_secs(25);
+/// Between two changes of one voice state. The gateway acts upon two a second.
+pub const CHANGE_EVERY: Duration = Duration::from_millis(600);
+/// Whoever is not told of a change by then never will be.
+pub const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
+/// What a server frees a moment after everybody has come is not what a session costs.
+pub const CROWD_SETTLES: Duration = Duration::from_secs(2);
+/// One in so many compressed sessions is really read.
+pub const CROWD_LOOKED_AT: usize = 100;
+/// Between two visits of a socket whose first packet was heard: less than its buffer holds.
+pub const HEARD_TICKS: u32 = 10;
+/// The speakers talk for so long before anybody clicks.
+pub const TALKING_FIRST: Duration = Duration::from_millis(500);
+/// Somebody who joined and is not audible by then has failed.
+pub const AUDIBLE_WITHIN: Duration = Duration::from_secs(20);
