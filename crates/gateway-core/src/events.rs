@@ -1,5 +1,6 @@
 //! What guilds tells the node, and who of its sessions is told in turn.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use client_wire::gateway::CloseCode;
@@ -7,6 +8,7 @@ use cluster_wire::guilds::{Audience, Dispatch, TokenMark};
 use model::{GuildId, SessionId, UserId};
 use serde_json::value::RawValue;
 
+use crate::body::Body;
 use crate::fanout::{Key, Variant, wants};
 use crate::identify::Change;
 use crate::limits::GUILDS_PER_SESSION_MAX;
@@ -36,6 +38,7 @@ impl Node {
             Audience::Session(session) => receivers.extend(self.addressed(guild, session, &dispatch)),
             _ => self.fanout.select(guild, &dispatch, &mut receivers),
         }
+        let (mut full, mut without_content) = (None, None);
         for (key, variant) in receivers.drain(..) {
             if dispatch.t == "GUILD_CREATE" && self.sessions[key].stale.remove(&guild) {
                 self.guild_unavailable(key, guild);
@@ -43,11 +46,13 @@ impl Node {
                     continue;
                 }
             }
-            let d = match (variant, &dispatch.without_content) {
-                (Variant::WithoutContent, Some(d)) => d,
-                _ => &dispatch.d,
+            let body = match (variant, &dispatch.without_content) {
+                (Variant::WithoutContent, Some(d)) => {
+                    without_content.get_or_insert_with(|| Body::new(dispatch.t, Arc::clone(d)))
+                }
+                _ => full.get_or_insert_with(|| Body::new(dispatch.t, Arc::clone(&dispatch.d))),
             };
-            if !self.deliver(key, dispatch.t, d.clone()) {
+            if !self.deliver(key, Arc::clone(body)) {
                 self.end_session(key, SessionEnd::Forgotten);
             }
         }
@@ -134,7 +139,7 @@ impl Node {
     fn guild_unavailable(&mut self, key: Key, guild: GuildId) {
         let text = format!(r#"{{"id":"{guild}","unavailable":true}}"#);
         let d = RawValue::from_string(text).expect("the text is JSON");
-        if !self.deliver(key, "GUILD_DELETE", d.into()) {
+        if !self.deliver(key, Body::new("GUILD_DELETE", d)) {
             self.end_session(key, SessionEnd::Forgotten);
         }
     }
@@ -143,7 +148,7 @@ impl Node {
     /// outage.
     pub(crate) fn guild_removed(&mut self, key: Key, guild: GuildId) {
         let d = RawValue::from_string(format!(r#"{{"id":"{guild}"}}"#)).expect("the text is JSON");
-        if !self.deliver(key, "GUILD_DELETE", d.into()) {
+        if !self.deliver(key, Body::new("GUILD_DELETE", d)) {
             self.end_session(key, SessionEnd::Forgotten);
         }
     }

@@ -1,16 +1,18 @@
 //! How a client comes in: IDENTIFY, RESUME, and what guilds says to them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use client_wire::gateway::{
     Application, CloseCode, FromServer, Identify, Intents, Ready, Resume, UnavailableGuild,
 };
-use cluster_wire::guilds::{Account, Call, CallResult, Json, Reply, TokenMark};
+use cluster_wire::guilds::{Account, Call, CallResult, Reply, TokenMark};
 use model::{GuildId, SessionId, UserId};
 use rand::RngExt as _;
 use serde_json::value::RawValue;
 
+use crate::body::Body;
 use crate::connection::{ConnId, Step};
 use crate::fanout::Key;
 use crate::limits::{
@@ -320,7 +322,7 @@ impl Node {
             identify.presence.as_ref().map_or(model::PresenceStatus::Online, |presence| presence.status());
         let ready = self.ready(conn, &session, &account);
         let key = self.insert(session);
-        let _ = self.deliver(key, "READY", ready);
+        let _ = self.deliver(key, ready);
         self.go_live(now, conn, key);
     }
 
@@ -333,7 +335,7 @@ impl Node {
         key
     }
 
-    fn ready(&self, conn: ConnId, session: &Session, account: &Account) -> Json {
+    fn ready(&self, conn: ConnId, session: &Session, account: &Account) -> Arc<Body> {
         let ready = Ready {
             v: *client_wire::gateway::VERSIONS.end(),
             user: (*account.json).to_owned(),
@@ -347,9 +349,9 @@ impl Node {
             presences: [],
             trace: [],
         };
-        serde_json::value::to_raw_value(&ready)
-            .expect("READY has string keys and no failing serialisers")
-            .into()
+        let ready = serde_json::value::to_raw_value(&ready)
+            .expect("READY has string keys and no failing serialisers");
+        Body::new("READY", ready)
     }
 
     /// Whether the user may have one more session, if need be in place of one that waits in vain.
@@ -374,7 +376,7 @@ impl Node {
         // It may have ended while guilds was asked.
         let key = self.by_id.get(&id).copied().filter(|key| self.sessions[*key].user == account.user);
         let Some(key) = key else { return self.refuse_pending_resume(conn, "unknown") };
-        let missed = self.sessions[key].replay.after(seq).map(|missed| missed.cloned().collect::<Vec<_>>());
+        let missed = self.sessions[key].replay.after(seq).map(Iterator::collect::<Vec<_>>);
         let missed = match missed {
             Ok(missed) => missed,
             Err(ReplayError::Ahead) => {
@@ -403,7 +405,7 @@ impl Node {
     pub(crate) fn tell_resumed(&mut self, now: Instant, conn: ConnId, key: Key) {
         // An object, never null: discord.py writes into it.
         let trace = RawValue::from_string(r#"{"_trace":[]}"#.to_owned()).expect("the text is JSON");
-        let _ = self.deliver(key, "RESUMED", trace.into());
+        let _ = self.deliver(key, Body::new("RESUMED", trace));
         self.go_live(now, conn, key);
     }
 
@@ -432,7 +434,7 @@ impl Node {
 
     fn refuse_resume(&mut self, conn: ConnId, why: &'static str) {
         self.notice(Notice::ResumeRefused(why));
-        self.send(conn, Frame::Control(FromServer::InvalidSession { may_resume: false }));
+        self.send(conn, Frame::control(FromServer::InvalidSession { may_resume: false }));
     }
 
     pub(crate) fn refuse_pending_resume(&mut self, conn: ConnId, why: &'static str) {

@@ -19,6 +19,7 @@
 //! * A session's dispatches are numbered 1, 2, 3 … without a gap, and what is replayed carries its first
 //!   number.
 //! * A session has at most one connection, and a live connection exactly one session.
+//! * All who are sent an event share it, and so does what they keep of it.
 //! * No event of a guild reaches a session before the guild's GUILD_CREATE has.
 //! * Every guild a session was attached to is detached exactly once when the session ends, unless guilds has
 //!   said first that its user left.
@@ -29,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod adopt;
+mod body;
 mod connection;
 mod events;
 mod fanout;
@@ -44,6 +46,7 @@ mod session;
 mod tests;
 mod timers;
 
+pub use body::Body;
 pub use connection::ConnId;
 pub use node::{CallId, Frame, Node, NodeConfig, Notice, Output, SessionEnd, Transmit};
 pub use timers::Reason;

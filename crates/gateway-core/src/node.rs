@@ -3,16 +3,18 @@
 //! How a client comes in is in `identify`, what it asks for in `requests`, what guilds tells us in `events`.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client_wire::gateway::{CloseCode, FrameError, FromClient, FromServer, encode_dispatch};
-use cluster_wire::guilds::{Call, CallResult, Event, GatewayId, Json};
+use cluster_wire::guilds::{Call, CallResult, Event, GatewayId};
 use model::{GuildId, SessionId, UserId};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use slab::Slab;
 
 use crate::adopt::Search;
+use crate::body::Body;
 use crate::connection::{ConnId, Connection, Phase as ConnPhase, Step};
 use crate::fanout::{Fanout, Key, Variant};
 use crate::identify::{Changes, Waiting};
@@ -66,38 +68,46 @@ pub enum Output {
     Close(CloseCode),
 }
 
-/// A frame that is encoded where it is written, so that the payload of a dispatch stays shared until then.
+/// A frame that gets its number where it is written, so that the body of a dispatch stays shared until then.
 #[derive(Debug, Clone)]
 pub enum Frame {
-    Control(FromServer),
-    Dispatch { seq: u64, t: &'static str, d: Json },
+    /// In a box, for they are few, and every queue has room for its largest kind.
+    Control(Box<FromServer>),
+    Dispatch {
+        seq: u64,
+        body: Arc<Body>,
+    },
 }
 
 impl Frame {
+    pub(crate) fn control(frame: FromServer) -> Self {
+        Self::Control(Box::new(frame))
+    }
+
     pub fn encode(&self) -> String {
         match self {
             Self::Control(frame) => frame.encode(),
-            Self::Dispatch { seq, t, d } => encode_dispatch(*seq, t, d),
+            Self::Dispatch { seq, body } => encode_dispatch(*seq, body.t, &body.d),
         }
     }
 
     /// Whoever writes a frame tells the node after one of these, and it attaches the session's next guild.
     pub fn is_guild(&self) -> bool {
-        matches!(self, Self::Dispatch { t: "GUILD_CREATE", .. })
+        matches!(self, Self::Dispatch { body, .. } if body.t == "GUILD_CREATE")
     }
 
     /// The payload's length, for bounds on what waits to be written.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Control(_) => 64,
-            Self::Dispatch { d, .. } => d.get().len() + 64,
+            Self::Dispatch { body, .. } => body.payload_bytes() + 64,
         }
     }
 }
 
 impl From<Kept> for Frame {
-    fn from(Kept { seq, t, d }: Kept) -> Self {
-        Self::Dispatch { seq, t, d }
+    fn from(Kept { seq, body }: Kept) -> Self {
+        Self::Dispatch { seq, body }
     }
 }
 
@@ -207,9 +217,9 @@ impl Node {
         self.connections.insert(id, connection);
         let interval = u64::try_from(self.config.heartbeat_interval.as_millis())
             .expect("an interval of minutes at most");
-        self.send(id, Frame::Control(FromServer::Hello { heartbeat_interval_ms: interval }));
+        self.send(id, Frame::control(FromServer::Hello { heartbeat_interval_ms: interval }));
         if self.is_draining() {
-            self.send(id, Frame::Control(FromServer::Reconnect));
+            self.send(id, Frame::control(FromServer::Reconnect));
         }
         id
     }
@@ -226,7 +236,7 @@ impl Node {
                 if phase != ConnPhase::Greeted {
                     connection.heard(now, patience);
                 }
-                self.send(id, Frame::Control(FromServer::HeartbeatAck));
+                self.send(id, Frame::control(FromServer::HeartbeatAck));
             }
             (ConnPhase::Greeted, FromClient::Identify(identify)) => self.identify(now, id, *identify),
             (ConnPhase::Greeted, FromClient::Resume(resume)) => self.resume(now, id, resume),
@@ -458,9 +468,9 @@ impl Node {
 
     /// Gives a session its next dispatch. False when it can now never be resumed, and should end.
     #[must_use]
-    pub(crate) fn deliver(&mut self, key: Key, t: &'static str, d: Json) -> bool {
+    pub(crate) fn deliver(&mut self, key: Key, body: Arc<Body>) -> bool {
         let session = &mut self.sessions[key];
-        let (conn, kept) = session.dispatch(t, d);
+        let (conn, kept) = session.dispatch(body);
         let keep = session.is_resumable();
         if let Some(conn) = conn {
             self.send(conn, kept.into());
@@ -521,7 +531,7 @@ impl Node {
         }
         for id in some {
             if self.connections.contains_key(&id) {
-                self.send(id, Frame::Control(FromServer::Reconnect));
+                self.send(id, Frame::control(FromServer::Reconnect));
             }
         }
     }

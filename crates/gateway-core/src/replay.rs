@@ -1,21 +1,21 @@
 //! What a session has been sent, kept for a while in case it was lost on the way.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use cluster_wire::guilds::Json;
-
+use crate::body::Body;
 use crate::limits::{REPLAY_BYTES_MAX, REPLAY_DISPATCHES_MAX};
 
 #[derive(Debug, Clone)]
 pub struct Kept {
     pub seq: u64,
-    pub t: &'static str,
-    pub d: Json,
+    pub body: Arc<Body>,
 }
 
 #[derive(Debug, Default)]
 pub struct Replay {
-    kept: VecDeque<Kept>,
+    /// Up to the newest, without a gap: a number follows from the place. One pointer each, because whoever hears much keeps a thousand.
+    kept: VecDeque<Arc<Body>>,
     bytes: usize,
     /// The number of the newest dispatch; 0 before the first.
     last: u64,
@@ -37,16 +37,23 @@ impl Replay {
     }
 
     /// Numbers a dispatch and keeps it; the oldest go when there are too many or too large ones.
-    pub fn push(&mut self, t: &'static str, d: Json) -> Kept {
+    pub fn push(&mut self, body: Arc<Body>) -> Kept {
         self.last += 1;
-        let kept = Kept { seq: self.last, t, d };
-        self.bytes += kept.d.get().len();
-        self.kept.push_back(kept.clone());
-        while self.kept.len() > REPLAY_DISPATCHES_MAX || self.bytes > REPLAY_BYTES_MAX {
-            let oldest = self.kept.pop_front().expect("a buffer over its bound is not empty");
-            self.bytes -= oldest.d.get().len();
+        // Before the new one comes, or the memory for one more than is ever kept would be twice as much.
+        if self.kept.len() == REPLAY_DISPATCHES_MAX {
+            self.forget_oldest();
         }
-        kept
+        self.bytes += body.payload_bytes();
+        self.kept.push_back(Arc::clone(&body));
+        while self.bytes > REPLAY_BYTES_MAX {
+            self.forget_oldest();
+        }
+        Kept { seq: self.last, body }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.kept.pop_front().expect("a buffer at its bound is not empty");
+        self.bytes -= oldest.payload_bytes();
     }
 
     pub fn last(&self) -> u64 {
@@ -54,13 +61,14 @@ impl Replay {
     }
 
     /// What follows `seq`, which the client has seen.
-    pub fn after(&self, seq: u64) -> Result<impl Iterator<Item = &Kept>, ReplayError> {
+    pub fn after(&self, seq: u64) -> Result<impl Iterator<Item = Kept> + '_, ReplayError> {
         if seq > self.last {
             return Err(ReplayError::Ahead);
         }
         let missed = usize::try_from(self.last - seq).map_err(|_| ReplayError::Forgotten)?;
         let skip = self.kept.len().checked_sub(missed).ok_or(ReplayError::Forgotten)?;
-        Ok(self.kept.iter().skip(skip))
+        let first = seq + 1;
+        Ok((first..).zip(self.kept.iter().skip(skip)).map(|(seq, body)| Kept { seq, body: Arc::clone(body) }))
     }
 }
 
@@ -70,8 +78,8 @@ mod tests {
 
     use super::*;
 
-    fn json(bytes: usize) -> Json {
-        RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap().into()
+    fn body(bytes: usize) -> Arc<Body> {
+        Body::new("X", RawValue::from_string(format!("\"{}\"", "x".repeat(bytes - 2))).unwrap())
     }
 
     fn numbers(replay: &Replay, seq: u64) -> Result<Vec<u64>, ReplayError> {
@@ -84,7 +92,7 @@ mod tests {
         assert_eq!(numbers(&replay, 0), Ok(vec![]));
         assert_eq!(numbers(&replay, 1), Err(ReplayError::Ahead));
         for _ in 0..5 {
-            replay.push("X", json(2));
+            replay.push(body(2));
         }
         assert_eq!(numbers(&replay, 0), Ok(vec![1, 2, 3, 4, 5]));
         assert_eq!(numbers(&replay, 3), Ok(vec![4, 5]));
@@ -96,7 +104,7 @@ mod tests {
     fn too_many_dispatches_push_out_the_oldest() {
         let mut replay = Replay::default();
         for _ in 0..REPLAY_DISPATCHES_MAX + 3 {
-            replay.push("X", json(2));
+            replay.push(body(2));
         }
         assert_eq!(numbers(&replay, 2), Err(ReplayError::Forgotten));
         assert_eq!(numbers(&replay, 3).map(|n| n.len()), Ok(REPLAY_DISPATCHES_MAX));
@@ -106,12 +114,12 @@ mod tests {
     fn too_large_dispatches_push_out_the_oldest() {
         let mut replay = Replay::default();
         for _ in 0..3 {
-            replay.push("X", json(REPLAY_BYTES_MAX / 2));
+            replay.push(body(REPLAY_BYTES_MAX / 2));
         }
         assert_eq!(numbers(&replay, 0), Err(ReplayError::Forgotten));
         assert_eq!(numbers(&replay, 1), Ok(vec![2, 3]));
         // One that is larger than the whole buffer is sent but cannot be kept.
-        replay.push("X", json(REPLAY_BYTES_MAX + 1));
+        replay.push(body(REPLAY_BYTES_MAX + 1));
         assert_eq!(numbers(&replay, 3), Err(ReplayError::Forgotten));
         assert_eq!(numbers(&replay, 4), Ok(vec![]));
         assert_eq!(replay.bytes, 0);

@@ -1,12 +1,14 @@
 //! A session: what a client has been promised, whether or not it is connected at the moment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use client_wire::gateway::VoiceStateUpdate;
-use cluster_wire::guilds::{Json, Note, Seat, Terms, TokenMark};
+use cluster_wire::guilds::{Note, Seat, Terms, TokenMark};
 use model::{ChannelId, GuildId, PresenceStatus, SessionId, UserId, VoiceFlags};
 
+use crate::body::Body;
 use crate::connection::ConnId;
 use crate::limits::{
     ATTACHES_AT_ONCE_MAX, VOICE_FLOOD_BURST, VOICE_FLOOD_EVERY, VOICE_UPDATE_EVERY, VOICE_UPDATES_BURST,
@@ -177,8 +179,8 @@ impl Session {
     }
 
     /// Numbers and keeps a dispatch; the connection it goes to now, if there is one, is answered too.
-    pub fn dispatch(&mut self, t: &'static str, d: Json) -> (Option<ConnId>, Kept) {
-        let kept = self.replay.push(t, d);
+    pub fn dispatch(&mut self, body: Arc<Body>) -> (Option<ConnId>, Kept) {
+        let kept = self.replay.push(body);
         (self.conn(), kept)
     }
 

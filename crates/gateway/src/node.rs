@@ -248,10 +248,10 @@ impl Shell {
 
     fn transmit(&mut self, Transmit { conn, output }: Transmit) {
         let Some(writer) = self.writers.get(&conn) else { return };
-        if let (Some(door), Output::Frame(Frame::Dispatch { t: "VOICE_SERVER_UPDATE", d, .. })) =
-            (&self.voice, &output)
+        if let (Some(door), Output::Frame(Frame::Dispatch { body, .. })) = (&self.voice, &output)
+            && body.t == "VOICE_SERVER_UPDATE"
         {
-            door.told(d.get());
+            door.told(body.d.get());
         }
         let close = if let Output::Close(code) = &output { Some(*code) } else { None };
         if let Some(code) = close {

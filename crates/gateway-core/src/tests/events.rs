@@ -8,8 +8,8 @@ use cluster_wire::guilds::{Audience, Call, Event};
 use model::{ChannelId, GuildId, PresenceStatus, UserId};
 
 use super::world::{VOICE, World, dispatch, json, voice_update};
-use crate::Notice;
 use crate::limits::{VOICE_UPDATE_EVERY, VOICE_UPDATES_BURST, VOICE_UPDATES_DELAYED_MAX};
+use crate::{Body, Frame, Notice, Output};
 
 #[test]
 fn an_event_reaches_whom_it_is_for_in_the_variant_they_may_read() {
@@ -25,6 +25,27 @@ fn an_event_reaches_whom_it_is_for_in_the_variant_they_may_read() {
     assert_eq!(world.texts[&alice], [r#"{"op":0,"s":3,"t":"MESSAGE_CREATE","d":{"content":""}}"#]);
     assert_eq!(world.texts[&bot], [r#"{"op":0,"s":4,"t":"MESSAGE_CREATE","d":{"content":"hi"}}"#]);
     assert!(world.take(deaf).is_empty());
+}
+
+#[test]
+fn an_event_is_one_for_all_who_get_it_and_for_what_they_keep() {
+    let mut world = World::new();
+    for token in ["alice", "bot", "bot"] {
+        world.live(token, VOICE);
+    }
+    let dispatch = dispatch("VOICE_STATE_UPDATE", r#"{"channel_id":"7"}"#, Audience::Guild);
+    world.node.handle_event(world.now, Event::Dispatch { guild: GuildId(10), dispatch });
+    let transmits = std::iter::from_fn(|| world.node.poll_transmit());
+    let bodies: Vec<Arc<Body>> = transmits
+        .map(|transmit| match transmit.output {
+            Output::Frame(Frame::Dispatch { body, .. }) => body,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(bodies.len(), 3);
+    assert!(bodies.iter().all(|body| Arc::ptr_eq(body, &bodies[0])));
+    // Three are on their way and three are kept for a resume.
+    assert_eq!(Arc::strong_count(&bodies[0]), 6);
 }
 
 #[test]

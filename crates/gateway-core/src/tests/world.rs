@@ -205,7 +205,7 @@ impl World {
     fn transmit(&mut self, conn: ConnId, output: Output) {
         let short = match &output {
             Output::Close(code) => format!("close {}", code.number()),
-            Output::Frame(Frame::Dispatch { seq, t, .. }) => format!("{seq} {t}"),
+            Output::Frame(Frame::Dispatch { seq, body }) => format!("{seq} {}", body.t),
             Output::Frame(Frame::Control(frame)) => {
                 let text = frame.encode();
                 text.strip_suffix(r#","s":null,"t":null}"#).unwrap_or(&text).replace(['{', '"'], "")
