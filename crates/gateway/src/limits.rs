@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// WebSockets one node holds: with what a compressed one costs (a hundred and fifty kilobytes) fifteen
+/// WebSockets one node holds: with what a compressed one costs (ninety kilobytes) nine
 /// gigabytes, and room under the usual limit of open files. Full: the upgrade is answered 503 and the client
 /// tries another node.
 pub const SOCKETS_MAX: usize = 100_000;
 
-/// Bytes read from a socket at once. Clients' frames are short; the library's own default would cost 128 KiB
+/// Bytes read from a socket at once, which each connection holds. Clients' frames are short; the library's own default would cost 128 KiB
 /// a connection.
-pub const SOCKET_READ_BYTES: usize = 4_096;
+pub const SOCKET_READ_BYTES: usize = 512;
 
-/// Bytes gathered for one write when several frames wait.
-pub const SOCKET_WRITE_BYTES: usize = 16 * 1024;
+/// Bytes gathered for one write when several frames wait. What was once gathered a connection holds for good.
+pub const SOCKET_WRITE_BYTES: usize = 4 * 1024;
 
 /// A message longer than a client's frame may be is read up to this length, so that the close frame that
 /// answers it is not lost in a connection reset. A longer one is not read at all.

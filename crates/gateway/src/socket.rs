@@ -11,8 +11,10 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway_core::{ConnId, Output};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinError;
 use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::compress::{Compression, Encoder};
 use crate::limits::{BATCH_MAX, CLOSE_PATIENCE, SOCKET_FRAMES_MAX, WRITE_PATIENCE};
@@ -48,13 +50,16 @@ pub async fn run(mut socket: WebSocket, upgrade: Upgrade, inputs: mpsc::Sender<I
     let Some(conn) = conn else { return close(&mut socket, CloseCode::ServiceRestart).await };
 
     let (sink, stream) = socket.split();
-    let outbound = Outbound { sink, queue, encoder: Encoder::new(upgrade.compression), waiting_bytes };
+    let encoder = Encoder::new(upgrade.compression);
+    let outbound = Outbound { sink, queue, encoder, waiting_bytes, counters: observe::Counters::new() };
     let inbound = Inbound { stream, conn, inputs: inputs.clone() };
-    let (mut sink, mut stream, end) = converse(outbound, inbound, too_slow).await;
+    let (sink, mut stream, end) = converse(outbound, inbound, too_slow).await;
 
     match end {
         End::Close(code) => {
-            let _ = tokio::time::timeout(WRITE_PATIENCE, sink.send(close_message(code))).await;
+            if let Some(mut sink) = sink {
+                let _ = tokio::time::timeout(WRITE_PATIENCE, sink.send(close_message(code))).await;
+            }
             drain(&mut stream).await;
         }
         End::Gone(number) => {
@@ -67,32 +72,29 @@ pub async fn run(mut socket: WebSocket, upgrade: Upgrade, inputs: mpsc::Sender<I
 type Sink = SplitSink<WebSocket, Message>;
 type Stream = SplitStream<WebSocket>;
 
-/// Both directions at once, so that a client that does not read is still heard, until one of them ends.
+/// Both directions at once, so that a client that does not read is still heard, until one of them ends. Each is a task: what is told to thousands wakes
+/// the one that writes, and leaves alone the one that waits for their clients to say something.
 async fn converse(
-    mut outbound: Outbound,
+    outbound: Outbound,
     mut inbound: Inbound,
     too_slow: CancellationToken,
-) -> (Sink, Stream, End) {
-    let end = {
-        let conn = inbound.conn;
-        let inputs = inbound.inputs.clone();
-        let mut write = std::pin::pin!(outbound.run(conn, inputs));
-        let mut read = std::pin::pin!(inbound.run());
-        tokio::select! {
-            end = &mut write => end,
-            end = &mut read => match end {
-                // What the client did wrong is the node's to answer, through the queue.
-                ReadEnd::Refused => tokio::select! {
-                    end = &mut write => end,
-                    () = too_slow.cancelled() => End::Close(CloseCode::UnknownError),
-                },
-                ReadEnd::Gone(number) => End::Gone(number),
-            },
-            // It may resume once it has caught up.
-            () = too_slow.cancelled() => End::Close(CloseCode::UnknownError),
-        }
+) -> (Option<Sink>, Stream, End) {
+    let (conn, inputs) = (inbound.conn, inbound.inputs.clone());
+    let mut write = AbortOnDropHandle::new(tokio::spawn(outbound.run(conn, inputs, too_slow)));
+    let written = tokio::select! {
+        written = &mut write => written,
+        end = inbound.run() => match end {
+            // What the client did wrong is the node's to answer, through the queue.
+            ReadEnd::Refused => write.await,
+            ReadEnd::Gone(number) => return (None, inbound.stream, End::Gone(number)),
+        },
     };
-    (outbound.sink, inbound.stream, end)
+    match written.map_err(JoinError::try_into_panic) {
+        Ok((sink, end)) => (Some(sink), inbound.stream, end),
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime ends.
+        Err(Err(_)) => (None, inbound.stream, End::Close(CloseCode::ServiceRestart)),
+    }
 }
 
 struct Inbound {
@@ -152,40 +154,66 @@ struct Outbound {
     queue: mpsc::Receiver<Output>,
     encoder: Encoder,
     waiting_bytes: Arc<AtomicUsize>,
+    counters: observe::Counters,
 }
 
 impl Outbound {
-    async fn run(&mut self, conn: ConnId, inputs: mpsc::Sender<Input>) -> End {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+    /// Gives the sink back with the reason, for the close.
+    async fn run(
+        mut self,
+        conn: ConnId,
+        inputs: mpsc::Sender<Input>,
+        too_slow: CancellationToken,
+    ) -> (Sink, End) {
         loop {
-            // The node lets go of a queue only after a close, or when it ends itself.
-            if self.queue.recv_many(&mut batch, BATCH_MAX).await == 0 {
-                return End::Close(CloseCode::ServiceRestart);
-            }
+            // The node lets go of a queue only after a close, when its client was too slow for it, or when it ends itself.
+            let Some(first) = self.queue.recv().await else {
+                let code = match too_slow.is_cancelled() {
+                    // It may resume once it has caught up.
+                    true => CloseCode::UnknownError,
+                    false => CloseCode::ServiceRestart,
+                };
+                return (self.sink, End::Close(code));
+            };
             let mut written = Written::default();
-            for output in batch.drain(..) {
-                match output {
-                    Output::Close(code) => return End::Close(code),
-                    Output::Frame(frame) => {
-                        let message = self.encoder.encode(frame.encode());
-                        written.count(&frame, &message);
-                        if !in_time(self.sink.feed(message)).await {
-                            return End::Gone(None);
-                        }
-                    }
-                }
-            }
-            if !in_time(self.sink.flush()).await {
-                return End::Gone(None);
+            let end = tokio::select! {
+                biased;
+                end = self.write(first, &mut written) => end,
+                // Looked at only where a write has to wait.
+                () = too_slow.cancelled() => Some(End::Close(CloseCode::UnknownError)),
+            };
+            if let Some(end) = end {
+                return (self.sink, end);
             }
             self.waiting_bytes.fetch_sub(written.waiting_bytes, Ordering::Relaxed);
-            observe::written(written.dispatches, written.bytes);
+            self.counters.written(written.dispatches, written.bytes);
             for _ in 0..written.guilds {
                 if inputs.send(Input::GuildWritten(conn)).await.is_err() {
-                    return End::Close(CloseCode::ServiceRestart);
+                    return (self.sink, End::Close(CloseCode::ServiceRestart));
                 }
             }
         }
+    }
+
+    /// What waits, in one go; without a list of its own, for most sockets are idle most of the time.
+    async fn write(&mut self, first: Output, written: &mut Written) -> Option<End> {
+        let mut output = first;
+        for left in (0..BATCH_MAX).rev() {
+            match output {
+                Output::Close(code) => return Some(End::Close(code)),
+                Output::Frame(frame) => {
+                    let message = self.encoder.encode(frame.encode());
+                    written.count(&frame, &message);
+                    if !in_time(self.sink.feed(message)).await {
+                        return Some(End::Gone(None));
+                    }
+                }
+            }
+            let next = if left > 0 { self.queue.try_recv().ok() } else { None };
+            let Some(next) = next else { break };
+            output = next;
+        }
+        (!in_time(self.sink.flush()).await).then_some(End::Gone(None))
     }
 }
 
