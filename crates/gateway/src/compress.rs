@@ -29,7 +29,9 @@ const ZLIB_MEMORY_LEVEL: i32 = 3;
 const ZLIB_LEVEL: i32 = 6;
 const ZSTD_LEVEL: i32 = 1;
 const ZSTD_WINDOW_LOG: u32 = 15;
-const ZSTD_TABLE_LOG: u32 = 13;
+const ZSTD_TABLE_LOG: u32 = 12;
+/// A context has room for all that may come of a block several times over, so blocks are not longer than most events.
+const ZSTD_BLOCK_BYTES: u32 = 2_048;
 const CHUNK_BYTES: usize = 4_096;
 
 pub enum Encoder {
@@ -53,7 +55,7 @@ impl Encoder {
                 for parameter in [
                     CParameter::WindowLog(ZSTD_WINDOW_LOG),
                     CParameter::HashLog(ZSTD_TABLE_LOG),
-                    CParameter::ChainLog(ZSTD_TABLE_LOG),
+                    CParameter::MaxBlockSize(ZSTD_BLOCK_BYTES),
                 ] {
                     encoder.set_parameter(parameter).expect("the value is in the parameter's range");
                 }
