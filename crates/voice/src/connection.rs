@@ -21,7 +21,8 @@ use voice_core::limits::MESSAGE_BYTES_MAX;
 use crate::gate::Pass;
 use crate::hub::Input;
 use crate::limits::{
-    CLOSE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX, WRITE_TIMEOUT,
+    CLOSE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX,
+    WRITE_TIMEOUT, WRITES_PER_WAKE,
 };
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -70,7 +71,7 @@ async fn handshake(tcp: TcpStream, tls: TlsAcceptor) -> Result<(Socket, Option<V
     };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
@@ -109,16 +110,14 @@ async fn exchange(
                 }
             }
             out = queue.recv() => match out {
-                Some(Outgoing::Text(text)) => {
-                    if !write(socket, Message::Text(text.into())).await {
+                Some(out) => match write(socket, out, &mut queue, &mut pass).await {
+                    Written::All => {}
+                    Written::UntilClose(code) => {
+                        close(socket, code).await;
                         return None;
                     }
-                }
-                Some(Outgoing::Authenticated) => drop(pass.take()),
-                Some(Outgoing::Close(code)) => {
-                    close(socket, code).await;
-                    return None;
-                }
+                    Written::TooSlowly => return None,
+                },
                 // The hub dropped a client that does not read.
                 None => return None,
             },
@@ -149,8 +148,41 @@ fn close_message(code: CloseCode) -> Message {
     Message::Close(Some(frame))
 }
 
-async fn write(socket: &mut Socket, message: Message) -> bool {
-    matches!(timeout(WRITE_TIMEOUT, socket.send(message)).await, Ok(Ok(())))
+enum Written {
+    All,
+    /// What came after it was not looked at.
+    UntilClose(CloseCode),
+    TooSlowly,
+}
+
+/// Writes what waits in one go: where many come at once each is told of all the others, and a record and a system call for each would be most
+/// of the cost.
+async fn write(
+    socket: &mut Socket,
+    first: Outgoing,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    pass: &mut Option<Pass<IpAddr>>,
+) -> Written {
+    let writing = async {
+        let mut out = first;
+        for left in (0..WRITES_PER_WAKE).rev() {
+            match out {
+                Outgoing::Text(text) => socket.feed(Message::Text(text.into())).await?,
+                Outgoing::Authenticated => drop(pass.take()),
+                // It is sent, with what is gathered, as the last message.
+                Outgoing::Close(code) => return Ok(Written::UntilClose(code)),
+            }
+            let next = if left > 0 { queue.try_recv().ok() } else { None };
+            let Some(next) = next else { break };
+            out = next;
+        }
+        socket.flush().await?;
+        Ok::<_, WsError>(Written::All)
+    };
+    match timeout(WRITE_TIMEOUT, writing).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(_)) | Err(_) => Written::TooSlowly,
+    }
 }
 
 /// Sends our close and reads on until the client's comes, for otherwise the kernel would cut off what is still on its way.

@@ -34,6 +34,9 @@ pub const UNAUTHENTICATED_PER_ADDRESS_MAX: u32 = 512;
 /// TLS and WebSocket handshakes together, or the first check of an ICE-TCP connection. Exceeded: the connection is dropped.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Messages written to one client before it is listened to again. Because: what it says must not wait for all that is said around it.
+pub const WRITES_PER_WAKE: usize = 64;
+
 /// A client that takes nothing for so long is gone. Exceeded: the connection is dropped, and its client may resume.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -42,6 +45,8 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Read and write buffers of a WebSocket. Because: messages are some hundred bytes, and idle connections are many.
 pub const READ_BUFFER_BYTES: usize = 1_024;
+/// Bytes gathered for one write when several messages wait. What was once gathered a connection holds for good.
+pub const WRITE_BUFFER_BYTES: usize = 4 << 10;
 pub const WRITE_BUFFER_BYTES_MAX: usize = 256 << 10;
 
 /// The media sockets' buffers. Because: while a new relay process starts, packets wait in them: half a second of 100,000 small
