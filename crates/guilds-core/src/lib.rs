@@ -66,7 +66,7 @@ mod tests;
 
 pub use guild::{GuildCore, Reason, found_guild};
 pub use needs::{Facts, Need, needs};
-pub use placement::{headroom, place};
+pub use placement::{Urgency, headroom, place};
 pub use turn::{Effect, Moment, Outcome, Servers};
 pub use usable::Usable;
 pub use whereabouts::{Elsewhere, Entered, Whereabouts};

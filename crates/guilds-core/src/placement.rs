@@ -74,11 +74,13 @@ const DRAWN: usize = 3;
 pub fn place<'a>(
     servers: impl IntoIterator<Item = &'a ServerRecord, IntoIter: Clone>,
     region: Option<&RegionId>,
+    urgency: Urgency,
     draw: u64,
 ) -> Option<ServerId> {
     let servers = servers.into_iter();
     let is_of_it = |server: &&ServerRecord| region.is_none_or(|region| server.region == *region);
-    let mut fit: Vec<_> = servers.clone().filter(|server| server.is_eligible()).filter(is_of_it).collect();
+    let takes = |server: &&ServerRecord| server.is_eligible() && urgency.is_met(server);
+    let mut fit: Vec<_> = servers.clone().filter(takes).filter(is_of_it).collect();
     if region.is_none() {
         let headroom = rooms(servers);
         let is_safe = |server: &&ServerRecord| headroom.get(&server.region).is_none_or(|room| *room >= 0);
@@ -100,7 +102,31 @@ pub(crate) fn is_placeable<'a>(
     mut servers: impl Iterator<Item = &'a ServerRecord>,
     region: Option<&RegionId>,
 ) -> bool {
-    servers.any(|server| server.is_eligible() && region.is_none_or(|region| server.region == *region))
+    servers.any(|server| {
+        server.is_eligible()
+            && Urgency::Waiting.is_met(server)
+            && region.is_none_or(|region| server.region == *region)
+    })
+}
+
+/// Whether a guild can wait for a server that surely has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Somebody begins a call, who is worth more than room.
+    Joining,
+    /// A call that was on a server before, as many others were, all of which would take the only one that is back.
+    Waiting,
+}
+
+impl Urgency {
+    fn is_met(self, server: &ServerRecord) -> bool {
+        self == Self::Joining || has_room(server)
+    }
+}
+
+/// What was placed on it of late does not fill it, for all that is known.
+pub(crate) fn has_room(server: &ServerRecord) -> bool {
+    server.capacity <= 2 || server.load.participants + 1 < server.capacity
 }
 
 /// So many different ones, each as likely as any other.
@@ -177,7 +203,7 @@ mod tests {
         let check = |servers: &[ServerRecord], region: Option<&str>, expect: Option<&str>| {
             let region = region.map(|region| RegionId(region.to_owned()));
             for draw in 0..6 {
-                let got = place(servers, region.as_ref(), draw);
+                let got = place(servers, region.as_ref(), Urgency::Joining, draw);
                 assert_eq!(got.map(|id| id.0), expect.map(str::to_owned), "{servers:?} {region:?} {draw}");
             }
         };
@@ -208,7 +234,7 @@ mod tests {
         let servers: Vec<_> = (0..30).map(|n| server(&format!("{n:02}"), "eu", n, 100)).collect();
         let mut chosen = BTreeMap::new();
         for draw in 0..30 * 29 * 28 {
-            *chosen.entry(place(&servers, None, draw).unwrap().0).or_insert(0) += 1;
+            *chosen.entry(place(&servers, None, Urgency::Joining, draw).unwrap().0).or_insert(0) += 1;
         }
         // The least utilised wherever it is among the three, and so on down to the third from the end, of which no two can be less utilised.
         assert_eq!(chosen.len(), 28);

@@ -9,7 +9,7 @@ use cluster_wire::voice::{Order, OrderKind};
 use model::{ChannelId, ServerId, SessionId, UserId};
 
 use crate::GuildCore;
-use crate::placement::{Placement, Zone, is_placeable, is_to_be_left, place};
+use crate::placement::{Placement, Urgency, Zone, is_placeable, is_to_be_left, place};
 use crate::turn::{Effect, Turn};
 use crate::voice::VoiceEntry;
 
@@ -86,10 +86,15 @@ impl GuildCore {
                 left.insert(zone.clone());
             }
         }
+        let mut entered = BTreeSet::new();
         for user in moved.keys() {
             let zone = self.zone_of(self.voice[user].state.channel);
             self.voice.get_mut(user).expect("it is in voice").zone = zone.clone();
-            self.try_place(turn, &zone);
+            entered.insert(zone);
+        }
+        // With everybody in them, who count.
+        for zone in &entered {
+            self.try_place(turn, zone);
         }
         // Nothing changes for who finds the same server there.
         moved.retain(|user, (_, before)| self.server_of(*user) != before.as_ref());
@@ -135,7 +140,11 @@ impl GuildCore {
         let ours = fit.next().map(|server| server.id.clone());
         drop(fit);
         let is_new = ours.is_none();
-        let chosen = ours.or_else(|| place(turn.servers.values(), region, turn.draw()));
+        let urgency = match self.placements.of(zone) {
+            Placement::Idle => Urgency::Joining,
+            Placement::Awaiting | Placement::On { .. } => Urgency::Waiting,
+        };
+        let chosen = ours.or_else(|| place(turn.servers.values(), region, urgency, turn.draw()));
         let placement = match chosen {
             Some(server) => {
                 let endpoint = turn.servers[&server].endpoint.clone();

@@ -170,6 +170,11 @@ impl Fleet {
         self.write().usable.placed(id, participants);
     }
 
+    /// See [`Usable::time_passes`].
+    pub fn time_passes(&self) {
+        self.write().usable.time_passes();
+    }
+
     /// So many guilds nodes place guilds by the same records.
     pub fn nodes_are(&self, nodes: NonZeroU32) {
         self.write().usable.nodes_are(nodes);
@@ -351,8 +356,8 @@ mod tests {
         let expect = BTreeMap::from([(local, 10)]);
         assert_eq!(fleet.headroom(), expect);
         fleet.nodes_are(NonZeroU32::new(3).unwrap());
-        fleet.placed(&ServerId("a".to_owned()), 2);
-        assert_eq!(fleet.servers()[&ServerId("a".to_owned())].load.participants, 12);
+        fleet.placed(&ServerId("a".to_owned()), 1);
+        assert_eq!(fleet.servers()[&ServerId("a".to_owned())].load.participants, 6);
         assert_eq!(fleet.headroom(), expect, "what was placed counts for choosing alone");
     }
 

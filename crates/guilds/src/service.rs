@@ -111,6 +111,7 @@ impl Guilds {
         shared.tasks.spawn(route_reports(Arc::clone(&shared), reports_in));
         shared.tasks.spawn(follow_registry(Arc::clone(&shared)));
         shared.tasks.spawn(follow_nodes(Arc::clone(&shared)));
+        shared.tasks.spawn(forget_placed(Arc::clone(&shared)));
         shared.tasks.spawn(stay_member(Arc::clone(&shared)));
         shared.tasks.spawn(wait_for_ways(Arc::clone(&shared)));
         shared.tasks.spawn(sweep_gateways(Arc::clone(&shared)));
@@ -310,6 +311,17 @@ async fn follow_nodes(shared: Arc<Shared>) {
             }
             // That the registry cannot be watched is said by whoever watches voice servers.
             tokio::time::sleep(REGISTRY_RETRY).await;
+        }
+    };
+    shared.stopping.run_until_cancelled(work).await;
+}
+
+/// What was placed on a server counts until its record has it, or could have had it.
+async fn forget_placed(shared: Arc<Shared>) {
+    let work = async {
+        loop {
+            tokio::time::sleep(registry::limits::LOAD_EVERY).await;
+            shared.fleet.time_passes();
         }
     };
     shared.stopping.run_until_cancelled(work).await;

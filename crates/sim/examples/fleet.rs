@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use guilds_core::{Servers, place};
+use guilds_core::{Servers, Urgency, place};
 use model::RegionId;
 use sim::capacity::{Inputs, tables};
 use sim::fleet_model::{Fleet, Settings, run};
@@ -62,7 +62,7 @@ fn settings(args: &[String]) -> Option<Settings> {
 }
 
 fn placing(servers: &Servers, region: Option<&RegionId>) -> Duration {
-    timed(|| drop(black_box(place(black_box(servers).values(), region, black_box(12_345)))))
+    timed(|| drop(black_box(place(black_box(servers).values(), region, Urgency::Waiting, black_box(12_345)))))
 }
 
 /// The least of some rounds.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use cluster_wire::record::{Health, RelayStatus, ServerLoad, ServerRecord};
-use guilds_core::{Servers, Usable, place};
+use guilds_core::{Servers, Urgency, Usable, place};
 use model::{RegionId, ServerId};
 
 use crate::limits::{LEASE, LOAD_EVERY};
@@ -74,6 +74,7 @@ struct Server {
     phase: u64,
     /// Since it wrote last.
     placed: Placed,
+    written: Option<ServerRecord>,
     arrivals: Arrivals,
 }
 
@@ -234,6 +235,9 @@ impl Fleet {
         }
         self.begin_calls();
         self.write_records();
+        if self.tick.is_multiple_of(LOAD_EVERY / TICK) {
+            self.nodes.iter_mut().for_each(|node| node.usable.time_passes());
+        }
     }
 
     fn handle(&mut self, event: &Event) {
@@ -325,7 +329,11 @@ impl Fleet {
         let call = &mut self.calls[number];
         let node = &mut self.nodes[call.node];
         let region = call.is_named.then(|| &self.region_ids[call.region]);
-        let Some(id) = place(node.usable.servers().values(), region, self.random.next()) else {
+        let urgency = match node.awaiting.contains(&number) {
+            true => Urgency::Waiting,
+            false => Urgency::Joining,
+        };
+        let Some(id) = place(node.usable.servers().values(), region, urgency, self.random.next()) else {
             node.awaiting.insert(number);
             return;
         };
@@ -346,7 +354,9 @@ impl Fleet {
 
     /// To wherever there is room, with everybody in it.
     fn relocate(&mut self, number: usize) {
-        self.calls[number].server = None;
+        let call = &mut self.calls[number];
+        call.server = None;
+        self.nodes[call.node].awaiting.insert(number);
         self.place(number);
         let Some(server) = self.calls[number].server else { return };
         for _ in 0..self.calls[number].people {
@@ -374,7 +384,11 @@ impl Fleet {
             if at.is_multiple_of(LOAD_EVERY / TICK) || is_news {
                 server.said_eligible = is_eligible;
                 server.placed = Placed::default();
-                self.written.push(server.record.clone());
+                // What it has said before is not written.
+                if server.written.as_ref() != Some(&server.record) {
+                    server.written = Some(server.record.clone());
+                    self.written.push(server.record.clone());
+                }
             }
         }
     }
@@ -428,6 +442,7 @@ impl Fleet {
         let server = &mut self.servers[server];
         server.is_up = true;
         server.said_eligible = true;
+        server.written = Some(server.record.clone());
         self.written.push(server.record.clone());
     }
 
@@ -463,6 +478,7 @@ impl Server {
             said_eligible: true,
             phase: random.below(LOAD_EVERY / TICK),
             placed: Placed::default(),
+            written: None,
             arrivals: Arrivals::default(),
         }
     }

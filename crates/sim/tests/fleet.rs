@@ -6,6 +6,8 @@ use sim::fleet_model::{Moved, Settings, run};
 
 fn small() -> Settings {
     Settings {
+        // In others a community of hundreds begins its call just on a server that has little room left.
+        seed: 5,
         users: 26_000,
         servers: 85,
         nodes: 8,
