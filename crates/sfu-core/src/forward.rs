@@ -35,6 +35,7 @@ impl Shard {
     ) {
         if self.pending.is_full() {
             self.fan_out(now, sink);
+            self.page.busy(self.legs.get(sender).id, Work::Rtp);
         }
         let leg = self.legs.get(sender);
         let mut header = [0; FIXED_HEADER_LEN];
@@ -73,7 +74,11 @@ impl Shard {
             if !kept && legs.get(listener).browser().is_some() {
                 kept = true;
                 // Taken out for the while, because listeners are changed beside it.
-                lot.keep(|sender| legs.get_mut(sender).recent.take());
+                lot.keep(|sender, id| {
+                    page.busy_with(id);
+                    legs.get_mut(sender).recent.take()
+                });
+                page.busy_with(lot.get(0).0.id);
             }
             let leg = legs.get_mut(listener);
             let (Some(security), Some(address)) = (&mut leg.security, leg.path.address()) else {

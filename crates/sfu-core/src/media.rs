@@ -69,12 +69,13 @@ impl Shard {
         self.page.idle();
     }
 
-    /// Whether what comes from there is a known leg's whose keys are known. What comes from elsewhere may be somebody's of whom signalling has told the
-    /// relay this very moment.
+    /// Whether this is what a leg sends all the time, from where a leg is whose keys are known. What else there is may be somebody's of whom signalling has
+    /// told the relay this very moment.
     #[inline]
     #[must_use]
-    pub fn knows(&self, from: SocketAddr) -> bool {
-        self.by_address.get(&from).is_some_and(|index| self.legs.get(*index).is_ready())
+    pub fn knows(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        matches!(classify(datagram), Kind::Rtp | Kind::Rtcp | Kind::Ping | Kind::Keepalive)
+            && self.by_address.get(&from).is_some_and(|index| self.legs.get(*index).is_ready())
     }
 
     /// Datagrams that came but were too long to be taken in.

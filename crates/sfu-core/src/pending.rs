@@ -127,14 +127,16 @@ impl Lot<'_> {
         (Frame { ssrc, source, time, payload, pair_octets: placed.pair_octets }, recent)
     }
 
-    /// Keeps the frames for browsers, because they ask for what they lost, with what their senders have kept before: `take` gets it.
+    /// Keeps the frames for browsers, because they ask for what they lost, with what their senders have kept before: `take` gets it,
+    /// and is asked for each frame.
     #[inline(never)]
-    pub fn keep(&mut self, mut take: impl FnMut(LegIndex) -> Option<Box<Recent>>) {
+    pub fn keep(&mut self, mut take: impl FnMut(LegIndex, u64) -> Option<Box<Recent>>) {
         for n in 0..self.frames.len() {
-            let sender = self.frames[n].frame.sender;
+            let Waiting { sender, id, .. } = self.frames[n].frame;
+            let taken = take(sender, id);
             let first = self.frames[..n].iter().position(|before| before.frame.sender == sender).unwrap_or(n);
             let mut recent = match first == n {
-                true => take(sender).unwrap_or_else(|| Box::new(Recent::new())),
+                true => taken.unwrap_or_else(|| Box::new(Recent::new())),
                 false => self.frames[first].recent.take().expect("it is put back for each frame"),
             };
             let placed = &mut self.frames[n];
@@ -216,11 +218,11 @@ mod tests {
         let mut pending = pending(&[(1, 1, 10), (2, 1, 10), (1, 1, 10)]);
         let mut lot = pending.by_room().next().unwrap();
         let mut taken = Vec::new();
-        lot.keep(|sender| {
+        lot.keep(|sender, _| {
             taken.push(sender.0);
             None
         });
-        assert_eq!(taken, [1, 2]);
+        assert_eq!(taken, [1, 2, 1]);
         let (frame, recent) = lot.for_browser(2);
         assert!(
             recent.get(SeqNo(0)).is_some()

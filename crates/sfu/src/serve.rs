@@ -198,8 +198,8 @@ impl Worker<'_> {
             let mut is_told = false;
             for (datagram, from) in self.received.datagrams() {
                 // Whoever was told of the relay by signalling may have sent at once, and this may be the only datagram of its kind. What it
-                // was told the control stream said before, so that whatever is there now is taken in first. Who is known costs no call.
-                if !is_told && !self.shard.knows(from) {
+                // was told the control stream said before, so that whatever is there now is taken in first. What is usual costs no call.
+                if !is_told && !self.shard.knows(from, datagram) {
                     is_told = true;
                     self.shard.finish(now, &mut self.egress);
                     self.orders.obey(&mut self.shard, &mut self.egress)?;
