@@ -26,6 +26,33 @@ enum Kind {
     Load(&'static [&'static str], &'static [Asked]),
     /// The same load in several shapes, which must cost the same.
     Flat,
+    /// Of the arguments of `guildhall load`, one of its programs first, to what stands in its report.
+    Program(&'static [&'static str], &'static [Figure]),
+    /// Past the kernel's IP stack, over a wire between two namespaces.
+    Egress,
+}
+
+/// Of a report: what it is, where it stands, in how many of the unit, and its bar.
+struct Figure {
+    what: &'static str,
+    at: &'static str,
+    unit: &'static str,
+    in_unit: f64,
+    bar: Option<(&'static str, f64)>,
+}
+
+impl Figure {
+    const fn new(what: &'static str, at: &'static str, unit: &'static str) -> Self {
+        Self { what, at, unit, in_unit: 1.0, bar: None }
+    }
+
+    const fn kilobytes(what: &'static str, at: &'static str) -> Self {
+        Self { in_unit: 1_000.0, ..Self::new(what, at, "KB") }
+    }
+
+    const fn at_most(self, id: &'static str, at_most: f64) -> Self {
+        Self { bar: Some((id, at_most)), ..self }
+    }
 }
 
 /// A figure of a report.
@@ -99,6 +126,58 @@ const CASES: &[Case] = &[
         what: "W7: 5,000 connected and silent",
         kind: Kind::Load(&["--workload", "idle"], &[Asked::Share("P6", 2.0), Asked::Memory("P5", 20.0)]),
     },
+    Case {
+        name: "joins",
+        what: "a hundred people a second join where five talk",
+        kind: Kind::Program(
+            &["joins"],
+            &[
+                Figure::new("click to first packet heard, p50", "/audible_ms/p50", "ms").at_most("P8", 50.0),
+                Figure::new("click to first packet heard, p99", "/audible_ms/p99", "ms").at_most("P8", 250.0),
+                Figure::new("failed", "/failed", "joins").at_most("P8", 0.0),
+                Figure::new("all of the server's processor time", "/server_cpu_ms_per_join", "ms a join"),
+            ],
+        ),
+    },
+    Case {
+        name: "storm",
+        what: "a thousand people join one channel within five seconds while five talk",
+        kind: Kind::Program(
+            &["storm"],
+            &[
+                Figure::new("lost by those who were in", "/lost", "packets").at_most("P9", 0.0),
+                Figure::new("longest gap of those who were in", "/longest_gap_ms", "ms"),
+                Figure::new("everybody in", "/everybody_in_s", "s"),
+            ],
+        ),
+    },
+    Case {
+        name: "crowd",
+        what: "10,000 gateway sessions of one guild, of which one member joins and leaves voice",
+        kind: Kind::Program(
+            &["crowd"],
+            &[
+                Figure::kilobytes("memory a session", "/rss_per_session_bytes").at_most("P10", 20.0),
+                Figure::new("a change, until the last has it", "/last_ms/p50", "ms").at_most("P10", 100.0),
+            ],
+        ),
+    },
+    Case {
+        name: "crowd-zstd",
+        what: "the same with zstd-stream",
+        kind: Kind::Program(
+            &["crowd", "--compress", "zstd-stream"],
+            &[
+                Figure::kilobytes("memory a session", "/rss_per_session_bytes").at_most("P10", 150.0),
+                Figure::new("a change, until the last has it", "/last_ms/p50", "ms").at_most("P10", 100.0),
+            ],
+        ),
+    },
+    Case {
+        name: "egress",
+        what: "datagrams past the kernel's IP stack (AF_XDP), to live receivers behind a veth pair; needs root",
+        kind: Kind::Egress,
+    },
     Case { name: "flat", what: "the same number of packets in rooms of 11, 101 and 1,001", kind: Kind::Flat },
 ];
 
@@ -133,7 +212,32 @@ impl Case {
                 Ok(asked.iter().map(|asked| asked.row(self.name, &reports)).collect())
             }
             Kind::Flat => self.flat(settings),
+            Kind::Egress => self.egress(settings),
+            Kind::Program(arguments, figures) => {
+                let report = |_| Server::start(&settings.root)?.load(arguments);
+                let reports: Vec<Value> = (0..settings.rounds).map(report).collect::<anyhow::Result<_>>()?;
+                Ok(figures.iter().map(|figure| figure.row(self.name, &reports)).collect())
+            }
         }
+    }
+
+    fn egress(&self, settings: &Settings) -> anyhow::Result<Vec<Row>> {
+        let program = settings.root.join("target/debug/examples/egress_cost");
+        let out = Command::new(&program).output().with_context(|| program.display().to_string())?;
+        if !out.status.success() {
+            bail!("egress_cost failed: {}", String::from_utf8_lossy(&out.stderr).trim());
+        }
+        let report: Value = serde_json::from_slice(&out.stdout).context("egress_cost prints no report")?;
+        let row = |run: &Value| {
+            let whose = if run["elsewhere"] == true {
+                "the receivers' work elsewhere"
+            } else {
+                "the receivers' work included"
+            };
+            let figure = format!("past the stack / through it, to {}, {whose}", run["destinations"]);
+            Row::new(self.name, &figure, run["ratio"].as_f64().unwrap_or(f64::NAN), "").at_most("P4", 0.5)
+        };
+        Ok(report["runs"].as_array().into_iter().flatten().map(row).collect())
     }
 
     fn flat(&self, settings: &Settings) -> anyhow::Result<Vec<Row>> {
@@ -189,6 +293,17 @@ fn middle(reports: &[Value], of: impl Fn(&Value) -> Option<f64>) -> f64 {
     let mut values = values.unwrap_or_default();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Figure {
+    fn row(&self, case: &str, reports: &[Value]) -> Row {
+        let value = middle(reports, |report| Some(report.pointer(self.at)?.as_f64()? / self.in_unit));
+        let row = Row::new(case, self.what, value, self.unit);
+        match self.bar {
+            Some((id, at_most)) => row.at_most(id, at_most),
+            None => row,
+        }
+    }
 }
 
 impl Asked {
@@ -263,6 +378,9 @@ mod tests {
         assert_eq!((lost.value, lost.figure.as_str(), lost.holds()), (3.0, "lost, of 300", Some(false)));
         assert!((P3.row("raid", &reports).value - 1.2).abs() < 1e-9);
         assert!(Asked::Share("P6", 2.0).row("idle", &reports).value.is_nan());
+        let delay = Figure::kilobytes("delay", "/delay_ms/p99").at_most("P8", 0.002).row("raid", &reports);
+        assert_eq!((delay.value, delay.holds()), (0.0022, Some(false)));
+        assert!(Figure::new("delay", "/delay_ms/p98", "ms").row("raid", &reports).value.is_nan());
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Server {
     /// What `guildhall load` with these options reports.
     pub fn load(&self, options: &[&str]) -> anyhow::Result<Value> {
         let mut command = Command::new(&self.program);
-        command.arg("load").arg("--data").arg(self.folder.path()).args(options);
+        command.arg("load").args(options).arg("--data").arg(self.folder.path());
         let line = format!("guildhall load {}", options.join(" "));
         let out = command.stdin(Stdio::null()).output().with_context(|| line.clone())?;
         if !out.status.success() {

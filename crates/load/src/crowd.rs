@@ -21,7 +21,7 @@ use crate::limits::{
 use crate::people;
 use crate::sessions::{Compression, Gateway, Line, Said, Sessions, is};
 use crate::spread::Spread;
-use crate::workload::Workload;
+use crate::workload::{Numbers, Workload};
 
 #[derive(Debug, Clone)]
 pub struct CrowdOptions {
@@ -67,11 +67,15 @@ pub struct Last {
 
 /// Runs to its end.
 pub async fn crowd(options: CrowdOptions) -> anyhow::Result<CrowdReport> {
-    let shape = Workload::Raid.shape(Some(options.sessions + 1), Some(0))?;
+    let shape = Workload::Raid.shape(Numbers {
+        participants: Some(options.sessions + 1),
+        speakers: Some(0),
+        room: None,
+    })?;
     let people =
         people::make(&options.server, &options.operator_key, &shape).await.context("making accounts")?;
     tracing::info!(accounts = people.tokens.len(), "accounts are made");
-    let (guild, channel) = (people.guild, people.channels[0]);
+    let (guild, channel) = people.rooms[0];
     tokio::task::spawn_blocking(move || run(&options, guild, channel, &people.tokens))
         .await
         .context("the crowd broke")?

@@ -24,9 +24,10 @@ use crate::histogram::Histogram;
 use crate::join::{self, Entered, Way, enter};
 use crate::limits::{AUDIBLE_WITHIN, LEAD, TALKING_FIRST};
 use crate::participant::Participant;
+use crate::processes::Processes;
 use crate::spread::Spread;
 use crate::tally::Measured;
-use crate::workload::{Transport, Workload};
+use crate::workload::{Numbers, Transport, Workload};
 use crate::{Options, media, people};
 
 #[derive(Debug, Clone)]
@@ -94,9 +95,14 @@ pub async fn joins(options: JoinOptions) -> anyhow::Result<JoinReport> {
     }
     let trust = options.ca.as_deref().map_or_else(|| Ok(Trust::system()), Trust::only)?;
     let before = options.speakers + options.listeners;
-    let shape = Workload::Raid.shape(Some(before + options.people), Some(options.speakers))?;
+    let crowd = |participants| {
+        let numbers =
+            Numbers { participants: Some(participants), speakers: Some(options.speakers), room: None };
+        Workload::Raid.shape(numbers)
+    };
+    let (shape, shape_before) = (crowd(before + options.people)?, crowd(before)?);
     let mut people = people::make(&options.server, &options.operator_key, &shape).await?;
-    let (guild, channel) = (people.guild, people.channels[0]);
+    let (guild, channel) = people.rooms[0];
     let sitting = Sitting::take(&options, people.tokens.split_off(before)).await?;
     tracing::info!(people = options.people, "everyone has a gateway session");
 
@@ -105,9 +111,9 @@ pub async fn joins(options: JoinOptions) -> anyhow::Result<JoinReport> {
     let (ear, hearing) = Ear::new(speakers)?;
     let last_click = Duration::from_secs_f64(options.clicks as f64 / options.rate_per_s);
     let settings = media::Settings {
-        shape: Workload::Raid.shape(Some(before), Some(options.speakers))?,
+        shape: shape_before,
         duration: TALKING_FIRST + last_click + options.after,
-        sfu_pids: Vec::new(),
+        processes: Processes::default(),
     };
     let participants = std::mem::take(&mut those_in.participants);
     let talk = tokio::spawn(media::run_on_thread(participants, settings, those_in.moved));
@@ -140,12 +146,12 @@ fn raid(options: &JoinOptions, before: usize) -> Options {
         operator_key: options.operator_key.clone(),
         ca: options.ca.clone(),
         workload: Workload::Raid,
-        participants: Some(before),
-        speakers: Some(options.speakers),
+        numbers: Numbers { participants: Some(before), speakers: Some(options.speakers), room: None },
         duration: options.after,
         transport: options.transport,
         mode: options.mode,
-        sfu_pids: Vec::new(),
+        processes: Processes::default(),
+        relay_core: None,
         floor: false,
     }
 }

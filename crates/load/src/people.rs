@@ -1,4 +1,4 @@
-//! Accounts, a guild and channels of this run's own.
+//! Accounts, guilds and channels of this run's own.
 
 use engine::Token;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -10,9 +10,8 @@ use crate::limits::MAKING_MAX;
 use crate::workload::Shape;
 
 pub struct People {
-    pub guild: GuildId,
-    /// One a room.
-    pub channels: Vec<ChannelId>,
+    /// A channel for each room, and its guild.
+    pub rooms: Vec<(GuildId, ChannelId)>,
     pub tokens: Vec<Token>,
 }
 
@@ -29,23 +28,23 @@ pub async fn make(server: &str, operator_key: &str, shape: &Shape) -> anyhow::Re
         .buffered(MAKING_MAX)
         .try_collect()
         .await?;
-    let guild = api.acting_as(&users[0].0).post("/guilds", json!({"name": format!("load {run}")})).await?;
-    let guild = text(&guild, "id")?;
-    let mut channels = Vec::new();
-    for n in 0..shape.rooms() {
-        let body = json!({"name": format!("room-{n}"), "type": 2});
-        let channel = api.post(&format!("/guilds/{guild}/channels"), body).await?;
-        channels.push(text(&channel, "id")?.parse()?);
+    let mut rooms = Vec::new();
+    for first in (0..shape.rooms()).step_by(shape.rooms_a_guild()) {
+        let ours = first..(first + shape.rooms_a_guild()).min(shape.rooms());
+        let members = &users[ours.start * shape.room..(ours.end * shape.room).min(users.len())];
+        let named = json!({"name": format!("load {run}")});
+        let guild = text(&api.acting_as(&members[0].0).post("/guilds", named).await?, "id")?;
+        for n in ours {
+            let body = json!({"name": format!("room-{n}"), "type": 2});
+            let channel = api.post(&format!("/guilds/{guild}/channels"), body).await?;
+            rooms.push((guild.parse()?, text(&channel, "id")?.parse()?));
+        }
+        let guild = &guild;
+        stream::iter(&members[1..])
+            .map(|(id, _)| api.add_member(guild, id))
+            .buffer_unordered(MAKING_MAX)
+            .try_collect::<Vec<_>>()
+            .await?;
     }
-    let guild_ref = &guild;
-    stream::iter(&users[1..])
-        .map(|(id, _)| api.add_member(guild_ref, id))
-        .buffer_unordered(MAKING_MAX)
-        .try_collect::<Vec<_>>()
-        .await?;
-    Ok(People {
-        guild: guild.parse()?,
-        channels,
-        tokens: users.into_iter().map(|(_, token)| token).collect(),
-    })
+    Ok(People { rooms, tokens: users.into_iter().map(|(_, token)| token).collect() })
 }

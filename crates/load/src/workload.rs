@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::limits::TURN;
+use crate::limits::{GUILD_MEMBERS, TURN};
 use crate::participant::Kind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +144,12 @@ impl Shape {
         participant / self.room
     }
 
+    /// Channels of one guild: as many as there are of usual size in a large community, because everybody of a guild is told of everybody who joins.
+    #[must_use]
+    pub fn rooms_a_guild(&self) -> usize {
+        (GUILD_MEMBERS / self.room).clamp(1, self.rooms())
+    }
+
     /// Which of the speakers a participant is.
     #[must_use]
     pub fn speaker_of(&self, participant: usize) -> Option<usize> {
@@ -187,6 +193,8 @@ mod tests {
         let night = Workload::GuildNight.shape(Numbers::default()).unwrap();
         assert_eq!((night.rooms(), night.speakers.len(), night.speakers[199]), (200, 200, 995));
         assert!((0..1_000).all(|p| night.speakers_in_room_of(p).count() == 1));
+        assert_eq!((raid.rooms_a_guild(), night.rooms_a_guild(), shape.rooms_a_guild()), (1, 200, 3));
+        assert_eq!(Workload::Idle.shape(Numbers::default()).unwrap().rooms_a_guild(), 20);
         let few = Workload::GuildNight.shape(Numbers { room: Some(11), ..numbers(Some(12), None) }).unwrap();
         assert_eq!((few.rooms(), few.speakers), (2, vec![0, 11]));
     }

@@ -105,7 +105,18 @@ fn bench(args: &[String]) -> Result<(), Failure> {
     // With the features that everything else is built with.
     run(
         "build",
-        cargo(&["build", "--workspace", "--bin", "guildhall", "--bin", "bench", "--example", "forward_cost"]),
+        cargo(&[
+            "build",
+            "--workspace",
+            "--bin",
+            "guildhall",
+            "--bin",
+            "bench",
+            "--example",
+            "forward_cost",
+            "--example",
+            "egress_cost",
+        ]),
     )?;
     let mut command = std::process::Command::new(root().join("target/debug/bench"));
     command.arg("--root").arg(root()).args(args);
