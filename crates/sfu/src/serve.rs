@@ -220,6 +220,7 @@ impl Worker<'_> {
 
     /// Writes what signalling should know, and says whether more is waiting to be written.
     fn tell(&mut self, udp: &UdpSocket) -> Result<bool, Failure> {
+        self.egress.tell();
         while self.control.has_room()
             && let Some(event) = self.next_event(udp)?
         {
@@ -252,7 +253,6 @@ impl Worker<'_> {
             log::line(log::WARN, "unsealed", format_args!("packets={}", unsealed - self.unsealed));
             self.unsealed = unsealed;
         }
-        self.egress.tell();
         let (sent, send_failed) = self.egress.sent_and_failed();
         let receive_overflow = self.overflow.update(udp_io::kernel_drops(udp).map_err(Failure::Socket)?);
         Ok(Report {

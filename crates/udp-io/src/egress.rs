@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::headers::HEADROOM;
-use crate::limits::{DEVICES, DIRECT_BATCH, REOPEN_AFTER};
+use crate::limits::{DEVICES, DIRECT_BATCH, REOPEN_AFTER, RUN_MAX, TRAIN_MIN};
 use crate::routes::{Exit, Routes};
 use crate::xdp::{Frame, Frames, Port, Share, is_allowed};
 use crate::{SendBatch, SendCounters};
@@ -41,6 +41,8 @@ pub struct Egress<'a> {
     direct: Option<Direct>,
     /// The frame that is being written; none: it is the batch's slot.
     frame: Option<Frame>,
+    /// Something in the batch must not be overtaken by what goes directly.
+    is_in_order: bool,
     /// The socket is unusable; told at the next flush.
     failed: Option<io::Error>,
 }
@@ -49,6 +51,9 @@ pub struct Egress<'a> {
 struct Direct {
     routes: Routes,
     share: Share,
+    /// The last datagrams, all to one destination, for as long as it is open which way they go.
+    run: Vec<(Frame, usize)>,
+    run_to: SocketAddr,
     /// One for each device that the routes know.
     ports: Vec<Access>,
     sent: u64,
@@ -68,7 +73,7 @@ impl<'a> Egress<'a> {
     /// Everything by the socket.
     pub fn by_kernel(socket: &'a UdpSocket) -> io::Result<Self> {
         let batch = SendBatch::for_socket(socket)?;
-        Ok(Self { socket, batch, direct: None, frame: None, failed: None })
+        Ok(Self { socket, batch, direct: None, frame: None, is_in_order: false, failed: None })
     }
 
     /// By the way that is wanted; if it cannot be had by the socket, and with it the reason.
@@ -83,8 +88,12 @@ impl<'a> Egress<'a> {
     }
 
     /// The next free slot, of at least [`SLOT`](crate::limits::SLOT) bytes. What is not committed is given out again.
+    #[inline]
     pub fn slot(&mut self) -> &mut [u8] {
-        self.frame = self.direct.as_mut().and_then(Direct::free);
+        self.frame = self.direct.as_mut().and_then(|direct| direct.share.free());
+        if self.direct.is_some() && self.frame.is_none() {
+            self.make_room();
+        }
         if let (Some(direct), Some(frame)) = (&mut self.direct, self.frame) {
             return &mut direct.share.bytes(frame)[HEADROOM..];
         }
@@ -95,30 +104,72 @@ impl<'a> Egress<'a> {
     }
 
     /// Takes the first `len` bytes of the slot as a datagram to `to`.
+    #[inline]
     pub fn commit(&mut self, len: usize, to: SocketAddr) {
         let (Some(direct), Some(frame)) = (&mut self.direct, self.frame.take()) else {
             return self.batch.commit(len, to);
         };
-        let goes = direct.commit(frame, len, to);
-        if goes == Goes::Directly {
-            return;
+        if !direct.continues(to, len) {
+            self.settle();
         }
-        if goes == Goes::ByKernelInOrder {
-            direct.send();
+        if let Some(direct) = &mut self.direct {
+            direct.share.fill(frame);
+            direct.run.push((frame, len));
+            direct.run_to = to;
         }
-        if self.batch.is_full() {
-            flush(&mut self.batch, self.socket, &mut self.failed);
+    }
+
+    /// Every frame is on its way. What is not goes first, and then by the kernel.
+    fn make_room(&mut self) {
+        self.settle();
+        let Some(direct) = &mut self.direct else { return };
+        direct.send();
+        direct.ports.iter().filter_map(|access| access.port.as_ref()).for_each(Port::collect);
+        self.frame = direct.share.free();
+        self.is_in_order |= self.frame.is_none();
+    }
+
+    /// Decides which way the last datagrams go. Many to one destination pass the kernel together, which costs less than one by one past it.
+    fn settle(&mut self) {
+        let Some(direct) = &mut self.direct else { return };
+        let (to, count) = (direct.run_to, direct.run.len());
+        let mut goes = if count >= TRAIN_MIN { direct.way(to) } else { Goes::Directly };
+        for nth in 0..count {
+            let (frame, len) = direct.run[nth];
+            if count < TRAIN_MIN {
+                goes = direct.commit(frame, len, to, || {
+                    if std::mem::take(&mut self.is_in_order) {
+                        flush(&mut self.batch, self.socket, &mut self.failed);
+                    }
+                });
+            }
+            match goes {
+                Goes::Directly => continue,
+                Goes::ByKernel => {}
+                Goes::ByKernelInOrder => {
+                    direct.send();
+                    self.is_in_order = true;
+                }
+            }
+            if self.batch.is_full() {
+                flush(&mut self.batch, self.socket, &mut self.failed);
+            }
+            let datagram = &direct.share.bytes(frame)[HEADROOM..][..len];
+            assert!(self.batch.push(datagram, to), "a flushed batch has room");
+            direct.share.empty(frame);
         }
-        let datagram = &direct.share.bytes(frame)[HEADROOM..][..len];
-        assert!(self.batch.push(datagram, to), "a flushed batch has room");
-        if goes == Goes::ByKernelInOrder {
-            flush(&mut self.batch, self.socket, &mut self.failed);
-        }
+        direct.run.clear();
+    }
+
+    fn flush_batch(&mut self) {
+        flush(&mut self.batch, self.socket, &mut self.failed);
     }
 
     /// Sends everything. What cannot go out now is dropped and counted; an error means that the socket itself is unusable.
     pub fn flush(&mut self) -> io::Result<()> {
-        flush(&mut self.batch, self.socket, &mut self.failed);
+        self.settle();
+        self.flush_batch();
+        self.is_in_order = false;
         if let Some(direct) = &mut self.direct {
             direct.send();
             direct.routes.turn(Instant::now());
@@ -181,17 +232,28 @@ impl Direct {
         let routes = Routes::new(socket)?;
         let share = frames.share().ok_or(io::ErrorKind::StorageFull)?;
         let (ports, notices) = (Vec::with_capacity(DEVICES), VecDeque::new());
-        Ok(Self { routes, share, ports, sent: 0, lost: 0, notices })
+        let (run, run_to) = (Vec::with_capacity(RUN_MAX), socket.local_addr()?);
+        Ok(Self { routes, share, run, run_to, ports, sent: 0, lost: 0, notices })
     }
 
-    fn free(&mut self) -> Option<Frame> {
-        self.share.free().or_else(|| {
-            self.ports.iter().filter_map(|access| access.port.as_ref()).for_each(Port::collect);
-            self.share.free()
-        })
+    /// Whether a datagram may go together with the last ones: they are one train, of pieces of one length but for the last.
+    fn continues(&self, to: SocketAddr, len: usize) -> bool {
+        let Some((_, first)) = self.run.first() else { return true };
+        let is_open = self.run.len() < RUN_MAX && self.run.last().is_some_and(|(_, last)| last == first);
+        is_open && self.run_to == to && len <= *first && len > 0
     }
 
-    fn commit(&mut self, frame: Frame, len: usize, to: SocketAddr) -> Goes {
+    /// How a train goes, which is by the kernel: whether others to its destination go directly.
+    fn way(&mut self, to: SocketAddr) -> Goes {
+        match self.routes.exit(to, 0) {
+            Exit::Kernel => Goes::ByKernel,
+            Exit::KernelInOrder | Exit::Direct { .. } => Goes::ByKernelInOrder,
+        }
+    }
+
+    /// Has a datagram sent directly, after `before`, if it can go so.
+    #[inline]
+    fn commit(&mut self, frame: Frame, len: usize, to: SocketAddr, before: impl FnOnce()) -> Goes {
         let (headers, next_hop, device) = match self.routes.exit(to, len) {
             Exit::Kernel => return Goes::ByKernel,
             Exit::KernelInOrder => return Goes::ByKernelInOrder,
@@ -201,6 +263,7 @@ impl Direct {
             self.open(device);
             return Goes::ByKernel;
         };
+        before();
         let start = headers.write(self.share.bytes(frame), len, next_hop);
         port.push(&mut self.share, frame, start, HEADROOM + len - start);
         if port.waiting() >= DIRECT_BATCH {
@@ -231,6 +294,7 @@ impl Direct {
 
     /// Has the kernel take what waits.
     fn send(&mut self) {
+        self.share.begin_again();
         for (device, access) in self.ports.iter_mut().enumerate() {
             let Some(port) = access.port.as_mut().filter(|port| port.waiting() > 0) else { continue };
             match port.send() {

@@ -29,6 +29,13 @@ pub const FRAMES: usize = 512;
 /// Packets that a device is given at a time. Because the kernel takes 32 a call.
 pub const DIRECT_BATCH: usize = 32;
 
+/// Datagrams to one destination that wait to be known to be all. Because the kernel passes no more on together.
+pub const RUN_MAX: usize = 64;
+
+/// So many datagrams in a row to one destination go by the kernel's sockets. Because it passes them on together, which costs less than one by one past it
+/// (`docs/adr/0016-egress.md`).
+pub const TRAIN_MIN: usize = 3;
+
 /// Queues of a device that are tried. Because no machine has more cores that would each have one.
 pub const QUEUES: u32 = 256;
 
@@ -47,8 +54,9 @@ pub const NEXT_HOPS: usize = 4_096;
 pub const DEVICES: usize = 16;
 
 /// Destinations that are asked about in a turn. Because each takes the kernel some 20 µs, and packets of others wait meanwhile. Those that are not known yet
-/// go by the kernel's sockets.
+/// go by the kernel's sockets. In a long turn one more is for every so many datagrams.
 pub const QUESTIONS_A_TURN: usize = 4;
+pub const DATAGRAMS_A_QUESTION: usize = 32;
 
 /// Datagrams of news that are taken in before packets have their turn again. The rest waits in the kernel.
 pub const NEWS_A_TURN: usize = 64;
@@ -71,5 +79,6 @@ pub const RENEW_AFTER: Duration = Duration::from_secs(1);
 /// How long after a device refused to be sent by directly it is tried again. Because another process may still be leaving it.
 pub const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
+const _: () = assert!(RUN_MAX < FRAMES && TRAIN_MIN <= RUN_MAX, "there is always a frame to be written");
 const _: () = assert!(PASSED_FDS <= 253, "the kernel refuses more");
 const _: () = assert!(BATCH <= 1024, "the kernel cuts longer batches (UIO_MAXIOV)");

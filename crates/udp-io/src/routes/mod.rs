@@ -18,7 +18,9 @@ use socket::{Netlink, Probed, Probes, option};
 use table::{Destinations, Way};
 
 use crate::headers::{Ends, HEADROOM, Headers, Mac};
-use crate::limits::{CONFIRM_S, DEVICES, KNOWN_S, NEWS_A_TURN, NEXT_HOPS, QUESTIONS_A_TURN, RENEW_AFTER};
+use crate::limits::{
+    CONFIRM_S, DATAGRAMS_A_QUESTION, DEVICES, KNOWN_S, NEWS_A_TURN, NEXT_HOPS, QUESTIONS_A_TURN, RENEW_AFTER,
+};
 
 /// How one datagram leaves.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +50,9 @@ pub(crate) struct Routes {
     renewed_at: Option<Instant>,
     /// Something has changed since.
     has_changed: bool,
-    questions_left: usize,
+    /// How many of each there were in this turn.
+    asked: usize,
+    datagrams: usize,
     began_at: Instant,
     now: Instant,
     now_s: u32,
@@ -94,7 +98,8 @@ impl Routes {
             generation: 0,
             renewed_at: None,
             has_changed: false,
-            questions_left: QUESTIONS_A_TURN,
+            asked: 0,
+            datagrams: 0,
             began_at: now,
             now,
             now_s: 0,
@@ -106,7 +111,7 @@ impl Routes {
     pub fn turn(&mut self, now: Instant) {
         self.now = now;
         self.now_s = now.saturating_duration_since(self.began_at).as_secs() as u32;
-        self.questions_left = QUESTIONS_A_TURN;
+        (self.asked, self.datagrams) = (0, 0);
         if self.now_s >= self.confirmed_s + CONFIRM_S {
             self.confirmed_s = self.now_s;
             self.hops.iter_mut().for_each(|hop| hop.must_be_confirmed = true);
@@ -143,8 +148,9 @@ impl Routes {
             let known = self.destinations.at(at);
             known.generation == self.generation && known.until_s > self.now_s
         });
-        if !is_known && self.questions_left > 0 {
-            self.questions_left -= 1;
+        self.datagrams += 1;
+        if !is_known && self.asked < QUESTIONS_A_TURN + self.datagrams / DATAGRAMS_A_QUESTION {
+            self.asked += 1;
             self.find_out(to);
             at = self.destinations.find(to);
         }

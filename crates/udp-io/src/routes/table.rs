@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn what_was_put_is_found_until_there_is_no_room() {
         let mut table = Destinations::new();
-        let many = DESTINATIONS as u32 / 4;
+        // Few enough that no bucket has more of them than places, whatever the seeds.
+        let many = DESTINATIONS as u32 / 32;
         for n in 0..many {
             assert!(table.find(to(n)).is_none());
             table.put(to(n), Headers::NONE, Way::Direct { hop: n as u16, max: 9 }, 1, 5);

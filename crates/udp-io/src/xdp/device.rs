@@ -37,7 +37,7 @@ impl Port {
         let mut devices = frames.devices.lock().expect("nobody panics under this lock");
         devices.retain(|device| device.strong_count() > 0);
         let open: Vec<_> = devices.iter().filter_map(Weak::upgrade).collect();
-        let number = (1..=u8::MAX).find(|number| open.iter().all(|device| device.number != *number));
+        let number = (1..u8::MAX).find(|number| open.iter().all(|device| device.number != *number));
         let number = number.ok_or(io::ErrorKind::StorageFull)?;
         for queue in 0..QUEUES {
             match Device::open(frames, number, interface, queue) {

@@ -9,8 +9,9 @@ use super::device::Device;
 use crate::headers::HEADROOM;
 use crate::limits::{DATAGRAM, FRAME_BYTES, FRAMES, SLOT};
 
-/// Whose a frame is: its shard's, or else the number of the device that has yet to send it.
-const OURS: u8 = 0;
+/// Whose a frame is: its shard's, to be written or full, or else the number of the device that has yet to send it.
+const FREE: u8 = 0;
+const FULL: u8 = u8::MAX;
 
 pub struct Frames {
     memory: NonNull<u8>,
@@ -21,7 +22,7 @@ pub struct Frames {
     pub(super) devices: Mutex<Vec<Weak<Device>>>,
 }
 
-// SAFETY: a frame is touched only by the share that it belongs to, while it is `OURS`.
+// SAFETY: a frame is touched only by the share that it belongs to, while that has not handed it over.
 unsafe impl Send for Frames {}
 // SAFETY: as above; all else is atomic or locked.
 unsafe impl Sync for Frames {}
@@ -42,7 +43,7 @@ impl Frames {
         Ok(Arc::new(Self {
             memory: NonNull::new(memory.cast()).ok_or(io::ErrorKind::InvalidData)?,
             count,
-            whose: (0..count).map(|_| AtomicU8::new(OURS)).collect(),
+            whose: (0..count).map(|_| AtomicU8::new(FREE)).collect(),
             shares: AtomicUsize::new(0),
             devices: Mutex::new(Vec::new()),
         }))
@@ -73,14 +74,14 @@ impl Frames {
     /// A device has sent what lay at this place.
     pub(super) fn give_back(&self, address: u64) {
         if let Some(whose) = self.whose.get(address as usize / FRAME_BYTES) {
-            whose.store(OURS, Ordering::Release);
+            whose.store(FREE, Ordering::Release);
         }
     }
 
     /// A device is gone, and with it what it had yet to send.
     pub(super) fn give_back_all_of(&self, device: u8) {
         for whose in &self.whose {
-            let _ = whose.compare_exchange(device, OURS, Ordering::Release, Ordering::Relaxed);
+            let _ = whose.compare_exchange(device, FREE, Ordering::Release, Ordering::Relaxed);
         }
     }
 }
@@ -99,26 +100,49 @@ pub(crate) struct Share {
     next: usize,
 }
 
-/// A frame that is the shard's own.
+/// A frame that is the shard's own, and no device's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame(usize);
 
 impl Share {
-    /// One that nobody has to send yet. It stays the next one until it is [sent](Self::handed_over).
+    /// One to be written. It stays the next one until it is [filled](Self::fill).
     pub fn free(&mut self) -> Option<Frame> {
-        (self.next..self.next + FRAMES).map(|at| at % FRAMES).find(|at| self.is_ours(*at)).map(|at| {
-            self.next = at;
-            Frame(at)
-        })
+        let mut all = (self.next..self.next + FRAMES).map(|at| at % FRAMES);
+        let at = all.find(|at| self.whose(*at) == FREE)?;
+        self.next = at;
+        Some(Frame(at))
     }
 
-    fn is_ours(&self, at: usize) -> bool {
-        self.frames.whose[self.first + at].load(Ordering::Acquire) == OURS
+    /// It holds a datagram now.
+    pub fn fill(&mut self, frame: Frame) {
+        self.set(frame, FULL);
+        self.next = (frame.0 + 1) % FRAMES;
     }
 
-    /// All bytes of a free frame: headroom, then room for a datagram.
+    /// What it holds is no longer needed.
+    pub fn empty(&mut self, frame: Frame) {
+        self.set(frame, FREE);
+    }
+
+    /// Takes the first again that is free. Because what was sent last is still in the core's caches.
+    pub fn begin_again(&mut self) {
+        self.next = 0;
+    }
+
+    fn whose(&self, at: usize) -> u8 {
+        self.frames.whose[self.first + at].load(Ordering::Acquire)
+    }
+
+    fn set(&self, frame: Frame, whose: u8) {
+        self.frames.whose[self.first + frame.0].store(whose, Ordering::Relaxed);
+    }
+
+    /// All bytes of a frame: headroom, then room for a datagram.
     pub fn bytes(&mut self, frame: Frame) -> &mut [u8] {
-        assert!(frame.0 < FRAMES && self.is_ours(frame.0), "only what is ours is written");
+        assert!(
+            frame.0 < FRAMES && matches!(self.whose(frame.0), FREE | FULL),
+            "only what is ours is written"
+        );
         // SAFETY: the frame is inside the memory and inside this share, which nobody else has and which is borrowed mutably while the bytes are; no
         // device has it, so that the kernel does not read it.
         unsafe {
@@ -129,8 +153,8 @@ impl Share {
 
     /// From now on it is a device's. Returns where in the memory it lies.
     pub(super) fn hand_over(&mut self, frame: Frame, device: u8) -> u64 {
-        self.frames.whose[self.first + frame.0].store(device, Ordering::Relaxed);
-        self.next = (frame.0 + 1) % FRAMES;
+        assert!((FREE + 1..FULL).contains(&device), "devices are numbered between these");
+        self.set(frame, device);
         ((self.first + frame.0) * FRAME_BYTES) as u64
     }
 
