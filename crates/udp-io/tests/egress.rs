@@ -246,6 +246,47 @@ fn routes_and_links_that_change_are_followed() {
     until(&mut egress, &client, |is_direct, from| is_direct && from == SERVER_V4);
 }
 
+/// Several in a row to one destination go by the kernel. More are made in a turn than there are frames.
+#[test]
+fn nothing_is_overtaken_whichever_way_it_goes() {
+    const TURNS: u32 = 100;
+    const RUNS: [usize; 8] = [1, 1, 3, 1, 2, 7, 1, 1];
+    let net = Net::enter();
+    let socket = udp_io::bind("0.0.0.0:0".parse().expect("an address")).expect("it is free");
+    let mut egress = of(&socket, &xdp());
+    let clients = [(); 2].map(|()| net.client(CLIENTS_V4));
+    for client in &clients {
+        udp_io::set_buffers(client, 8 << 20, 1 << 16).expect("sockets take buffers");
+        until_direct(&mut egress, client);
+    }
+    let (before, total) = (egress.sent_directly(), egress.counters().sent);
+    let mut sent = [0_u32; 2];
+    for turn in 0..TURNS {
+        for (nth, run) in RUNS.iter().enumerate() {
+            let whom = nth % 2;
+            for _ in 0..*run {
+                egress.slot()[..4].copy_from_slice(&sent[whom].to_be_bytes());
+                egress.commit(4, clients[whom].local_addr().expect("it is bound"));
+                sent[whom] += 1;
+            }
+        }
+        // Some turns are long.
+        if turn % 60 >= 50 {
+            egress.flush().expect("the socket works");
+        }
+    }
+    egress.flush().expect("the socket works");
+    for (client, sent) in clients.iter().zip(sent) {
+        for nth in 0..sent {
+            assert_eq!(receive(client).0, nth.to_be_bytes());
+        }
+    }
+    let (direct, total) = (egress.sent_directly() - before, egress.counters().sent - total);
+    assert_eq!(total, u64::from(sent[0] + sent[1]));
+    // Seven of the seventeen of a turn, unless one makes sure that the next hop is there, and a frame is free.
+    assert!((u64::from(TURNS) * 6..=u64::from(TURNS) * 7).contains(&direct), "{direct} of {total}");
+}
+
 /// As the relay's shards do, on a device that has one queue only. Another process gets none.
 #[test]
 fn shards_share_a_queue_and_processes_do_not() {

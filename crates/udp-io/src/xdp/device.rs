@@ -39,6 +39,7 @@ impl Port {
         let open: Vec<_> = devices.iter().filter_map(Weak::upgrade).collect();
         let number = (1..u8::MAX).find(|number| open.iter().all(|device| device.number != *number));
         let number = number.ok_or(io::ErrorKind::StorageFull)?;
+        let is_ours = |device: &Arc<Device>| device.interface == interface;
         for queue in 0..QUEUES {
             match Device::open(frames, number, interface, queue) {
                 Ok((device, ring)) => {
@@ -48,12 +49,13 @@ impl Port {
                 }
                 // Somebody has this one.
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
-                // There are no more.
+                // There are no more, or no more memory may be locked; one that is there already can be shared.
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) && queue > 0 => break,
+                Err(_) if open.iter().any(is_ours) => break,
                 Err(error) => return Err(error),
             }
         }
-        let ours = open.into_iter().filter(|device| device.interface == interface);
+        let ours = open.into_iter().filter(is_ours);
         let device = ours.min_by_key(Arc::strong_count).ok_or_else(|| {
             io::Error::new(io::ErrorKind::ResourceBusy, "every queue of it is another process's")
         })?;
