@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use load::{Transport, Workload};
+use load::{Numbers, Processes, Transport, Workload};
 use transport::Mode;
 
 use crate::server_args::Server;
@@ -13,7 +13,8 @@ use crate::server_args::Server;
 pub struct Load {
     #[command(flatten)]
     server: Server,
-    /// raid: one channel, 200 participants, 5 speak. town-hall: 1,000 participants, 5 speak. idle: 5,000 connected and silent
+    /// raid: one channel, 200 participants, 5 speak. town-hall: 1,000 participants, 5 speak. guild-night: 200 channels of 5, one speaks in each. turn-taking: one channel of 1,000,
+    /// every second another of 60 speaks. idle: 5,000 connected and silent, in channels of 50
     #[arg(long, default_value = "raid", value_parser = clap::builder::PossibleValuesParser::new(Workload::NAMES))]
     workload: String,
     /// Instead of the workload's own number
@@ -22,6 +23,9 @@ pub struct Load {
     /// Instead of the workload's own number
     #[arg(long, value_name = "S")]
     speakers: Option<usize>,
+    /// Participants a channel, instead of the workload's own number
+    #[arg(long, value_name = "N")]
+    room: Option<usize>,
     #[arg(long, value_name = "S", default_value_t = 10)]
     seconds: u64,
     /// native: encrypted UDP, as libraries speak it. webrtc: ICE, DTLS and SRTP, as browsers do. mixed: half each
@@ -33,6 +37,9 @@ pub struct Load {
     /// A relay process whose CPU time is counted; with --data they are found
     #[arg(long, value_name = "PID")]
     sfu_pid: Vec<u32>,
+    /// A core that the relay has for itself while it is measured, and after it the floor; everything else runs on the others
+    #[arg(long, value_name = "N")]
+    relay_core: Option<usize>,
     /// Do not measure the floor
     #[arg(long)]
     no_floor: bool,
@@ -49,9 +56,9 @@ impl Load {
         crate::descriptors::raise();
         let workload: Workload = self.workload.parse()?;
         let folder_ca = self.server.data().join("ca.pem");
-        let sfu_pids = match self.sfu_pid.is_empty() {
-            true => relays_of(self.server.data()).unwrap_or_default(),
-            false => self.sfu_pid.clone(),
+        let processes = match self.sfu_pid.is_empty() {
+            true => processes_of(self.server.data()).unwrap_or_default(),
+            false => Processes { relays: self.sfu_pid.clone(), signalling: Vec::new() },
         };
         if self.seconds == 0 {
             bail!("--seconds must be at least 1");
@@ -61,12 +68,12 @@ impl Load {
             operator_key: self.server.token()?,
             ca: self.ca.clone().or_else(|| folder_ca.is_file().then_some(folder_ca)),
             workload,
-            participants: self.participants,
-            speakers: self.speakers,
+            numbers: Numbers { participants: self.participants, speakers: self.speakers, room: self.room },
             duration: Duration::from_secs(self.seconds),
             transport: self.transport.parse()?,
             mode: self.encryption,
-            sfu_pids,
+            processes,
+            relay_core: self.relay_core,
             floor: !self.no_floor,
         };
         let report = load::run(options).await?;
@@ -75,12 +82,12 @@ impl Load {
     }
 }
 
-/// The relay processes of the server that runs with this data folder: its children called `sfu`.
-fn relays_of(data: &std::path::Path) -> anyhow::Result<Vec<u32>> {
+/// The server that runs with this data folder, and its relays: its children called `sfu`.
+fn processes_of(data: &std::path::Path) -> anyhow::Result<Processes> {
     let text = std::fs::read_to_string(data.join(operator::ADDRESS_FILE))?;
     let server: serde_json::Value = serde_json::from_str(&text)?;
     let parent = server["pid"].as_u64().context("the server's address file names no process")?;
-    let mut found = Vec::new();
+    let mut relays = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
@@ -91,8 +98,8 @@ fn relays_of(data: &std::path::Path) -> anyhow::Result<Vec<u32>> {
             .next()
             .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u64>().ok());
         if child == Some(parent) && read("cmdline").split('\0').nth(1) == Some("sfu") {
-            found.push(pid);
+            relays.push(pid);
         }
     }
-    Ok(found)
+    Ok(Processes { relays, signalling: vec![u32::try_from(parent)?] })
 }

@@ -15,6 +15,7 @@ use udp_io::{Poller, RecvBatch, SendBatch};
 use crate::limits::FLOOR_MAX;
 use crate::media::{self, Path, Settings};
 use crate::participant::{Participant, speaker_of};
+use crate::processes::Processes;
 use crate::tally::Measured;
 use crate::workload::Shape;
 
@@ -35,12 +36,13 @@ pub async fn measure(
     mut participants: Vec<Participant>,
     shape: &Shape,
     duration: Duration,
+    core: Option<usize>,
 ) -> anyhow::Result<Floor> {
-    let settings = Settings { shape: shape.clone(), duration, sfu_pids: Vec::new() };
+    let settings = Settings { shape: shape.clone(), duration, processes: Processes::default() };
     tokio::task::spawn_blocking(move || {
         let mut routes = Vec::new();
-        for speaker in 0..settings.shape.speakers {
-            let listeners = settings.shape.listeners(speaker).map(|l| &participants[l]);
+        for speaker in &settings.shape.speakers {
+            let listeners = settings.shape.listeners(*speaker).map(|l| &participants[l]);
             let to = |listener: &Participant| Ok((listener.socket.local_addr()?, listener.packet_len()));
             routes.push(listeners.map(to).collect::<std::io::Result<Route>>()?);
         }
@@ -52,7 +54,10 @@ pub async fn measure(
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("floor".to_owned())
-            .spawn(move || forward(&socket, &routes, &stopped))
+            .spawn(move || {
+                core.map_or(Ok(()), |core| udp_io::run_thread_on(&[core]))?;
+                forward(&socket, &routes, &stopped)
+            })
             .context("the floor relay's thread")?;
         let measured = media::run(&mut participants, &settings, Path::Floor(relay), None);
         stop.store(true, Ordering::Relaxed);

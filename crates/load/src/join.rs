@@ -111,7 +111,7 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
         None => Trust::system(),
     };
     let url = gateway_url(&options.server, &trust).await?;
-    let shape = options.workload.shape(options.participants, options.speakers)?;
+    let shape = options.workload.shape(options.numbers)?;
     let counts = Arc::new(Counts::default());
     let (move_on, moved) = mpsc::channel();
     let joins = people.tokens.iter().enumerate().map(|(n, token)| {
@@ -127,7 +127,7 @@ pub async fn everyone(options: &Options, people: People) -> anyhow::Result<Joine
             channel: people.channels[shape.room_of(n)],
             kind: options.transport.kind_of(n),
             mode: options.mode,
-            speaks: n < shape.speakers,
+            speaks: shape.speakers.contains(&n),
             moved: move_on.clone(),
             counts: Arc::clone(&counts),
         };

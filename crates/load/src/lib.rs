@@ -17,6 +17,7 @@ mod media;
 mod native;
 mod participant;
 mod people;
+mod processes;
 mod report;
 mod tally;
 mod workload;
@@ -28,8 +29,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use transport::Mode;
 
+pub use processes::Processes;
 pub use report::{Delay, Part, Report};
-pub use workload::{Transport, Workload};
+pub use workload::{Numbers, Transport, Workload};
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -39,24 +41,27 @@ pub struct Options {
     /// The authority that signed the voice server's certificate.
     pub ca: Option<PathBuf>,
     pub workload: Workload,
-    /// Instead of the workload's own numbers.
-    pub participants: Option<usize>,
-    pub speakers: Option<usize>,
+    pub numbers: Numbers,
     pub duration: Duration,
     pub transport: Transport,
     /// Of native participants.
     pub mode: Mode,
-    /// The relay processes whose CPU time is counted.
-    pub sfu_pids: Vec<u32>,
+    /// Whose processor time and memory is counted.
+    pub processes: Processes,
+    /// The relay's, and nobody else's, during the run; and then the floor's.
+    pub relay_core: Option<usize>,
     /// Also measure the floor: a relay that does nothing but receive and send.
     pub floor: bool,
 }
 
 /// Runs a workload to its end.
 pub async fn run(options: Options) -> anyhow::Result<Report> {
-    let shape = options.workload.shape(options.participants, options.speakers)?;
+    let shape = options.workload.shape(options.numbers)?;
+    let on_core = options.relay_core.map(|core| options.processes.on_core(core)).transpose();
+    let on_core = on_core.context("giving the relay a core of its own")?;
     let people =
         people::make(&options.server, &options.operator_key, &shape).await.context("making accounts")?;
+    let memory = options.processes.memory();
     let joined = join::everyone(&options, people).await.context("joining")?;
     let join_ms = joined.join_ms;
     tracing::info!(participants = joined.participants.len(), "everyone is in");
@@ -65,15 +70,20 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let settings = media::Settings {
         shape: shape.clone(),
         duration: options.duration,
-        sfu_pids: options.sfu_pids.clone(),
+        processes: options.processes.clone(),
     };
     let (participants, measured) = media::run_on_thread(joined.participants, settings, joined.moved).await?;
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let memory = options.processes.memory().a_head(memory, shape.participants);
     let (lost, rejoins) = (count(&joined.counts.lost), count(&joined.counts.rejoins));
-    let floor = match options.floor && shape.speakers > 0 {
-        true => Some(floor::measure(participants, &shape, floor::duration(options.duration)).await?),
+    let floor = match options.floor && !shape.speakers.is_empty() {
+        true => {
+            let duration = floor::duration(options.duration);
+            Some(floor::measure(participants, &shape, duration, options.relay_core).await?)
+        }
         false => None,
     };
     joined.connections.close().await;
-    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref(), (lost, rejoins)))
+    drop(on_core);
+    Ok(report::make(&options, &shape, &join_ms, &measured, floor.as_ref(), memory, (lost, rejoins)))
 }

@@ -37,3 +37,5 @@ pub const RECEIVE_BYTES: usize = 1 << 20;
 pub const FLOOR_MAX: Duration = Duration::from_secs(10);
 /// Whoever could not join on another server asks for its place again after this.
 pub const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long one of those who take turns speaks.
+pub const TURN: Duration = Duration::from_secs(1);

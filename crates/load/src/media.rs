@@ -1,5 +1,6 @@
 //! The media loop: speakers send on schedule, everyone's socket is drained each millisecond.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -10,14 +11,15 @@ use udp_io::RecvBatch;
 
 use crate::limits::{FRAME, FRAME_SAMPLES, KEEPALIVE, LEAD, OPEN_EVERY, PACKET_MAX, TAIL, TICK};
 use crate::participant::{Frame, Kind, Media, Participant, Taken, sent_at};
-use crate::tally::{Heard, Measured};
+use crate::processes::Processes;
+use crate::tally::{Gap, Heard, Measured};
 use crate::workload::Shape;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub shape: Shape,
     pub duration: Duration,
-    pub sfu_pids: Vec<u32>,
+    pub processes: Processes,
 }
 
 /// Somebody who is on another server now.
@@ -34,9 +36,12 @@ pub enum Path {
 }
 
 struct Sender {
+    participant: usize,
     next: SeqNo,
     time: RtpTime,
     due: Instant,
+    /// When its turn ends and when its next one begins; for those who take turns.
+    turn: Option<(Instant, Instant)>,
     /// Who hears it, of each kind.
     natives: u64,
     browsers: u64,
@@ -64,7 +69,7 @@ pub fn run(
     let mut run = Run::new(participants, settings, path);
     let mut batch = RecvBatch::new();
     run.drain_for(LEAD, participants, &mut batch)?;
-    let (cpu_before, own_cpu_before) = (cpu(&settings.sfu_pids), udp_io::thread_cpu());
+    let (before, own_cpu_before) = (settings.processes.cpu(), udp_io::thread_cpu());
     let started = Instant::now();
     let end = started + settings.duration;
     run.start(started, participants);
@@ -79,29 +84,27 @@ pub fn run(
     }
     // Whoever was late still says everything, so that what is expected follows from the options alone.
     run.send_due(participants, end)?;
-    run.measured.sfu_cpu = cpu(&settings.sfu_pids).zip(cpu_before).map(|(now, then)| now - then);
+    run.measured.cpu = settings.processes.cpu().since(before);
     run.measured.generator_cpu = udp_io::thread_cpu().saturating_sub(own_cpu_before);
     run.measured.elapsed = started.elapsed();
     run.drain_for(TAIL, participants, &mut batch)?;
-    for gap in run.heard.iter().filter_map(|heard| heard.longest_gap(end)) {
+    for gap in run.heard.iter().map(|heard| &heard.gap).chain(&run.gaps).filter_map(|gap| gap.longest(end)) {
         run.measured.longest_gaps.record(gap);
     }
     Ok(run.measured)
-}
-
-/// None where one of them is no more: a relay may be killed while others talk on.
-fn cpu(pids: &[u32]) -> Option<Duration> {
-    pids.iter().map(|pid| udp_io::process_cpu_of(*pid).ok()).sum()
 }
 
 struct Run {
     path: Path,
     epoch: Instant,
     senders: Vec<Sender>,
-    /// By speaker, on each server where it was; the relay keeps a speaker's SSRC towards everyone.
-    ssrcs: Vec<Vec<Ssrc>>,
+    turn: Option<Duration>,
+    /// The speakers, by the stream of each on each server where it was; the relay keeps a speaker's SSRC towards everyone.
+    speakers: HashMap<Ssrc, usize>,
     /// listener * speakers + speaker.
     heard: Vec<Heard>,
+    /// By listener, where turns are taken: of who listens only.
+    gaps: Vec<Gap>,
     /// Bytes of a packet on the way to the floor relay: what the longest on the way from it has.
     floor_len: usize,
     measured: Measured,
@@ -111,33 +114,39 @@ impl Run {
     fn new(participants: &[Participant], settings: &Settings, path: Path) -> Self {
         let shape = &settings.shape;
         let epoch = Instant::now();
-        let sender = |n: usize| {
+        let sender = |(n, speaker): (usize, &usize)| {
             let hearing =
-                |kind| shape.listeners(n).filter(|l| participants[*l].kind() == kind).count() as u64;
+                |kind| shape.listeners(*speaker).filter(|l| participants[*l].kind() == kind).count() as u64;
             Sender {
+                participant: *speaker,
                 next: SeqNo(n as u64 * 1_000),
                 time: RtpTime(n as u32),
                 due: epoch,
+                turn: None,
                 natives: hearing(Kind::Native),
                 browsers: hearing(Kind::Browser),
             }
         };
+        let speakers = shape.speakers.iter().enumerate();
         Self {
             path,
             epoch,
-            senders: (0..shape.speakers).map(sender).collect(),
-            ssrcs: participants[..shape.speakers].iter().map(|p| vec![p.ssrc]).collect(),
-            heard: (0..participants.len() * shape.speakers).map(|_| Heard::default()).collect(),
+            turn: shape.turn,
+            senders: speakers.clone().map(sender).collect(),
+            speakers: speakers.map(|(n, speaker)| (participants[*speaker].ssrc, n)).collect(),
+            heard: (0..participants.len() * shape.speakers.len()).map(|_| Heard::default()).collect(),
+            gaps: shape.turn.map(|_| vec![Gap::default(); participants.len()]).unwrap_or_default(),
             floor_len: participants.iter().map(Participant::packet_len).max().unwrap_or_default(),
             measured: Measured::default(),
         }
     }
 
-    /// Speakers are spread over a frame, keepalives over their interval.
+    /// Speakers are spread over a frame, or take their turns; keepalives are spread over their interval.
     fn start(&mut self, now: Instant, participants: &mut [Participant]) {
         let speakers = self.senders.len().max(1) as u32;
         for (n, sender) in self.senders.iter_mut().enumerate() {
-            sender.due = now + FRAME * n as u32 / speakers;
+            sender.due = now + self.turn.unwrap_or(FRAME / speakers) * n as u32;
+            sender.turn = self.turn.map(|turn| (sender.due + turn, sender.due + turn * speakers));
         }
         let everyone = participants.len() as u32;
         for (n, participant) in participants.iter_mut().enumerate() {
@@ -154,12 +163,12 @@ impl Run {
             Media::Native(native) => native.start(Instant::now() + KEEPALIVE),
             Media::Browser(browser) => {
                 for speaker in shape.speakers_in_room_of(number).filter(|speaker| *speaker != number) {
-                    browser.expect(*self.ssrcs[speaker].last().expect("every speaker has been somewhere"));
+                    browser.expect(participants[speaker].ssrc);
                 }
             }
         }
-        if number < shape.speakers {
-            self.ssrcs[number].push(participant.ssrc);
+        if let Some(speaker) = shape.speaker_of(number) {
+            self.speakers.insert(participant.ssrc, speaker);
             for listener in shape.listeners(number) {
                 if let Media::Browser(browser) = &mut participants[listener].media {
                     browser.expect(participant.ssrc);
@@ -177,7 +186,7 @@ impl Run {
                 let late = send_at.saturating_duration_since(sender.due);
                 self.measured.generator_late = self.measured.generator_late.max(late);
                 let frame = Frame::new(sender.next, sender.time, send_at.duration_since(self.epoch), n);
-                let participant = &mut participants[n];
+                let participant = &mut participants[sender.participant];
                 let sent = match self.path {
                     Path::Server => {
                         participant.speak(send_at, &frame).with_context(|| format!("speaker {n}"))?
@@ -197,6 +206,14 @@ impl Run {
                 sender.next.0 += 1;
                 sender.time = RtpTime(sender.time.0.wrapping_add(FRAME_SAMPLES));
                 sender.due += FRAME;
+                if let Some((ends, next)) = sender.turn.filter(|(ends, _)| sender.due >= *ends) {
+                    // Silence is not sent, and time goes on in it.
+                    let silent =
+                        (next - sender.due).as_nanos() / FRAME.as_nanos() * u128::from(FRAME_SAMPLES);
+                    sender.time = RtpTime(sender.time.0.wrapping_add(silent as u32));
+                    sender.due = next;
+                    sender.turn = self.turn.map(|turn| (next + turn, next + (next - ends) + turn));
+                }
             }
         }
         Ok(())
@@ -267,7 +284,12 @@ impl Run {
             self.measured.unopened += 1;
             return Ok(());
         };
-        heard.take(now);
+        heard.received += 1;
+        match self.gaps.get_mut(listener) {
+            None => heard.gap.take(now),
+            Some(gap) if !self.senders.iter().any(|sender| sender.participant == listener) => gap.take(now),
+            Some(_) => {}
+        }
         let tally = self.measured.of_mut(kind);
         tally.received += 1;
         if let Some(sent_at) = sent_at {
@@ -282,7 +304,6 @@ impl Run {
             return None;
         }
         let header = RtpHeader::parse(datagram).ok()?;
-        let speaker = self.ssrcs.iter().position(|ssrcs| ssrcs.contains(&header.ssrc))?;
-        Some((speaker, header.ssrc, header.seq))
+        Some((*self.speakers.get(&header.ssrc)?, header.ssrc, header.seq))
     }
 }

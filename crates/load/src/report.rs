@@ -6,6 +6,7 @@ use crate::Options;
 use crate::floor::Floor;
 use crate::histogram::Histogram;
 use crate::participant::Kind;
+use crate::processes::Held;
 use crate::tally::{Measured, Tally};
 use crate::workload::{Shape, Transport};
 
@@ -53,6 +54,11 @@ pub struct Report {
     pub sfu_cpu_ns_per_packet: Option<f64>,
     /// The relay's share of one core during the run.
     pub sfu_cpu_share: Option<f64>,
+    /// The same of the rest of the server.
+    pub signalling_cpu_share: Option<f64>,
+    /// What the relay and the rest of the server have grown by since before the first joined, by participant.
+    pub sfu_bytes_per_participant: Option<u64>,
+    pub signalling_bytes_per_participant: Option<u64>,
     pub floor_ns_per_packet: Option<f64>,
     pub ratio_to_floor: Option<f64>,
     pub generator_dropped: u64,
@@ -105,9 +111,9 @@ pub fn make(
     join_ms: &[(Kind, f64)],
     run: &Measured,
     floor: Option<&Floor>,
+    memory: Held,
     (connections_lost, rejoins): (u64, u64),
 ) -> Report {
-    let counted = !options.sfu_pids.is_empty();
     let per_packet = |cpu: std::time::Duration, packets: u64| {
         (packets > 0).then(|| cpu.as_nanos() as f64 / packets as f64)
     };
@@ -119,15 +125,14 @@ pub fn make(
         let joins = Delay::of_joins(join_ms, |of| of == kind);
         (options.transport == Transport::Mixed).then(|| Part::of(run.of(kind), tally, joins))
     };
-    let sfu_cpu = run.sfu_cpu.filter(|_| counted);
-    let sfu = sfu_cpu.and_then(|cpu| per_packet(cpu, all.received));
+    let sfu = run.cpu.relays.and_then(|cpu| per_packet(cpu, all.received));
     let floor_cost = floor.and_then(|floor| per_packet(floor.relay_cpu, floor_tally.as_ref()?.received));
     Report {
         workload: shape.name,
         transport: options.transport.name(),
         mode: if options.transport == Transport::WebRtc { "srtp" } else { options.mode.name() },
         participants: shape.participants,
-        speakers: shape.speakers,
+        speakers: shape.speakers.len(),
         seconds: run.elapsed.as_secs_f64(),
         expected: all.expected,
         received: all.received,
@@ -139,7 +144,10 @@ pub fn make(
         longest_gap_ms: run.longest_gaps.quantile_ms(1.0),
         join_ms: all.join_ms,
         sfu_cpu_ns_per_packet: sfu,
-        sfu_cpu_share: sfu_cpu.map(share),
+        sfu_cpu_share: run.cpu.relays.map(share),
+        signalling_cpu_share: run.cpu.signalling.map(share),
+        sfu_bytes_per_participant: memory.relays,
+        signalling_bytes_per_participant: memory.signalling,
         floor_ns_per_packet: floor_cost,
         ratio_to_floor: sfu.zip(floor_cost).map(|(sfu, floor)| sfu / floor),
         generator_dropped: run.generator_dropped,

@@ -6,6 +6,7 @@ use rtp_wire::{SeqNo, SeqUnwrapper, Ssrc};
 
 use crate::histogram::Histogram;
 use crate::participant::Kind;
+use crate::processes::Used;
 
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
@@ -19,8 +20,7 @@ pub struct Measured {
     pub generator_late: Duration,
     /// CPU time of the generator's own media loop.
     pub generator_cpu: Duration,
-    /// None where a relay's process ended during the run.
-    pub sfu_cpu: Option<Duration>,
+    pub cpu: Used,
     pub elapsed: Duration,
     /// Packets that did not open: must be none.
     pub unopened: u64,
@@ -70,9 +70,15 @@ pub struct Heard {
     ssrc: Option<Ssrc>,
     unwrapper: SeqUnwrapper,
     highest: Option<SeqNo>,
-    last: Option<Instant>,
-    longest_gap: Duration,
+    pub gap: Gap,
     pub received: u64,
+}
+
+/// Times without a packet.
+#[derive(Debug, Clone, Default)]
+pub struct Gap {
+    last: Option<Instant>,
+    longest: Duration,
 }
 
 impl Heard {
@@ -88,17 +94,18 @@ impl Heard {
         }
         is_new
     }
+}
 
+impl Gap {
     pub fn take(&mut self, now: Instant) {
-        self.received += 1;
         if let Some(last) = self.last.replace(now) {
-            self.longest_gap = self.longest_gap.max(now.duration_since(last));
+            self.longest = self.longest.max(now.duration_since(last));
         }
     }
 
-    /// The longest time without a packet, until the speaker ended; none where nothing was ever heard.
-    pub fn longest_gap(&self, end: Instant) -> Option<Duration> {
-        self.last.map(|last| self.longest_gap.max(end.saturating_duration_since(last)))
+    /// The longest one, until the speaker ended; none where nothing was ever heard.
+    pub fn longest(&self, end: Instant) -> Option<Duration> {
+        self.last.map(|last| self.longest.max(end.saturating_duration_since(last)))
     }
 }
 
@@ -121,14 +128,14 @@ mod tests {
     fn the_longest_gap_is_between_packets_or_at_the_end() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut heard = Heard::default();
-        assert_eq!(heard.longest_gap(at(500)), None);
+        let mut gap = Gap::default();
+        assert_eq!(gap.longest(at(500)), None);
         for ms in [0, 20, 140, 160] {
-            heard.take(at(ms));
+            gap.take(at(ms));
         }
-        assert_eq!(heard.longest_gap(at(180)), Some(Duration::from_millis(120)));
-        assert_eq!(heard.longest_gap(at(400)), Some(Duration::from_millis(240)));
-        assert_eq!(heard.longest_gap(at(150)), Some(Duration::from_millis(120)));
+        assert_eq!(gap.longest(at(180)), Some(Duration::from_millis(120)));
+        assert_eq!(gap.longest(at(400)), Some(Duration::from_millis(240)));
+        assert_eq!(gap.longest(at(150)), Some(Duration::from_millis(120)));
     }
 
     #[test]

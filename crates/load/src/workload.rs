@@ -1,9 +1,11 @@
 //! The shapes of load, by name.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::bail;
 
+use crate::limits::TURN;
 use crate::participant::Kind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,12 +14,16 @@ pub enum Workload {
     Raid,
     /// One channel, 1,000 participants, 5 speak.
     TownHall,
+    /// 200 channels of 5, in each of which one speaks.
+    GuildNight,
+    /// One channel, 1,000 participants; one speaks at a time, every second another of sixty.
+    TurnTaking,
     /// 5,000 connected and silent, in channels of 50.
     Idle,
 }
 
 impl Workload {
-    pub const NAMES: &[&str] = &["raid", "town-hall", "idle"];
+    pub const NAMES: &[&str] = &["raid", "town-hall", "guild-night", "turn-taking", "idle"];
 }
 
 /// How the participants' media travels.
@@ -68,10 +74,21 @@ impl FromStr for Transport {
 pub struct Shape {
     pub name: &'static str,
     pub participants: usize,
-    /// The first so many participants speak, all the time.
-    pub speakers: usize,
+    /// Participants who speak: the first of each channel, then the second of each, and so on.
+    pub speakers: Vec<usize>,
     /// Participants a channel.
     pub room: usize,
+    /// How long one speaks before the next does; all the time, everybody who does, if nothing.
+    pub turn: Option<Duration>,
+}
+
+/// Numbers instead of a workload's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Numbers {
+    pub participants: Option<usize>,
+    pub speakers: Option<usize>,
+    /// Participants a channel.
+    pub room: Option<usize>,
 }
 
 impl FromStr for Workload {
@@ -81,6 +98,8 @@ impl FromStr for Workload {
         Ok(match name {
             "raid" => Self::Raid,
             "town-hall" => Self::TownHall,
+            "guild-night" => Self::GuildNight,
+            "turn-taking" => Self::TurnTaking,
             "idle" => Self::Idle,
             _ => bail!("there is no workload {name:?}; there are {}", Self::NAMES.join(", ")),
         })
@@ -88,39 +107,59 @@ impl FromStr for Workload {
 }
 
 impl Workload {
-    pub fn shape(self, participants: Option<usize>, speakers: Option<usize>) -> anyhow::Result<Shape> {
-        let (name, all, speaking, room) = match self {
-            Self::Raid => ("raid", 200, 5, usize::MAX),
-            Self::TownHall => ("town-hall", 1_000, 5, usize::MAX),
-            Self::Idle => ("idle", 5_000, 0, 50),
+    pub fn shape(self, numbers: Numbers) -> anyhow::Result<Shape> {
+        let (name, all, speaking, room, turn) = match self {
+            Self::Raid => ("raid", 200, 5, usize::MAX, None),
+            Self::TownHall => ("town-hall", 1_000, 5, usize::MAX, None),
+            Self::GuildNight => ("guild-night", 1_000, usize::MAX, 5, None),
+            Self::TurnTaking => ("turn-taking", 1_000, 60, usize::MAX, Some(TURN)),
+            Self::Idle => ("idle", 5_000, 0, 50, None),
         };
-        let participants = participants.unwrap_or(all);
-        let speakers = speakers.unwrap_or(speaking.min(participants));
-        if participants == 0 || speakers > participants {
-            bail!("{speakers} of {participants} participants cannot speak");
+        let participants = numbers.participants.unwrap_or(all);
+        let room = numbers.room.unwrap_or(room).min(participants);
+        if room == 0 {
+            bail!("nobody takes part");
         }
-        Ok(Shape { name, participants, speakers, room: room.min(participants) })
+        let rooms = participants.div_ceil(room);
+        // Of as many as there are channels, one speaks in each.
+        let speaking = if speaking == usize::MAX { rooms } else { speaking.min(participants) };
+        let speaking = numbers.speakers.unwrap_or(speaking);
+        if speaking > participants {
+            bail!("{speaking} of {participants} participants cannot speak");
+        }
+        let by_place = (0..room).flat_map(|place| (0..rooms).map(move |n| n * room + place));
+        let speakers = by_place.filter(|participant| *participant < participants).take(speaking).collect();
+        Ok(Shape { name, participants, speakers, room, turn })
     }
 }
 
 impl Shape {
+    #[must_use]
     pub fn rooms(&self) -> usize {
         self.participants.div_ceil(self.room)
     }
 
+    #[must_use]
     pub fn room_of(&self, participant: usize) -> usize {
         participant / self.room
     }
 
-    /// Who speaks in a participant's room.
-    pub fn speakers_in_room_of(&self, participant: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.speakers).filter(move |speaker| self.room_of(*speaker) == self.room_of(participant))
+    /// Which of the speakers a participant is.
+    #[must_use]
+    pub fn speaker_of(&self, participant: usize) -> Option<usize> {
+        self.speakers.iter().position(|speaker| *speaker == participant)
     }
 
-    /// Who hears this participant.
-    pub fn listeners(&self, speaker: usize) -> impl Iterator<Item = usize> + '_ {
-        let start = self.room_of(speaker) * self.room;
-        (start..(start + self.room).min(self.participants)).filter(move |p| *p != speaker)
+    /// The participants who speak in a participant's room.
+    pub fn speakers_in_room_of(&self, participant: usize) -> impl Iterator<Item = usize> + '_ {
+        let room = self.room_of(participant);
+        self.speakers.iter().copied().filter(move |speaker| self.room_of(*speaker) == room)
+    }
+
+    /// The participants who hear this one.
+    pub fn listeners(&self, participant: usize) -> impl Iterator<Item = usize> + '_ {
+        let start = self.room_of(participant) * self.room;
+        (start..(start + self.room).min(self.participants)).filter(move |p| *p != participant)
     }
 }
 
@@ -130,16 +169,30 @@ mod tests {
 
     #[test]
     fn rooms_and_listeners_cover_everyone_once() {
-        let shape = Workload::Idle.shape(Some(120), Some(60)).unwrap();
+        let shape = Workload::Idle.shape(numbers(Some(120), Some(60))).unwrap();
         assert_eq!((shape.rooms(), shape.room_of(49), shape.room_of(50)), (3, 0, 1));
         assert_eq!(shape.listeners(0).count(), 49);
         assert_eq!(shape.listeners(119).count(), 19);
         assert!(shape.listeners(50).all(|p| shape.room_of(p) == 1 && p != 50));
-        assert_eq!(shape.speakers_in_room_of(3).count(), 50);
-        assert_eq!(shape.speakers_in_room_of(70).collect::<Vec<_>>(), (50..60).collect::<Vec<_>>());
-        assert_eq!(shape.speakers_in_room_of(119).count(), 0);
-        let raid = Workload::Raid.shape(None, None).unwrap();
+        // Of 60 speakers each room has 20, also the one of 20.
+        assert_eq!(shape.speakers_in_room_of(70).collect::<Vec<_>>(), (50..70).collect::<Vec<_>>());
+        assert_eq!(shape.speakers_in_room_of(119).count(), 20);
+        assert_eq!(
+            (shape.speaker_of(50), shape.speaker_of(119), shape.speaker_of(49)),
+            (Some(1), Some(59), None)
+        );
+        let raid = Workload::Raid.shape(Numbers::default()).unwrap();
         assert_eq!((raid.rooms(), raid.listeners(3).count()), (1, 199));
+        assert_eq!(raid.speakers, [0, 1, 2, 3, 4]);
+        let night = Workload::GuildNight.shape(Numbers::default()).unwrap();
+        assert_eq!((night.rooms(), night.speakers.len(), night.speakers[199]), (200, 200, 995));
+        assert!((0..1_000).all(|p| night.speakers_in_room_of(p).count() == 1));
+        let few = Workload::GuildNight.shape(Numbers { room: Some(11), ..numbers(Some(12), None) }).unwrap();
+        assert_eq!((few.rooms(), few.speakers), (2, vec![0, 11]));
+    }
+
+    fn numbers(participants: Option<usize>, speakers: Option<usize>) -> Numbers {
+        Numbers { participants, speakers, room: None }
     }
 
     #[test]
@@ -156,8 +209,9 @@ mod tests {
     fn nonsense_is_refused() {
         assert!("pigeon".parse::<Transport>().is_err());
         assert!("stampede".parse::<Workload>().is_err());
-        assert!(Workload::Raid.shape(Some(0), None).is_err());
-        assert!(Workload::Raid.shape(Some(2), Some(3)).is_err());
-        assert_eq!(Workload::Raid.shape(Some(3), None).unwrap().speakers, 3);
+        assert!(Workload::Raid.shape(numbers(Some(0), None)).is_err());
+        assert!(Workload::Raid.shape(numbers(Some(2), Some(3))).is_err());
+        assert!(Workload::Raid.shape(Numbers { room: Some(0), ..Numbers::default() }).is_err());
+        assert_eq!(Workload::Raid.shape(numbers(Some(3), None)).unwrap().speakers, [0, 1, 2]);
     }
 }

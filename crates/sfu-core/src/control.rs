@@ -45,6 +45,8 @@ impl Shard {
         message: ToSfu,
         sink: &mut impl Sink,
     ) -> Result<(), Refused> {
+        // What was taken in before belongs to the rooms as they were.
+        self.finish(now, sink);
         self.page.busy(0, Work::Message);
         let result = self.obey(now, message, sink);
         self.page.idle();

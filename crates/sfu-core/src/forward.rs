@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rtp_wire::{FIXED_HEADER_LEN, OPUS_PAYLOAD_TYPE, RtpHeader, RtpTime, SILENCE_FRAME, SeqNo, Ssrc, rtcp};
+use sfu_wire::page::Work;
 
-use crate::browser::Frame;
 use crate::leg::{LegIndex, Silence};
 use crate::limits::{
     BROWSER_REPORT_INTERVAL, FRAME_INTERVAL, NONCES_SPENT, PATH_KEEP_INTERVAL, PATH_KEEP_SPREAD,
     PEERS_NONCES_SPENT,
 };
 use crate::outgoing::Source;
-use crate::recent::Recent;
+use crate::pending::{Lot, Pending, Waiting};
 use crate::security::Security;
 use crate::shard::Shard;
 use crate::sink::Sink;
@@ -22,73 +22,103 @@ use crate::timers::Reason;
 pub(crate) const RELAY_SSRC: Ssrc = Ssrc(1);
 
 impl Shard {
-    /// Copies one frame to every listener of the sender's room: own header, own number, own seal.
+    /// Takes a frame that everybody in the sender's room is to get, at the end of the batch at the latest.
     ///
-    /// The header is the plainest there is, because some clients misread any other: no CSRC, no extension, no
-    /// padding, no marker. What browsers are sent is kept for a while, because they ask for what they lost.
-    pub(crate) fn fan_out(
+    /// The header is the plainest there is, because some clients misread any other: no CSRC, no extension, no padding, no marker.
+    pub(crate) fn put(
         &mut self,
         now: Instant,
         sender: LegIndex,
-        seq: SeqNo,
-        time: RtpTime,
+        (seq, time): (SeqNo, RtpTime),
         payload: &[u8],
         sink: &mut impl Sink,
     ) {
-        // Taken out for the while, because listeners are changed beside it.
-        let mut recent = self.legs.get_mut(sender).recent.take();
-        let mut kept = false;
-        let Self { legs, rooms, counters, page, .. } = self;
-        let from = legs.get(sender);
-        let (ssrc, room) = (from.ssrc, from.room);
+        if self.pending.is_full() {
+            self.fan_out(now, sink);
+        }
+        let leg = self.legs.get(sender);
         let mut header = [0; FIXED_HEADER_LEN];
-        RtpHeader { payload_type: OPUS_PAYLOAD_TYPE, seq: seq.wire(), time, ssrc, ..RtpHeader::default() }
+        RtpHeader { payload_type: OPUS_PAYLOAD_TYPE, time, ssrc: leg.ssrc, ..RtpHeader::default() }
             .write(&[], &mut header)
             .expect("a header without CSRCs fits");
-        let plain_len = FIXED_HEADER_LEN + payload.len();
-        let source = Source { leg: legs.key(sender), seq };
-        let mut frame = Frame { ssrc, source, time, payload, pair_octets: None };
-        for &listener in rooms.get(room).routes() {
-            if listener == sender {
-                continue;
+        let source = Source { leg: self.legs.key(sender), seq };
+        let frame = Waiting { sender, id: leg.id, room: leg.room, ssrc: leg.ssrc, source, time, header };
+        self.pending.push(frame, payload);
+    }
+
+    /// The batch has ended: whatever was taken in goes out.
+    #[inline]
+    pub fn finish(&mut self, now: Instant, sink: &mut impl Sink) {
+        if !self.pending.is_empty() {
+            self.fan_out(now, sink);
+            self.page.idle();
+        }
+    }
+
+    fn fan_out(&mut self, now: Instant, sink: &mut impl Sink) {
+        let mut pending = std::mem::replace(&mut self.pending, Pending::none());
+        for lot in pending.by_room() {
+            self.fan_out_lot(now, lot, sink);
+        }
+        pending.clear();
+        self.pending = pending;
+    }
+
+    /// Copies frames of one room to every listener: own header, own number, own seal.
+    fn fan_out_lot(&mut self, now: Instant, mut lot: Lot<'_>, sink: &mut impl Sink) {
+        let Self { legs, rooms, counters, page, .. } = self;
+        let mut kept = false;
+        page.busy(lot.get(0).0.id, Work::Rtp);
+        for &listener in rooms.get(lot.room()).routes() {
+            if !kept && legs.get(listener).browser().is_some() {
+                kept = true;
+                // Taken out for the while, because listeners are changed beside it.
+                lot.keep(|sender| legs.get_mut(sender).recent.take());
             }
             let leg = legs.get_mut(listener);
             let (Some(security), Some(address)) = (&mut leg.security, leg.path.address()) else {
                 unreachable!("a route ends with the key and the address it needs");
             };
-            let Some(seq) = leg.absence.place(ssrc, seq) else { continue };
-            let slot = sink.slot();
-            let sealed = match security {
-                Security::Native(native) => {
-                    header[2..4].copy_from_slice(&seq.wire().to_be_bytes());
-                    slot[..FIXED_HEADER_LEN].copy_from_slice(&header);
-                    slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
-                    let sealed = native.session.seal_rtp(slot, plain_len);
-                    if let Some(slot) = leg.slot {
-                        page.sent(slot, native.session.progress());
-                    }
-                    sealed
+            for n in 0..lot.len() {
+                let (frame, payload) = lot.get(n);
+                if listener == frame.sender {
+                    continue;
                 }
-                Security::Browser(browser) => {
-                    let recent = recent.get_or_insert_with(|| Box::new(Recent::new()));
-                    if !std::mem::replace(&mut kept, true) {
-                        frame.pair_octets = recent.put(source.seq, time, payload);
-                    }
-                    match browser.send(now, &frame, seq, (recent, page), slot) {
-                        Some(sealed) => sealed,
-                        None => continue,
-                    }
+                let Some(seq) = leg.absence.place(frame.ssrc, frame.source.seq) else { continue };
+                if lot.len() > 1 {
+                    page.busy_with(frame.id);
                 }
-            };
-            match sealed {
-                Ok(len) => {
-                    sink.commit(address, len);
-                    counters.sent += 1;
+                let slot = sink.slot();
+                let sealed = match security {
+                    Security::Native(native) => {
+                        let plain_len = FIXED_HEADER_LEN + payload.len();
+                        slot[..FIXED_HEADER_LEN].copy_from_slice(&frame.header);
+                        slot[2..4].copy_from_slice(&seq.wire().to_be_bytes());
+                        slot[FIXED_HEADER_LEN..plain_len].copy_from_slice(payload);
+                        let sealed = native.session.seal_plain_rtp(slot, plain_len);
+                        if let Some(slot) = leg.slot {
+                            page.sent(slot, native.session.progress());
+                        }
+                        sealed
+                    }
+                    Security::Browser(browser) => {
+                        let (frame, recent) = lot.for_browser(n);
+                        match browser.send(now, &frame, seq, (recent, page), slot) {
+                            Some(sealed) => sealed,
+                            None => continue,
+                        }
+                    }
+                };
+                match sealed {
+                    Ok(len) => {
+                        sink.commit(address, len);
+                        counters.sent += 1;
+                    }
+                    Err(_) => counters.unsealed += 1,
                 }
-                Err(_) => counters.unsealed += 1,
             }
         }
-        self.legs.get_mut(sender).recent = recent;
+        lot.put_back(|sender, recent| legs.get_mut(sender).recent = Some(recent));
     }
 
     /// The next silence frame for someone who was cut off.
@@ -106,7 +136,7 @@ impl Shard {
         if again {
             self.arm(next_at, Reason::Silence, index);
         }
-        self.fan_out(now, index, seq, time, &SILENCE_FRAME, sink);
+        self.put(now, index, (seq, time), &SILENCE_FRAME, sink);
     }
 
     /// What is sent now and then to every leg that can be sent to: to a native one an empty receiver report, which every client takes and ignores,

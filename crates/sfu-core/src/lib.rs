@@ -5,7 +5,7 @@
 //! numbered; who is speaking; what became of every datagram.
 //!
 //! # Inputs
-//! [`Shard::handle_datagram`], [`Shard::handle_message`], [`Shard::handle_timeout`]; time comes in as an
+//! [`Shard::handle_datagram`], or for a batch [`Shard::take_datagram`] and at its end [`Shard::finish`]; [`Shard::handle_message`], [`Shard::handle_timeout`]; time comes in as an
 //! argument, and all that looks random comes from the seed in [`sfu_wire::Start`].
 //!
 //! # Outputs
@@ -40,6 +40,7 @@ mod outgoing;
 mod pace;
 mod page;
 mod path;
+mod pending;
 mod recent;
 mod reception;
 mod resend;

@@ -11,6 +11,10 @@ pub const LEGS_MAX: usize = 20_000;
 /// `too_long`.
 pub const PAYLOAD_BYTES_MAX: usize = 1_400;
 
+/// Frames that are copied to their listeners together. Because a batch has 64 datagrams at most, and beyond some tens nothing is gained by company;
+/// the next ones begin another lot.
+pub const TOGETHER_MAX: usize = 32;
+
 /// Bytes a slot of the sink must have: header, payload, overhead.
 pub const DATAGRAM_BYTES_MAX: usize =
     rtp_wire::FIXED_HEADER_LEN + PAYLOAD_BYTES_MAX + transport::Mode::OVERHEAD_MAX;

@@ -41,6 +41,18 @@ impl Shard {
         datagram: &mut [u8],
         sink: &mut impl Sink,
     ) {
+        self.take_datagram(now, from, datagram, sink);
+        self.finish(now, sink);
+    }
+
+    /// Takes one of a batch of datagrams. What is to be copied to others may wait until [`Self::finish`], which must follow the last one.
+    pub fn take_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        sink: &mut impl Sink,
+    ) {
         let kind = classify(datagram);
         self.page.busy(0, work(kind));
         let fate = match kind {
@@ -55,6 +67,14 @@ impl Shard {
         };
         self.counters.count(fate.unwrap_or_else(Fate::Dropped));
         self.page.idle();
+    }
+
+    /// Whether what comes from there is a known leg's whose keys are known. What comes from elsewhere may be somebody's of whom signalling has told the
+    /// relay this very moment.
+    #[inline]
+    #[must_use]
+    pub fn knows(&self, from: SocketAddr) -> bool {
+        self.by_address.get(&from).is_some_and(|index| self.legs.get(*index).is_ready())
     }
 
     /// Datagrams that came but were too long to be taken in.
@@ -109,7 +129,7 @@ impl Shard {
         if speaking != self.legs.get(index).told.speaking {
             self.tell(index);
         }
-        self.fan_out(now, index, seq, time, payload, sink);
+        self.put(now, index, (seq, time), payload, sink);
         true
     }
 

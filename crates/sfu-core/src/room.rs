@@ -5,8 +5,15 @@ use std::collections::HashMap;
 use crate::leg::LegIndex;
 
 /// Place of a room in [`Rooms`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoomIndex(u32);
+
+#[cfg(test)]
+impl RoomIndex {
+    pub fn test(index: u32) -> Self {
+        Self(index)
+    }
+}
 
 #[derive(Debug, Default)]
 pub struct Room {

@@ -12,6 +12,7 @@ use crate::counters::{Counters, DropReason};
 use crate::leg::{LegIndex, LegKey, Legs};
 use crate::limits::{NEWS_MAX, REPORT_INTERVAL, SENDER_PACKETS_PER_S_DEFAULT};
 use crate::page::{Memory, Page, Predecessor};
+use crate::pending::Pending;
 use crate::retired::Retired;
 use crate::room::Rooms;
 use crate::seed::Random;
@@ -37,6 +38,8 @@ pub struct Shard {
     /// What browsers send to signalling's DTLS engines.
     pub(crate) dtls: VecDeque<Dtls>,
     pub(crate) retired: Retired,
+    /// Empty whenever nobody is at work.
+    pub(crate) pending: Pending,
     /// What is written down for a successor,
     pub(crate) page: Page,
     /// and what a predecessor wrote, until the snapshot says which legs there are.
@@ -82,6 +85,7 @@ impl Shard {
             dtls: VecDeque::new(),
             started_at: now,
             retired: Retired::default(),
+            pending: Pending::new(),
             page,
             predecessor: Some(predecessor),
             counters: Counters::default(),
@@ -124,6 +128,7 @@ impl Shard {
         while let Some(due) = self.timers.pop(now) {
             self.handle_due(now, due, sink);
         }
+        self.finish(now, sink);
     }
 
     fn handle_due(&mut self, now: Instant, due: Due, sink: &mut impl Sink) {

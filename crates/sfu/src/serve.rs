@@ -65,14 +65,12 @@ pub fn serve(
             None => Shard::new(now, &start),
         },
         started_at: now,
-        obeyed: 0,
-        retires: false,
+        orders: Orders { control, obeyed: 0, retires: false },
         egress: Egress::new(&udp, backend).map_err(Failure::Socket)?,
         received: RecvBatch::new(),
         oversized: 0,
         overflow: Overflow::default(),
         unsealed: 0,
-        control,
         watches_writable: false,
     };
     if let Some(news) = worker.egress.news() {
@@ -85,17 +83,17 @@ pub fn serve(
     let mut ready = Woken { media: false, control: true, news: false };
     loop {
         worker.turn(&udp, &ready)?;
-        if worker.retires {
+        if worker.orders.retires {
             return worker.retire(&udp);
         }
-        if !takes_media && worker.obeyed > 0 {
+        if !takes_media && worker.orders.obeyed > 0 {
             takes_media = true;
             let (legs, restored) = (worker.shard.legs(), worker.shard.counters().restored);
             log::line(log::INFO, "told", format_args!("legs={legs} gone_on_with={restored}"));
             poller.add(&udp, MEDIA).map_err(Failure::Wait)?;
         }
-        if !worker.control.is_open() && orphaned_at.is_none() {
-            poller.remove(&worker.control).map_err(Failure::Wait)?;
+        if !worker.orders.control.is_open() && orphaned_at.is_none() {
+            poller.remove(&worker.orders.control).map_err(Failure::Wait)?;
             orphaned_at = Some(Instant::now());
             log::line(log::WARN, "signalling_gone", format_args!("legs={}", worker.shard.legs()));
         }
@@ -154,62 +152,75 @@ fn wait(poller: &mut Poller, timer: Option<Instant>, end: Option<Instant>) -> Re
 struct Worker<'a> {
     shard: Shard,
     started_at: Instant,
-    /// Messages of signalling that were obeyed.
-    obeyed: u64,
-    /// Another process is to go on.
-    retires: bool,
+    orders: Orders,
     egress: Egress<'a>,
     received: RecvBatch,
     /// Datagrams too long for a buffer that the shard has been told of.
     oversized: u64,
     overflow: Overflow,
     unsealed: u64,
-    control: Control,
     watches_writable: bool,
+}
+
+/// What signalling says.
+struct Orders {
+    control: Control,
+    /// Messages that were obeyed.
+    obeyed: u64,
+    /// Another process is to go on.
+    retires: bool,
+}
+
+impl Orders {
+    fn obey(&mut self, shard: &mut Shard, egress: &mut Egress<'_>) -> Result<(), Failure> {
+        self.control.read();
+        let now = Instant::now();
+        while let Some(message) = self.control.next()? {
+            self.obeyed += 1;
+            self.retires |= matches!(message, ToSfu::Retire(_));
+            if let Err(refused) = shard.handle_message(now, message, egress) {
+                log::line(log::WARN, "refused", format_args!("reason={:?}", refused.to_string()));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Worker<'_> {
     /// Control first, because a mute must act within one round trip; then packets; then timers.
     fn turn(&mut self, udp: &UdpSocket, ready: &Woken) -> Result<(), Failure> {
         if ready.control {
-            self.obey()?;
+            self.orders.obey(&mut self.shard, &mut self.egress)?;
         }
         if ready.news {
             self.egress.hear();
         }
-        if ready.media && !self.retires {
+        if ready.media && !self.orders.retires {
             self.receive(udp)?;
         }
         self.shard.handle_timeout(Instant::now(), &mut self.egress);
         self.egress.flush().map_err(Failure::Socket)
     }
 
-    fn obey(&mut self) -> Result<(), Failure> {
-        self.control.read();
-        let now = Instant::now();
-        while let Some(message) = self.control.next()? {
-            self.obeyed += 1;
-            self.retires |= matches!(message, ToSfu::Retire(_));
-            if let Err(refused) = self.shard.handle_message(now, message, &mut self.egress) {
-                log::line(log::WARN, "refused", format_args!("reason={:?}", refused.to_string()));
-            }
-        }
-        Ok(())
-    }
-
     fn receive(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
         for _ in 0..RECEIVE_BATCHES_A_WAKE {
             let count = self.received.receive(udp).map_err(Failure::Socket)?;
-            // Whoever was told of the relay by signalling may have sent at once, and this may be the only datagram of its kind. What it
-            // was told the control stream said before, so that whatever is there now is taken in first.
-            self.obey()?;
             let now = Instant::now();
+            let mut is_told = false;
             for (datagram, from) in self.received.datagrams() {
-                self.shard.handle_datagram(now, from, datagram, &mut self.egress);
+                // Whoever was told of the relay by signalling may have sent at once, and this may be the only datagram of its kind. What it
+                // was told the control stream said before, so that whatever is there now is taken in first. Who is known costs no call.
+                if !is_told && !self.shard.knows(from) {
+                    is_told = true;
+                    self.shard.finish(now, &mut self.egress);
+                    self.orders.obey(&mut self.shard, &mut self.egress)?;
+                }
+                self.shard.take_datagram(now, from, datagram, &mut self.egress);
             }
+            self.shard.finish(now, &mut self.egress);
             self.egress.flush().map_err(Failure::Socket)?;
             // What else waits there is for the next process.
-            if count < udp_io::limits::BATCH || self.retires {
+            if count < udp_io::limits::BATCH || self.orders.retires {
                 break;
             }
         }
@@ -221,12 +232,12 @@ impl Worker<'_> {
     /// Writes what signalling should know, and says whether more is waiting to be written.
     fn tell(&mut self, udp: &UdpSocket) -> Result<bool, Failure> {
         self.egress.tell();
-        while self.control.has_room()
+        while self.orders.control.has_room()
             && let Some(event) = self.next_event(udp)?
         {
-            self.control.push(event);
+            self.orders.control.push(event);
         }
-        Ok(self.control.write())
+        Ok(self.orders.control.write())
     }
 
     fn next_event(&mut self, udp: &UdpSocket) -> Result<Option<FromSfu>, Failure> {
@@ -239,11 +250,11 @@ impl Worker<'_> {
     /// Everything that was taken has been sent, and what a successor must know is written. Tells the rest of what there is to be told.
     fn retire(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
         while let Some(event) = self.next_event(udp)? {
-            self.control.push(event);
+            self.orders.control.push(event);
         }
-        self.control.push(FromSfu::Retired(Retired {}));
+        self.orders.control.push(FromSfu::Retired(Retired {}));
         log::line(log::INFO, "retired", format_args!("legs={}", self.shard.legs()));
-        self.control.finish(LAST_WORDS).map_err(Failure::Control)
+        self.orders.control.finish(LAST_WORDS).map_err(Failure::Control)
     }
 
     /// Adds what only the process knows.
@@ -268,11 +279,11 @@ impl Worker<'_> {
 
     /// Asks to be woken when the control stream takes more, while something is waiting for that.
     fn watch_writable(&mut self, poller: &Poller, waiting: bool) -> Result<(), Failure> {
-        if waiting == self.watches_writable || !self.control.is_open() {
+        if waiting == self.watches_writable || !self.orders.control.is_open() {
             return Ok(());
         }
         self.watches_writable = waiting;
-        poller.set_writable(&self.control, CONTROL, waiting).map_err(Failure::Wait)
+        poller.set_writable(&self.orders.control, CONTROL, waiting).map_err(Failure::Wait)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rtp_wire::{Packet, RtpError, RtpHeader, SeqNo};
+use rtp_wire::{FIXED_HEADER_LEN, Packet, RtpError, RtpHeader, SeqNo};
 
 use crate::cipher::{Cipher, Forged};
 use crate::guard::{CounterGuard, Place};
@@ -171,6 +171,15 @@ impl Session {
         let header = RtpHeader::parse(plain).map_err(|_| SealError::Malformed)?;
         let clear_len = self.mode.rtp_clear_len(&header);
         self.seal(buf, clear_len, plain_len)
+    }
+
+    /// The same for a packet whose header is the fixed one alone, which every mode leaves readable.
+    #[inline]
+    pub fn seal_plain_rtp(&mut self, buf: &mut [u8], plain_len: usize) -> Result<usize, SealError> {
+        if plain_len < FIXED_HEADER_LEN {
+            return Err(SealError::Malformed);
+        }
+        self.seal(buf, FIXED_HEADER_LEN, plain_len)
     }
 
     /// The same for a compound of RTCP packets.

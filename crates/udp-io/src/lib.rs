@@ -1,5 +1,5 @@
 //! Datagrams in batches, and what the media processes need of Linux beside them: waiting in microseconds,
-//! handing sockets from process to process, memory that outlives a process, CPU clocks.
+//! handing sockets from process to process, memory that outlives a process, what processes use and where they run.
 //!
 //! This is the one crate with `unsafe` on the media path. Each use has its reason beside it, and nothing
 //! unsafe leaves the crate.
@@ -36,7 +36,7 @@ pub use egress::{Backend, Egress, Notice};
 pub use fds::{adopt_fd, adopt_udp, inherit_fds, recv_fds, send_fds, set_inheritable};
 pub use memory::{make_memory, map_memory};
 pub use poll::{Poller, Ready};
-pub use process::kill;
+pub use process::{cores, kill, resident_of, run_on, run_thread_on};
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};
 pub use socket::{BufferSizes, bind, buffers, kernel_drops, set_buffers, set_unsent_max};

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// datagram; below, the call itself begins to count.
 pub const BATCH: usize = 64;
 
+/// Datagrams to one address that pass the kernel together. Because that is what every kernel that knows of it takes (UDP_MAX_SEGMENTS); the next begins
+/// another train.
+pub const TRAIN: usize = 64;
+
 /// Bytes a datagram. No client sends more than an Ethernet frame holds; a longer one is dropped and counted.
 pub const DATAGRAM: usize = 2048;
 

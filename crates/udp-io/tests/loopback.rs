@@ -176,3 +176,54 @@ fn processor_time_is_counted() {
     assert!(seen >= process);
     assert!(udp_io::process_cpu_of(u32::MAX).is_err());
 }
+
+/// The datagrams of these lengths, to one address unless `others` says which go elsewhere, all arrive as they are and in order.
+#[track_caller]
+fn check_trains(lens: &[usize], others: &[usize], expect_in_trains: u64) {
+    let (receiver, other, sender) = (local("127.0.0.1"), local("127.0.0.1"), local("127.0.0.1"));
+    set_buffers(&receiver, 4 << 20, 4 << 20).expect("buffers are set");
+    let mut out = SendBatch::for_socket(&sender).expect("it is bound");
+    for (at, len) in lens.iter().enumerate() {
+        let to = if others.contains(&at) { &other } else { &receiver };
+        assert!(out.push(&vec![at as u8; *len], to.local_addr().expect("it is bound")));
+    }
+    let flushed = out.flush(&sender).expect("the socket works");
+    assert_eq!((flushed.sent, flushed.dropped), (lens.len(), 0));
+    assert_eq!((out.counters().sent, out.counters().in_trains), (lens.len() as u64, expect_in_trains));
+    for (socket, is_other) in [(&receiver, false), (&other, true)] {
+        let got: Vec<Vec<u8>> =
+            drain(socket, &mut RecvBatch::new()).into_iter().map(|(data, _)| data).collect();
+        let expect: Vec<Vec<u8>> = (0..lens.len())
+            .filter(|at| others.contains(at) == is_other)
+            .map(|at| vec![at as u8; lens[at]])
+            .collect();
+        assert_eq!(got, expect, "{lens:?}");
+    }
+}
+
+#[test]
+fn those_to_one_address_go_together_and_arrive_apart() {
+    check_trains(&[100, 100, 100], &[], 3);
+    check_trains(&[100, 100, 60], &[], 3);
+    // What is shorter ends a train, and what is longer begins another one.
+    check_trains(&[100, 60, 100, 100], &[], 4);
+    check_trains(&[60, 100], &[], 0);
+    check_trains(&[100, 100, 100], &[1], 0);
+    check_trains(&[100, 100, 100], &[0], 2);
+    check_trains(&[100, 0, 0], &[], 0);
+    check_trains(&[1; BATCH], &[], BATCH as u64);
+    check_trains(&[1_400; BATCH], &[], BATCH as u64);
+    check_trains(&[DATAGRAM; BATCH], &[], BATCH as u64);
+}
+
+#[test]
+fn who_wants_none_has_no_trains() {
+    let (receiver, sender) = (local("127.0.0.1"), local("127.0.0.1"));
+    let mut out = SendBatch::for_socket(&sender).expect("it is bound").without_trains();
+    for _ in 0..3 {
+        assert!(out.push(&[7; 100], receiver.local_addr().expect("it is bound")));
+    }
+    out.flush(&sender).expect("the socket works");
+    assert_eq!((out.counters().sent, out.counters().in_trains), (3, 0));
+    assert_eq!(drain(&receiver, &mut RecvBatch::new()).len(), 3);
+}

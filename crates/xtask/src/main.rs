@@ -19,6 +19,7 @@ cargo x <command>
   test           everything CI runs: install what is missing, check, unit tests, end-to-end tests with real clients
   check          formatting and lints only
   chaos          every part of the server dies, hangs, is cut off, flooded, drained or replaced while people talk; ends with a table of what was measured
+  bench [NAMES]  what the server costs, beside the bars that it is held to (--list; --gate: only count instructions; --save: add to the history)
   sim --seed N   the simulated world of one seed, and what happens in it if something is wrong there
   sim --seeds A B   those from A to before B, quickly
   setup          install what building and testing need, and nothing else
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some("test" | "ci") => test(&rest),
         Some("check") => check(),
         Some("chaos") => chaos(),
+        Some("bench") => bench(&rest),
         Some("sim") => sim(&rest),
         Some("setup") => setup::build_packages()
             .and_then(|()| setup::test_packages())
@@ -86,6 +88,22 @@ fn sim(args: &[String]) -> Result<(), Failure> {
         }
         _ => Err(Failure("sim --seed N, or sim --seeds FIRST END".to_owned())),
     }
+}
+
+fn bench(args: &[String]) -> Result<(), Failure> {
+    setup::build_packages()?;
+    if args.iter().any(|arg| arg == "--gate") {
+        setup::count_packages()?;
+    }
+    build_web()?;
+    // With the features that everything else is built with.
+    run(
+        "build",
+        cargo(&["build", "--workspace", "--bin", "guildhall", "--bin", "bench", "--example", "forward_cost"]),
+    )?;
+    let mut command = std::process::Command::new(root().join("target/debug/bench"));
+    command.arg("--root").arg(root()).args(args);
+    run("bench", command)
 }
 
 /// The tests in which something ends, and of what they print the figures, at the end in one table.

@@ -19,6 +19,7 @@ const TEST: &[&str] = &[
     "iproute2",
     "nftables",
     "faketime",
+    "strace",
     "chromium",
     "firefox-esr",
     "pulseaudio",
@@ -30,6 +31,11 @@ pub fn build_packages() -> Result<(), Failure> {
 
 pub fn test_packages() -> Result<(), Failure> {
     packages(TEST)
+}
+
+/// To count instructions.
+pub fn count_packages() -> Result<(), Failure> {
+    packages(&["valgrind"])
 }
 
 /// The real client libraries that the end-to-end tests drive.
