@@ -34,7 +34,7 @@ pub const FRAMES: usize = 512;
 pub const DIRECT_BATCH: usize = 32;
 
 /// Datagrams to one destination that wait to be known to be all. Because the kernel passes no more on together.
-pub const RUN_MAX: usize = 64;
+pub const RUN_MAX: usize = TRAIN;
 
 /// So many datagrams in a row to one destination go by the kernel's sockets. Because it passes them on together, which costs less than one by one past it
 /// (`docs/adr/0016-egress.md`).

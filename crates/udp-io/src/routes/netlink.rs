@@ -166,7 +166,7 @@ fn begin(request: &mut Vec<u8>, kind: u16) {
     request.extend_from_slice(&[0; 8]);
 }
 
-fn end(request: &mut Vec<u8>) {
+fn end(request: &mut [u8]) {
     let length = request.len() as u32;
     request[..4].copy_from_slice(&length.to_ne_bytes());
 }
