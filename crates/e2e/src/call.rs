@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::server::RELAY_REPORTED;
 use crate::wire::{self, WITHIN};
-use crate::{Running, SaidSoFar, Server, Talk, User, postgres};
+use crate::{Net, Running, SaidSoFar, Server, Talk, User, postgres};
 
 /// Making accounts by the hundred takes its time.
 const RAID_WITHIN: Duration = Duration::from_secs(120);
@@ -65,7 +65,17 @@ impl Call {
 
 /// Synthetic participants, once all of them are in.
 pub fn begin_raid(server: &Server, options: &[&str]) -> Running {
-    let mut command = Command::new(crate::guildhall());
+    begin_raid_by(Command::new(crate::guildhall()), server, options)
+}
+
+/// The same from where the clients of a network of our own are.
+pub fn begin_raid_in(net: &Net, server: &Server, options: &[&str]) -> Running {
+    let mut command = net.among_clients();
+    command.arg(crate::guildhall());
+    begin_raid_by(command, server, options)
+}
+
+fn begin_raid_by(mut command: Command, server: &Server, options: &[&str]) -> Running {
     command.env("RUST_LOG", "info").args(["load", "--json", "--no-floor", "--data"]);
     command.arg(server.data()).args(options);
     let load = Running::start("load", command);

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use e2e::call::{Sums, begin_raid, relay_of};
-use e2e::{Server, measured};
+use e2e::call::{Sums, begin_raid, begin_raid_in, relay_of};
+use e2e::{Net, SaidSoFar, Server, measured};
 use serde_json::Value;
 
 /// The longest time that a listener hears nothing of a speaker. Far above the 25 ms that it takes on a machine with nothing else to do.
@@ -62,6 +62,40 @@ fn the_relay_is_replaced_again_and_again_under_a_raid_and_not_a_packet_is_lost()
     let page = server.get("/metrics");
     let retired = format!(r#"guildhall_voice_relay_ends_total{{reason="retired"}} {REPLACEMENTS}"#);
     assert!(page.contains(&retired), "{page}");
+}
+
+/// Across a wire. What arrives was sealed, numbered and checked as by the kernel's sockets, from the same port.
+#[test]
+fn past_the_kernel_a_raid_misses_nothing_and_the_next_relay_goes_on_that_way() {
+    let net = Net::new();
+    let server = Server::start_in(&net, 1, &["--egress", "xdp", "--shards", "2"]);
+    let options = ["--transport", "mixed", "--participants", "20", "--speakers", "4", "--seconds", "4"];
+    let mut load = begin_raid_in(&net, &server, &options);
+    let said = |so_far, what: &str| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let is_said = server.process.lines.until_said(so_far, what, deadline);
+        assert!(is_said, "{what} is not said\n{}", server.process.lines.story());
+    };
+    let opened = "event=egress_device device=wire queue=0";
+    said(SaidSoFar::NOTHING, opened);
+    let so_far = server.process.lines.said_so_far();
+    assert!(upgrade(&server, &[]).status.success(), "{}", server.process.lines.story());
+    said(so_far, opened);
+    let report = load.lines.until("the report", Duration::from_secs(60), |v| v.get("expected").is_some());
+    for name in ["lost", "duplicates", "unopened", "connections_lost", "generator_dropped"] {
+        assert_eq!(report[name], 0, "{name}: {report}\n{}", server.process.lines.story());
+    }
+    assert!(report["expected"].as_u64() >= Some(4 * 50 * 19), "{report}");
+    let page = server.get("/metrics");
+    let sum = |name: &str| {
+        let lines =
+            page.lines().filter(|line| line.starts_with(&format!("guildhall_sfu_packets_{name}_total")));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    let (sent, direct) = (sum("sent"), sum("sent_directly"));
+    measured(format!("{direct} of {sent} packets went past the kernel"), "80 %");
+    // The first to everybody, and one a second, go by its sockets.
+    assert!(direct >= 0.8 * sent, "{page}");
 }
 
 #[test]

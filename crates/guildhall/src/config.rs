@@ -2,6 +2,7 @@
 //!
 //! It is read whole before anything is bound; a wrong key or value is refused, naming it.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
@@ -126,6 +127,10 @@ pub struct Options {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<SocketAddr>,
+    /// How media leaves this machine: `kernel`, by its sockets, or `xdp`, past its IP stack, firewall and queues where it can (default kernel).
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
     /// Encryption modes offered to native clients, in order (default: all six).
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +160,25 @@ pub enum HttpCertificate {
     Own,
     /// Chain and key.
     Files((PathBuf, PathBuf)),
+}
+
+/// How media leaves this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Egress {
+    #[default]
+    Kernel,
+    Xdp,
+}
+
+impl Egress {
+    /// What the relay's program is told of it. By default nothing, so that one of before there was a choice can still take over.
+    pub fn relay_arguments(self) -> Vec<OsString> {
+        match self {
+            Self::Kernel => Vec::new(),
+            Self::Xdp => vec!["--egress".into(), "xdp".into()],
+        }
+    }
 }
 
 /// Who may make an account.
@@ -223,6 +247,7 @@ pub struct Config {
     pub has_database: bool,
     pub registry: Place,
     pub modes: Option<Vec<String>>,
+    pub egress: Egress,
     pub registration: Registration,
     pub demo: u16,
     pub name: Option<String>,
@@ -287,6 +312,7 @@ impl Options {
             )?,
             capacity: self.capacity.unwrap_or(CAPACITY_DEFAULT),
             modes: self.modes,
+            egress: self.egress.unwrap_or_default(),
             registration: self.registration.unwrap_or_default(),
             demo: self.demo.unwrap_or(0),
             name: self.name,
@@ -468,6 +494,7 @@ mod tests {
         };
         check("shard = 2", "shard");
         check("shards = \"many\"", "shards");
+        check("egress = \"fast\"", "egress");
         check("shards = 0", "shards must be at least 1");
         check("capacity = 0", "capacity must be at least 1");
         check("http = \"here\"", "http");

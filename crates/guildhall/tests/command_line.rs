@@ -50,5 +50,5 @@ fn wrong_calls_are_refused_in_words() {
     refuses(&["up", "--nonsense"], &["unexpected argument '--nonsense'", "Usage: guildhall up"]);
     refuses(&["up", "--http", "here"], &["'here'", "--http <ADDR>", "invalid socket address"]);
     refuses(&["talk"], &["--server <URL>", "--token <T>", "--guild <G>", "--channel <C>"]);
-    refuses(&["load", "--workload", "mob"], &["'mob'", "raid, town-hall, idle"]);
+    refuses(&["load", "--workload", "mob"], &["'mob'", "raid, town-hall, guild-night, turn-taking, idle"]);
 }

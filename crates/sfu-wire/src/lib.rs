@@ -364,6 +364,9 @@ pub struct Report {
     /// Legs that another process began, gone on with by this one.
     #[prost(uint64, tag = "17")]
     pub restored: u64,
+    /// Packets that went past the kernel's IP stack; part of `sent`.
+    #[prost(uint64, tag = "18")]
+    pub sent_directly: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

@@ -4,10 +4,12 @@ use std::os::fd::RawFd;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WrongArgument {
-    #[error("unknown argument {0:?}; expected --shard UDP_FD,CONTROL_FD[,MEMORY_FD]")]
+    #[error("unknown argument {0:?}; expected --shard UDP_FD,CONTROL_FD[,MEMORY_FD] or --egress kernel|xdp")]
     Unknown(String),
     #[error("--shard {0:?} is not file descriptors UDP_FD,CONTROL_FD[,MEMORY_FD]")]
     Shard(String),
+    #[error("--egress {0:?} is neither kernel nor xdp")]
+    Egress(String),
     #[error("no --shard is given")]
     NoShard,
 }
@@ -21,18 +23,47 @@ pub struct ShardFds {
     pub memory: Option<RawFd>,
 }
 
-pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Vec<ShardFds>, WrongArgument> {
+/// How what is sent leaves this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    #[default]
+    Kernel,
+    Xdp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Args {
+    pub shards: Vec<ShardFds>,
+    pub egress: Wanted,
+}
+
+pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Args, WrongArgument> {
     let mut args = args.into_iter();
-    let mut shards = Vec::new();
+    let (mut shards, mut egress) = (Vec::new(), Wanted::default());
     while let Some(arg) = args.next() {
-        let value = match arg.split_once('=') {
-            Some(("--shard", value)) => value.to_owned(),
-            None if arg == "--shard" => args.next().unwrap_or_default(),
-            _ => return Err(WrongArgument::Unknown(arg)),
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (arg.clone(), None),
         };
-        shards.push(parse_shard(&value).ok_or(WrongArgument::Shard(value))?);
+        let value =
+            |args: &mut dyn Iterator<Item = String>| value.or_else(|| args.next()).unwrap_or_default();
+        match name.as_str() {
+            "--shard" => {
+                let value = value(&mut args);
+                shards.push(parse_shard(&value).ok_or(WrongArgument::Shard(value))?);
+            }
+            "--egress" => {
+                let value = value(&mut args);
+                egress = match value.as_str() {
+                    "kernel" => Wanted::Kernel,
+                    "xdp" => Wanted::Xdp,
+                    _ => return Err(WrongArgument::Egress(value)),
+                };
+            }
+            _ => return Err(WrongArgument::Unknown(arg)),
+        }
     }
-    if shards.is_empty() { Err(WrongArgument::NoShard) } else { Ok(shards) }
+    if shards.is_empty() { Err(WrongArgument::NoShard) } else { Ok(Args { shards, egress }) }
 }
 
 fn parse_shard(value: &str) -> Option<ShardFds> {
@@ -51,10 +82,17 @@ mod tests {
     type Fds = (RawFd, RawFd, Option<RawFd>);
 
     #[track_caller]
-    fn check(line: &str, expect: Result<&[Fds], WrongArgument>) {
+    fn check_with(line: &str, expect: Result<(&[Fds], Wanted), WrongArgument>) {
         let got = parse(line.split_whitespace().map(str::to_owned));
         let shard = |&(udp, control, memory): &Fds| ShardFds { udp, control, memory };
-        assert_eq!(got, expect.map(|shards| shards.iter().map(shard).collect()));
+        let expect =
+            expect.map(|(shards, egress)| Args { shards: shards.iter().map(shard).collect(), egress });
+        assert_eq!(got, expect);
+    }
+
+    #[track_caller]
+    fn check(line: &str, expect: Result<&[Fds], WrongArgument>) {
+        check_with(line, expect.map(|shards| (shards, Wanted::Kernel)));
     }
 
     #[test]
@@ -69,5 +107,10 @@ mod tests {
         check("--shard 3,x", Err(WrongArgument::Shard("3,x".into())));
         check("--shard 3,4,5,6", Err(WrongArgument::Shard("3,4,5,6".into())));
         check("--port 3", Err(WrongArgument::Unknown("--port".into())));
+        check("--port=3", Err(WrongArgument::Unknown("--port=3".into())));
+        check_with("--egress xdp --shard 3,4", Ok((&[(3, 4, None)], Wanted::Xdp)));
+        check_with("--shard 3,4 --egress=kernel", Ok((&[(3, 4, None)], Wanted::Kernel)));
+        check("--egress fast --shard 3,4", Err(WrongArgument::Egress("fast".into())));
+        check("--shard 3,4 --egress", Err(WrongArgument::Egress(String::new())));
     }
 }

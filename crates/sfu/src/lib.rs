@@ -25,6 +25,7 @@ mod log;
 mod serve;
 
 use std::cell::Cell;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -32,26 +33,37 @@ use std::sync::mpsc;
 
 use sfu_core::Memory;
 use sfu_wire::page::FAILED_AT;
+use udp_io::{Backend, Frames};
+
+use crate::args::{Args, Wanted};
 
 pub use args::WrongArgument;
 pub use serve::{Failure, serve};
 
-/// Runs `guildhall sfu` with the arguments behind those two words: `--shard UDP_FD,CONTROL_FD,MEMORY_FD`, once a shard.
+/// Runs `guildhall sfu` with the arguments behind those two words: `--shard UDP_FD,CONTROL_FD,MEMORY_FD`, once a shard,
+/// and `--egress kernel|xdp`.
 pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
-    let shards = match args::parse(args) {
-        Ok(shards) => shards,
+    let Args { shards, egress } = match args::parse(args) {
+        Ok(args) => args,
         Err(error) => {
             log::line(log::ERROR, "arguments", format_args!("error={error:?}"));
             return ExitCode::from(2);
         }
     };
     abort_on_panic();
+    let backend = match backend(egress, shards.len()) {
+        Ok(backend) => backend,
+        Err(error) => {
+            log::line(log::ERROR, "memory", format_args!("error={error:?}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let (ended, ends) = mpsc::channel();
     for (number, fds) in shards.into_iter().enumerate() {
-        let ended = ended.clone();
+        let (ended, backend) = (ended.clone(), backend.clone());
         let started = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
             // Nobody listens any more when another shard's failure has ended the process.
-            let _ = ended.send(serve_fds(fds));
+            let _ = ended.send(serve_fds(fds, &backend));
         });
         if let Err(error) = started {
             log::line(log::ERROR, "thread", format_args!("error={error:?}"));
@@ -70,17 +82,24 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
     }
 }
 
+fn backend(wanted: Wanted, shards: usize) -> io::Result<Backend> {
+    Ok(match wanted {
+        Wanted::Kernel => Backend::Kernel,
+        Wanted::Xdp => Backend::Xdp(Frames::for_shards(shards)?),
+    })
+}
+
 thread_local! {
     /// That of the thread's shard.
     static MEMORY: Cell<Option<Memory>> = const { Cell::new(None) };
 }
 
-fn serve_fds(fds: args::ShardFds) -> Result<(), Failure> {
+fn serve_fds(fds: args::ShardFds, backend: &Backend) -> Result<(), Failure> {
     let udp = udp_io::adopt_udp(fds.udp).map_err(Failure::Socket)?;
     let control = UnixStream::from(udp_io::adopt_fd(fds.control).map_err(Failure::Control)?);
     let map = |fd| udp_io::map_memory(&udp_io::adopt_fd(fd)?);
     let memory = fds.memory.map(map).transpose().map_err(Failure::Memory)?;
-    serve(udp, control, memory, limits::ORPHAN_GRACE)
+    serve(udp, control, memory, limits::ORPHAN_GRACE, backend)
 }
 
 /// From now on the memory is this shard's alone: only now may its failure be written into it.

@@ -29,4 +29,4 @@ pub const CONTROL_WRITE_BYTES: usize = 256 << 10;
 pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 const _: () =
-    assert!(udp_io::limits::DATAGRAM >= sfu_core::limits::DATAGRAM_BYTES_MAX, "a slot holds any packet");
+    assert!(udp_io::limits::SLOT >= sfu_core::limits::DATAGRAM_BYTES_MAX, "a slot holds any packet");

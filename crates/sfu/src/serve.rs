@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sfu_core::{Memory, Shard};
 use sfu_wire::{FromSfu, Hello, PROTOCOLS, Report, Retired, Start, ToSfu, Versions, WireError};
-use udp_io::{Poller, RecvBatch};
+use udp_io::{Backend, Poller, RecvBatch};
 
 use crate::control::Control;
 use crate::egress::Egress;
@@ -16,6 +16,8 @@ use crate::log;
 
 const MEDIA: u64 = 0;
 const CONTROL: u64 = 1;
+/// Of routes and neighbours.
+const NEWS: u64 = 2;
 
 /// What the environment did to a shard. Each ends the process, which is started again.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +39,13 @@ pub enum Failure {
 }
 
 /// Serves one shard until it is told to retire, or signalling has been gone for `grace`, or at once if it has no calls by then. It goes on with what its
-/// predecessor left in `memory`, which from the start message on is nobody else's.
+/// predecessor left in `memory`, which from the start message on is nobody else's. What it sends leaves by `backend`.
 pub fn serve(
     udp: UdpSocket,
     control: UnixStream,
     memory: Option<Memory>,
     grace: Duration,
+    backend: &Backend,
 ) -> Result<(), Failure> {
     let mut poller = Poller::new().map_err(Failure::Wait)?;
     let mut control = Control::new(control).map_err(Failure::Control)?;
@@ -63,18 +66,21 @@ pub fn serve(
         },
         started_at: now,
         orders: Orders { control, obeyed: 0, retires: false },
-        egress: Egress::new(&udp).map_err(Failure::Socket)?,
+        egress: Egress::new(&udp, backend).map_err(Failure::Socket)?,
         received: RecvBatch::new(),
         oversized: 0,
         overflow: Overflow::default(),
         unsealed: 0,
         watches_writable: false,
     };
+    if let Some(news) = worker.egress.news() {
+        poller.add(&news, NEWS).map_err(Failure::Wait)?;
+    }
     let mut orphaned_at = None;
     // Until it is known what to do with packets, they wait in the kernel.
     let mut takes_media = false;
     // The start message may have brought company.
-    let mut ready = Woken { media: false, control: true };
+    let mut ready = Woken { media: false, control: true, news: false };
     loop {
         worker.turn(&udp, &ready)?;
         if worker.orders.retires {
@@ -126,15 +132,17 @@ fn await_start(poller: &mut Poller, control: &mut Control) -> Result<Option<Star
 struct Woken {
     media: bool,
     control: bool,
+    news: bool,
 }
 
 fn wait(poller: &mut Poller, timer: Option<Instant>, end: Option<Instant>) -> Result<Woken, Failure> {
     let now = Instant::now();
     let timeout = timer.into_iter().chain(end).min().map(|at| at.saturating_duration_since(now));
-    let mut woken = Woken { media: false, control: false };
+    let mut woken = Woken { media: false, control: false, news: false };
     for ready in poller.wait(timeout).map_err(Failure::Wait)? {
         match ready.token {
             MEDIA => woken.media = true,
+            NEWS => woken.news = true,
             _ => woken.control = true,
         }
     }
@@ -184,6 +192,9 @@ impl Worker<'_> {
         if ready.control {
             self.orders.obey(&mut self.shard, &mut self.egress)?;
         }
+        if ready.news {
+            self.egress.hear();
+        }
         if ready.media && !self.orders.retires {
             self.receive(udp)?;
         }
@@ -220,6 +231,7 @@ impl Worker<'_> {
 
     /// Writes what signalling should know, and says whether more is waiting to be written.
     fn tell(&mut self, udp: &UdpSocket) -> Result<bool, Failure> {
+        self.egress.tell();
         while self.orders.control.has_room()
             && let Some(event) = self.next_event(udp)?
         {
@@ -257,6 +269,7 @@ impl Worker<'_> {
         Ok(Report {
             sent,
             send_failed,
+            sent_directly: self.egress.sent_directly(),
             receive_overflow,
             cpu_ns: nanos(udp_io::thread_cpu()),
             uptime_ns: nanos(self.started_at.elapsed()),

@@ -15,6 +15,7 @@ use sfu_core::Memory;
 use sfu_wire::page::BYTES;
 use sfu_wire::{FromSfu, Hello, PROTOCOL, Report, Retire, Retired, Snapshot, Start, ToSfu};
 use support::{Client, Signalling, VOICE, relay};
+use udp_io::Backend;
 
 /// From signalling of before there was memory.
 fn start(udp: &UdpSocket, grace: Duration) -> (Signalling, JoinHandle<Result<(), Failure>>) {
@@ -28,7 +29,7 @@ fn start_with(
 ) -> (Signalling, JoinHandle<Result<(), Failure>>) {
     let (signalling, control) = Signalling::pair();
     let udp = udp.try_clone().unwrap();
-    (signalling, std::thread::spawn(move || serve(udp, control, memory, grace)))
+    (signalling, std::thread::spawn(move || serve(udp, control, memory, grace, &Backend::Kernel)))
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! This is the one crate with `unsafe` on the media path. Each use has its reason beside it, and nothing
 //! unsafe leaves the crate.
 //!
+//! A socket's datagrams leave by the socket, or past the kernel's IP stack (`egress`): `routes` knows the way to each destination, `headers` writes what the
+//! kernel would, `xdp` gives packets to devices (`docs/adr/0016-egress.md`).
+//!
 //! Absent: any idea of what the bytes mean; threads; allocation once a batch or a poller is made.
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
@@ -14,17 +17,22 @@ compile_error!("the media relay speaks to the Linux kernel directly");
 
 mod addr;
 mod cpu;
+mod egress;
 mod fds;
+mod headers;
 pub mod limits;
 mod memory;
 mod pinned;
 mod poll;
 mod process;
 mod recv;
+mod routes;
 mod send;
 mod socket;
+mod xdp;
 
 pub use cpu::{process_cpu, process_cpu_of, thread_cpu};
+pub use egress::{Backend, Egress, Notice};
 pub use fds::{adopt_fd, adopt_udp, inherit_fds, recv_fds, send_fds, set_inheritable};
 pub use memory::{make_memory, map_memory};
 pub use poll::{Poller, Ready};
@@ -32,3 +40,4 @@ pub use process::{cores, kill, resident_of, run_on, run_thread_on};
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};
 pub use socket::{BufferSizes, bind, buffers, kernel_drops, set_buffers, set_unsent_max};
+pub use xdp::Frames;

@@ -32,6 +32,11 @@ pub fn set_buffers(socket: &impl AsFd, recv_bytes: usize, send_bytes: usize) -> 
     buffers(socket)
 }
 
+/// The same for what it sends alone.
+pub(crate) fn set_send_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, bytes)
+}
+
 /// What a socket has.
 pub fn buffers(socket: &impl AsFd) -> io::Result<BufferSizes> {
     let socket = SockRef::from(socket);

@@ -80,6 +80,8 @@ pub struct VoiceConfig {
     pub capacity: u32,
     /// The relay's program and first arguments; this program's own `sfu` if not given.
     pub relay: Option<Vec<OsString>>,
+    /// Further arguments, which every program that becomes the relay is given.
+    pub relay_arguments: Vec<OsString>,
     /// `host:port` where guilds nodes reach this server; None where guilds is in this process.
     pub cluster: Option<String>,
 }
@@ -99,6 +101,7 @@ impl Default for VoiceConfig {
             data: PathBuf::from("."),
             capacity: 10_000,
             relay: None,
+            relay_arguments: Vec::new(),
             cluster: None,
         }
     }
@@ -181,7 +184,8 @@ impl Voice {
         let endpoint = format!("{}:{}", config.host, listens.port());
         let (record, records) = watch::channel(first_record(&config, &endpoint));
         let relay = Relay {
-            command: relay_command(config.relay.clone())?,
+            command: relay_command(config.relay.clone(), &config.relay_arguments)?,
+            arguments: config.relay_arguments.clone(),
             sockets,
             memories,
             inputs: inputs.clone(),
@@ -400,13 +404,13 @@ fn bind_media(first: SocketAddr, shards: u16) -> Result<Vec<UdpSocket>, VoiceErr
         .collect()
 }
 
-fn relay_command(given: Option<Vec<OsString>>) -> Result<Vec<OsString>, VoiceError> {
+fn relay_command(given: Option<Vec<OsString>>, arguments: &[OsString]) -> Result<Vec<OsString>, VoiceError> {
     if let Some(command) = given.filter(|command| !command.is_empty()) {
-        return Ok(command);
+        return Ok([&command, arguments].concat());
     }
     let program =
         std::env::current_exe().map_err(|error| VoiceError::Relay { program: "sfu".into(), error })?;
-    Ok(vec![program.into(), "sfu".into()])
+    Ok(relay::command_of(program.into(), arguments))
 }
 
 fn first_record(config: &VoiceConfig, endpoint: &str) -> ServerRecord {

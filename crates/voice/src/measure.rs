@@ -48,6 +48,7 @@ impl Meter {
             |name: &'static str, n: u64| metrics::counter!(name, "shard" => shard.clone()).increment(n);
         count("guildhall_sfu_packets_received_total", received);
         count("guildhall_sfu_packets_sent_total", sent);
+        count("guildhall_sfu_packets_sent_directly_total", since(report.sent_directly, before.sent_directly));
         count("guildhall_sfu_packets_forwarded_in_total", since(report.forwarded_in, before.forwarded_in));
         count("guildhall_sfu_packets_consumed_total", since(report.consumed, before.consumed));
         count("guildhall_sfu_packets_resent_total", since(report.resent, before.resent));

@@ -28,6 +28,8 @@ use crate::process::{Ended, Process, READ_BYTES, Refused, Stream};
 pub struct Relay {
     /// The program and its first arguments.
     pub command: Vec<OsString>,
+    /// What any other program is given as well.
+    pub arguments: Vec<OsString>,
     /// A socket a shard.
     pub sockets: Vec<UdpSocket>,
     /// As many.
@@ -47,6 +49,11 @@ pub struct Relay {
 pub struct Hung {
     pub generation: u64,
     pub shards: Vec<u32>,
+}
+
+/// How a program is started as the relay.
+pub fn command_of(program: OsString, arguments: &[OsString]) -> Vec<OsString> {
+    [&[program, "sfu".into()], arguments].concat()
 }
 
 /// The operator's wish for another program.
@@ -243,7 +250,7 @@ impl Relay {
     async fn successor(&self, current: &[OsString], wishes: &mut mpsc::Receiver<Wish>) -> Successor {
         while let Some(Wish { number, program }) = wishes.recv().await {
             let command = match program {
-                Some(program) => vec![program, "sfu".into()],
+                Some(program) => command_of(program, &self.arguments),
                 None => current.to_vec(),
             };
             tracing::info!(?command, "a media relay is tried out");
