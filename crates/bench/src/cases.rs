@@ -7,11 +7,13 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::server::Server;
+use crate::soak;
 use crate::table::Row;
 
 pub struct Settings {
     pub root: PathBuf,
-    pub seconds: u64,
+    /// Instead of what is usual.
+    pub seconds: Option<u64>,
     pub rounds: usize,
 }
 
@@ -30,6 +32,8 @@ enum Kind {
     Program(&'static [&'static str], &'static [Figure]),
     /// Past the kernel's IP stack, over a wire between two namespaces.
     Egress,
+    /// For as long as it takes to see what grows.
+    Soak,
 }
 
 /// Of a report: what it is, where it stands, in how many of the unit, and its bar.
@@ -178,6 +182,11 @@ const CASES: &[Case] = &[
         what: "datagrams past the kernel's IP stack (AF_XDP), to live receivers behind a veth pair; needs root",
         kind: Kind::Egress,
     },
+    Case {
+        name: "soak",
+        what: "an hour of turn-taking while others come and go; only when it is named",
+        kind: Kind::Soak,
+    },
     Case { name: "flat", what: "the same number of packets in rooms of 11, 101 and 1,001", kind: Kind::Flat },
 ];
 
@@ -192,7 +201,7 @@ const FLAT: f64 = 1.10;
 
 pub fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Case>> {
     if names.is_empty() {
-        return Ok(CASES.iter().collect());
+        return Ok(CASES.iter().filter(|case| !matches!(case.kind, Kind::Soak)).collect());
     }
     let find = |name: &String| {
         let known: Vec<&str> = CASES.iter().map(|case| case.name).collect();
@@ -213,6 +222,7 @@ impl Case {
             }
             Kind::Flat => self.flat(settings),
             Kind::Egress => self.egress(settings),
+            Kind::Soak => soak::measure(self.name, settings),
             Kind::Program(arguments, figures) => {
                 let report = |_| Server::start(&settings.root)?.load(arguments);
                 let reports: Vec<Value> = (0..settings.rounds).map(report).collect::<anyhow::Result<_>>()?;
@@ -256,9 +266,12 @@ impl Case {
     }
 }
 
+/// What a workload is measured for.
+const SECONDS: u64 = 10;
+
 /// A server and a run for each round, so that none inherits anything.
 fn rounds(settings: &Settings, options: &[&str]) -> anyhow::Result<Vec<Value>> {
-    let seconds = settings.seconds.to_string();
+    let seconds = settings.seconds.unwrap_or(SECONDS).max(1).to_string();
     let options = [options, &["--seconds", &seconds, "--relay-core", RELAY_CORE]].concat();
     let round = |_| {
         let report = Server::start(&settings.root)?.load(&options)?;
@@ -393,7 +406,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_told_the_known_ones() {
-        assert_eq!(chosen(&[]).unwrap().len(), CASES.len());
+        assert_eq!(chosen(&[]).unwrap().len(), CASES.len() - 1, "all but the hour");
         assert_eq!(chosen(&["flat".to_owned()]).unwrap()[0].name, "flat");
         assert!(chosen(&["flar".to_owned()]).err().unwrap().to_string().contains("town-hall"));
     }

@@ -13,6 +13,7 @@ mod gate;
 mod history;
 mod plot;
 mod server;
+mod soak;
 mod table;
 
 use std::path::PathBuf;
@@ -29,9 +30,9 @@ struct Arguments {
     /// Say which there are, and end
     #[arg(long)]
     list: bool,
-    /// Seconds that a workload is measured for, in each round
-    #[arg(long, value_name = "S", default_value_t = 10)]
-    seconds: u64,
+    /// Seconds that a workload is measured for, in each round: 10, and of `soak` 3,600
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
     /// Rounds, of which the middle one counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
@@ -74,7 +75,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     let settings = cases::Settings {
         root: arguments.root.clone(),
-        seconds: arguments.seconds.max(1),
+        seconds: arguments.seconds,
         rounds: arguments.rounds.max(1),
     };
     let mut rows = Vec::new();

@@ -47,6 +47,22 @@ impl Server {
         }
     }
 
+    /// The process of gateway, guilds and signalling, and that of the relay.
+    pub fn processes(&self) -> anyhow::Result<[u32; 2]> {
+        let server = self.process.id();
+        // Each thread has children of its own.
+        let threads = std::fs::read_dir(format!("/proc/{server}/task"))?.flatten();
+        let children: String = threads
+            .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
+            .collect();
+        let is_relay = |pid: &u32| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split('\0').nth(1) == Some("sfu")
+        };
+        let mut pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        Ok([server, pids.find(is_relay).context("the server has no relay")?])
+    }
+
     /// What `guildhall load` with these options reports.
     pub fn load(&self, options: &[&str]) -> anyhow::Result<Value> {
         let mut command = Command::new(&self.program);
