@@ -78,17 +78,25 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         seconds: arguments.seconds,
         rounds: arguments.rounds.max(1),
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut all_measured) = (Vec::new(), true);
     for case in chosen {
         eprintln!("== {}: {}", case.name, case.what);
-        let measured = case.measure(&settings)?;
-        measured.iter().for_each(|row| eprintln!("   {row}"));
-        rows.extend(measured);
+        match case.measure(&settings) {
+            Ok(measured) => {
+                measured.iter().for_each(|row| eprintln!("   {row}"));
+                rows.extend(measured);
+            }
+            // The others have figures all the same.
+            Err(error) => {
+                all_measured = false;
+                eprintln!("   not measured: {error:#}");
+            }
+        }
     }
     print!("{}", table::Table(&rows));
     if arguments.save {
         history::add(&arguments.root, &rows)?;
         plot::draw(&arguments.root)?;
     }
-    Ok(rows.iter().all(|row| row.holds() != Some(false)))
+    Ok(all_measured && rows.iter().all(|row| row.holds() != Some(false)))
 }

@@ -65,5 +65,3 @@ pub const HEARD_TICKS: u32 = 10;
 pub const TALKING_FIRST: Duration = Duration::from_millis(500);
 /// Somebody who joined and is not audible by then has failed.
 pub const AUDIBLE_WITHIN: Duration = Duration::from_secs(20);
-/// Members of a guild, where the participants are in more rooms than one.
-pub const GUILD_MEMBERS: usize = 1_000;

@@ -29,8 +29,8 @@ pub async fn make(server: &str, operator_key: &str, shape: &Shape) -> anyhow::Re
         .try_collect()
         .await?;
     let mut rooms = Vec::new();
-    for first in (0..shape.rooms()).step_by(shape.rooms_a_guild()) {
-        let ours = first..(first + shape.rooms_a_guild()).min(shape.rooms());
+    for first in (0..shape.rooms()).step_by(shape.rooms_a_guild) {
+        let ours = first..(first + shape.rooms_a_guild).min(shape.rooms());
         let members = &users[ours.start * shape.room..(ours.end * shape.room).min(users.len())];
         let named = json!({"name": format!("load {run}")});
         let guild = text(&api.acting_as(&members[0].0).post("/guilds", named).await?, "id")?;

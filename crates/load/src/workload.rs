@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::limits::{GUILD_MEMBERS, TURN};
+use crate::limits::TURN;
 use crate::participant::Kind;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct Shape {
     pub speakers: Vec<usize>,
     /// Participants a channel.
     pub room: usize,
+    /// Channels of one guild. Everybody of a guild is told of everybody who joins, which is not what an idle crowd is about.
+    pub rooms_a_guild: usize,
     /// How long one speaks before the next does; all the time, everybody who does, if nothing.
     pub turn: Option<Duration>,
 }
@@ -129,7 +131,8 @@ impl Workload {
         }
         let by_place = (0..room).flat_map(|place| (0..rooms).map(move |n| n * room + place));
         let speakers = by_place.filter(|participant| *participant < participants).take(speaking).collect();
-        Ok(Shape { name, participants, speakers, room, turn })
+        let rooms_a_guild = if matches!(self, Self::Idle) { 1 } else { rooms };
+        Ok(Shape { name, participants, speakers, room, rooms_a_guild, turn })
     }
 }
 
@@ -142,12 +145,6 @@ impl Shape {
     #[must_use]
     pub fn room_of(&self, participant: usize) -> usize {
         participant / self.room
-    }
-
-    /// Channels of one guild: as many as there are of usual size in a large community, because everybody of a guild is told of everybody who joins.
-    #[must_use]
-    pub fn rooms_a_guild(&self) -> usize {
-        (GUILD_MEMBERS / self.room).clamp(1, self.rooms())
     }
 
     /// Which of the speakers a participant is.
@@ -193,8 +190,7 @@ mod tests {
         let night = Workload::GuildNight.shape(Numbers::default()).unwrap();
         assert_eq!((night.rooms(), night.speakers.len(), night.speakers[199]), (200, 200, 995));
         assert!((0..1_000).all(|p| night.speakers_in_room_of(p).count() == 1));
-        assert_eq!((raid.rooms_a_guild(), night.rooms_a_guild(), shape.rooms_a_guild()), (1, 200, 3));
-        assert_eq!(Workload::Idle.shape(Numbers::default()).unwrap().rooms_a_guild(), 20);
+        assert_eq!((raid.rooms_a_guild, night.rooms_a_guild, shape.rooms_a_guild), (1, 200, 1));
         let few = Workload::GuildNight.shape(Numbers { room: Some(11), ..numbers(Some(12), None) }).unwrap();
         assert_eq!((few.rooms(), few.speakers), (2, vec![0, 11]));
     }
