@@ -169,8 +169,11 @@ async fn write(
             match out {
                 Outgoing::Text(text) => socket.feed(Message::Text(text.into())).await?,
                 Outgoing::Authenticated => drop(pass.take()),
-                // It is sent, with what is gathered, as the last message.
-                Outgoing::Close(code) => return Ok(Written::UntilClose(code)),
+                // The close has less time to leave than what was said before it.
+                Outgoing::Close(code) => {
+                    socket.flush().await?;
+                    return Ok(Written::UntilClose(code));
+                }
             }
             let next = if left > 0 { queue.try_recv().ok() } else { None };
             let Some(next) = next else { break };
