@@ -88,11 +88,17 @@ impl Load {
     }
 }
 
-/// The server that runs with this data folder, and its relays: its children called `sfu`.
-fn processes_of(data: &std::path::Path) -> anyhow::Result<Processes> {
+/// The server that runs with this data folder.
+pub fn server_pid(data: &std::path::Path) -> anyhow::Result<u32> {
     let text = std::fs::read_to_string(data.join(operator::ADDRESS_FILE))?;
     let server: serde_json::Value = serde_json::from_str(&text)?;
-    let parent = server["pid"].as_u64().context("the server's address file names no process")?;
+    let pid = server["pid"].as_u64().context("the server's address file names no process")?;
+    Ok(pid.try_into()?)
+}
+
+/// The same with its relays: its children called `sfu`.
+fn processes_of(data: &std::path::Path) -> anyhow::Result<Processes> {
+    let server = server_pid(data)?;
     let mut relays = Vec::new();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -102,10 +108,10 @@ fn processes_of(data: &std::path::Path) -> anyhow::Result<Processes> {
         let child = read("stat")
             .rsplit(')')
             .next()
-            .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u64>().ok());
-        if child == Some(parent) && read("cmdline").split('\0').nth(1) == Some("sfu") {
+            .and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        if child == Some(server) && read("cmdline").split('\0').nth(1) == Some("sfu") {
             relays.push(pid);
         }
     }
-    Ok(Processes { relays, signalling: vec![u32::try_from(parent)?] })
+    Ok(Processes { relays, signalling: vec![server] })
 }

@@ -1,12 +1,12 @@
 //! Arguments of `guildhall load joins`, `storm` and `crowd`: signalling under load.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use load::{Compression, CrowdOptions, JoinOptions, Transport};
 use transport::Mode;
 
+use crate::load_args::server_pid;
 use crate::server_args::Server;
 
 #[derive(Debug, clap::Subcommand)]
@@ -172,12 +172,4 @@ impl Crowd {
             changes: self.changes,
         })
     }
-}
-
-/// The server that runs with this data folder.
-fn server_pid(data: &Path) -> anyhow::Result<u32> {
-    let text = std::fs::read_to_string(data.join(operator::ADDRESS_FILE))?;
-    let server: serde_json::Value = serde_json::from_str(&text)?;
-    let pid = server["pid"].as_u64().context("the server's address file names no process")?;
-    Ok(pid.try_into()?)
 }

@@ -43,7 +43,7 @@ pub struct CrowdReport {
     pub sessions: usize,
     /// From the first connection until the last session had its guild.
     pub sessions_in_s: f64,
-    /// Resident memory of the server's process (`VmRSS`): with the guild and its one member in memory, and with all sessions.
+    /// Resident memory of the server's process: with the guild and its one member in memory, and with all sessions.
     pub rss_before_bytes: Option<u64>,
     pub rss_after_bytes: Option<u64>,
     pub rss_per_session_bytes: Option<f64>,
@@ -101,7 +101,7 @@ fn run(
         guild,
         heartbeats_due: Instant::now() + HEARTBEATS_EVERY,
     };
-    let rss = || options.server_pid.map(rss_of).transpose();
+    let rss = || options.server_pid.map(udp_io::resident_of).transpose();
     crowd.idle(CROWD_SETTLES)?;
     let before = rss()?;
     let began = Instant::now();
@@ -250,10 +250,4 @@ impl Readers {
             }
         }
     }
-}
-
-fn rss_of(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the server's process")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1_024)
 }

@@ -102,7 +102,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["client-wire", "engine", "engine-core", "model", "rtp-wire", "sfu-wire", "transport"]),
-    ("bench", &[]),
+    ("bench", &["udp-io"]),
     ("xtask", &[]),
 ];
 
