@@ -17,8 +17,8 @@ use crate::name;
 use crate::voice::{Report, ToVoice};
 
 /// Raised when a message gains a meaning that the other side must understand.
-pub const PROTOCOL: u32 = 2;
-/// The oldest that is spoken with: the version before, so that a cluster can be brought to the next node by node.
+pub const PROTOCOL: u32 = 3;
+/// The oldest that is spoken with: at least the version before, so that a cluster can be brought to the next node by node.
 pub const PROTOCOL_OLDEST: u32 = 1;
 /// A message longer than this is a broken peer. A guild of 50,000 members stays below it.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -434,6 +434,9 @@ mod tests {
         let order = Order { guild: GuildId(1), fencing: u64::MAX, kind: OrderKind::Push(vec![person]) };
         let order = ToVoice::Order(order);
         assert_eq!(VoiceMessage::order(&order).read_order().unwrap(), order);
+        let kind = OrderKind::Release([(user, session)].into());
+        let release = ToVoice::Order(Order { guild: GuildId(1), fencing: 1, kind });
+        assert_eq!(VoiceMessage::order(&release).read_order().unwrap(), release);
         let strange = VoiceMessage { hello: None, json: r#"{"Dance":{}}"#.to_owned() };
         assert!(strange.read_order().is_err());
         assert!(strange.read_report().is_err());

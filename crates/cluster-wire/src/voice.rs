@@ -4,6 +4,7 @@
 //! carries the fencing number of the guild's ownership: a voice server refuses one lower than it has seen for that guild.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use model::{ChannelId, GuildId, ServerId, SessionId, StageInstanceId, UnixMs, UserId, VoiceFlags};
 use serde::{Deserialize, Serialize};
@@ -90,11 +91,16 @@ pub enum OrderKind {
     Remove { user: UserId, session: SessionId },
     /// The guild moves to another server or is gone: everyone's connection is closed with 4014.
     Drop,
+    /// These go to another server, and are to be heard until they are there: each is removed after [`RELEASE`], unless another order is about it first.
+    Release(BTreeSet<(UserId, SessionId)>),
     /// What is to be kept of a channel from now on: nothing, if it says nothing.
     Channel(ChannelMemo),
     /// The guild has a new owner, which asks what there is of it. Answered by a [`Report::Held`].
     Claim,
 }
+
+/// How long whoever goes to another server is still served by the old one. Because our own clients are on the new one within a third of that, and a busy machine's within it.
+pub const RELEASE: Duration = Duration::from_secs(1);
 
 /// What guilds sends to a voice server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,9 +142,24 @@ pub struct Held {
 }
 
 impl ToVoice {
+    /// What comes closest to it in that version of the protocol; nothing, if nothing does.
+    pub fn in_version(self, protocol: u32) -> Vec<Self> {
+        match self {
+            known if known.protocol() <= protocol => vec![known],
+            // Without the time in between.
+            Self::Order(Order { guild, fencing, kind: OrderKind::Release(released) }) => {
+                let remove = |(user, session)| OrderKind::Remove { user, session };
+                let removed = released.into_iter().map(remove);
+                removed.map(|kind| Self::Order(Order { guild, fencing, kind })).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The first version of the protocol that knows this message.
     pub fn protocol(&self) -> u32 {
         match self {
+            Self::Order(Order { kind: OrderKind::Release(_), .. }) => 3,
             Self::Order(Order { kind: OrderKind::Channel(_) | OrderKind::Claim, .. }) => 2,
             Self::Order(_) | Self::SetDraining(_) | Self::UpgradeRelay { .. } => 1,
         }
@@ -159,5 +180,22 @@ impl Report {
             Self::Live { .. } | Self::Gone { .. } => 1,
             Self::Held(_) => 2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_an_earlier_version_is_told_what_comes_closest() {
+        let order = |kind| ToVoice::Order(Order { guild: GuildId(1), fencing: 7, kind });
+        let people = [(UserId(1), SessionId(1)), (UserId(2), SessionId(2))];
+        let release = order(OrderKind::Release(people.into()));
+        assert_eq!(release.clone().in_version(3), [release.clone()]);
+        let removed = people.map(|(user, session)| order(OrderKind::Remove { user, session }));
+        assert_eq!(release.in_version(2), removed);
+        assert_eq!(order(OrderKind::Claim).in_version(1), []);
+        assert_eq!(order(OrderKind::Drop).in_version(1), [order(OrderKind::Drop)]);
     }
 }

@@ -254,14 +254,15 @@ impl Way {
                 order = known.orders.recv() => {
                     // None when guilds has given it up.
                     let Some(order) = order else { return "nobody has orders for it".to_owned() };
-                    if order.protocol() > known.protocol {
-                        if let Some(held) = self.nothing_held(&order) {
-                            drop(self.reports.send(held).await);
-                        }
-                        continue;
+                    if order.protocol() > known.protocol
+                        && let Some(held) = self.nothing_held(&order)
+                    {
+                        drop(self.reports.send(held).await);
                     }
-                    if out.send(VoiceMessage::order(&order)).await.is_err() {
-                        return "it takes no orders".to_owned();
+                    for order in order.in_version(known.protocol) {
+                        if out.send(VoiceMessage::order(&order)).await.is_err() {
+                            return "it takes no orders".to_owned();
+                        }
                     }
                 }
                 message = incoming.message() => if let Err(why) = self.hear(message).await { return why },

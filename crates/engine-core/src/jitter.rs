@@ -194,6 +194,15 @@ impl JitterBuffer {
         }
     }
 
+    /// Whether something is played at `now`.
+    pub(crate) fn has_begun(&self, now: Instant) -> bool {
+        match self.playout {
+            Playout::Idle => false,
+            Playout::Waiting => now >= self.burst_begins(),
+            Playout::Playing { .. } => true,
+        }
+    }
+
     /// What is played at `now`. Called until a frame is full.
     pub(crate) fn pull(&mut self, now: Instant) -> Pull<'_> {
         loop {

@@ -306,6 +306,60 @@ fn a_new_connection_continues_the_numbers_and_says_again_who_speaks() {
     assert!(stats.iter().all(|s| s.user == Some(UserId(10))));
 }
 
+/// Both go to another server, one 200 ms after the other, and are heard by the one before until then.
+#[test]
+fn a_connection_that_takes_over_leaves_no_gap_and_no_echo() {
+    for (speaker_at, listener_at) in [(50, 60), (60, 50)] {
+        let start = Instant::now();
+        let mut speaker = session(start, 1, CaptureMode::Always);
+        let mut listener = session(start, 2, CaptureMode::Always);
+        listener.set_speaker(Ssrc(1), UserId(10));
+        listener.set_speaker(Ssrc(5), UserId(10));
+        let mut levels = Vec::new();
+        for i in 0..150 {
+            let now = start + FRAME * i;
+            if i == speaker_at {
+                speaker.take_over(now, keys(5));
+            }
+            if i == listener_at {
+                listener.take_over(now, keys(6));
+            }
+            if i == 100 {
+                speaker.end_former();
+                listener.end_former();
+            }
+            speaker.handle_capture(&tone(440.0, i as usize));
+            let (speaker_moved, listener_moved) = (i >= speaker_at, i >= listener_at);
+            while let Some(mut datagram) = speaker.poll_transmit() {
+                match (speaker_moved, listener_moved) {
+                    (false, true) => listener.handle_former_datagram(now, &mut datagram),
+                    // At the server where nobody is yet.
+                    (true, false) => {}
+                    _ => listener.handle_datagram(now, &mut datagram),
+                }
+            }
+            while let Some(mut datagram) = speaker.poll_former_transmit() {
+                if listener_moved {
+                    listener.handle_former_datagram(now, &mut datagram);
+                } else {
+                    listener.handle_datagram(now, &mut datagram);
+                }
+            }
+            let mut mix = SILENCE;
+            listener.mix(now, &mut mix, |_, _| {});
+            levels.push((mix.iter().map(|sample| sample * sample).sum::<f32>() / mix.len() as f32).sqrt());
+        }
+        let usual = levels[30];
+        // A tone that begins anew at another place of its wave rises for a frame.
+        let odd: Vec<_> = (20..150).filter(|i| !(0.5..1.5).contains(&(levels[*i] / usual))).collect();
+        assert!(usual > 0.05 && odd.len() <= 2, "{speaker_at}: {odd:?} of {levels:?}");
+        let streams: Vec<StreamStats> = listener.stream_stats().collect();
+        let played: u64 = streams.iter().map(|s| s.received - s.discarded).sum();
+        assert!((149..=151).contains(&played) && streams.iter().all(|s| s.lost == 0), "{streams:?}");
+        assert_eq!(listener.dropped(), crate::Dropped::default());
+    }
+}
+
 #[test]
 fn a_new_key_interrupts_nothing() {
     let start = Instant::now();

@@ -23,6 +23,8 @@ pub struct Source {
 pub(crate) struct Receiver {
     streams: BTreeMap<Ssrc, Stream>,
     users: BTreeMap<Ssrc, UserId>,
+    /// Of streams that come by another connection as well: the one that takes their place when it is heard.
+    successors: BTreeMap<Ssrc, Ssrc>,
     volumes: BTreeMap<UserId, f32>,
     master: f32,
     limiter: Limiter,
@@ -56,9 +58,32 @@ impl Receiver {
         self.master = volume.clamp(0.0, 4.0);
     }
 
+    pub(crate) fn user(&self, ssrc: Ssrc) -> Option<UserId> {
+        self.users.get(&ssrc).copied()
+    }
+
     /// Sequence numbers will come from another server.
     pub(crate) fn restart(&mut self) {
         self.streams.values_mut().for_each(Stream::restart);
+    }
+
+    /// The same of one stream.
+    pub(crate) fn end(&mut self, ssrc: Ssrc) {
+        self.successors.remove(&ssrc);
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
+            stream.restart();
+        }
+    }
+
+    /// Both are the same person's.
+    pub(crate) fn succeed(&mut self, old: Ssrc, new: Ssrc) {
+        self.successors.insert(old, new);
+    }
+
+    /// Whether another stream is heard in this one's place.
+    pub(crate) fn is_succeeded(&self, now: Instant, ssrc: Ssrc) -> bool {
+        let successor = self.successors.get(&ssrc).and_then(|new| self.streams.get(new));
+        successor.is_some_and(|stream| stream.has_begun(now))
     }
 
     pub(crate) fn handle_packet(
@@ -84,6 +109,10 @@ impl Receiver {
     pub(crate) fn mix(&mut self, now: Instant, mix: &mut Frame, mut each: impl FnMut(Source, &Frame)) {
         *mix = SILENCE;
         let mut frame = SILENCE;
+        let old = self.successors.keys().copied().filter(|old| self.is_succeeded(now, *old));
+        for ssrc in old.collect::<Vec<_>>() {
+            self.streams.entry(ssrc).and_modify(Stream::restart);
+        }
         for (ssrc, stream) in &mut self.streams {
             if !stream.play(now, &mut frame) {
                 continue;

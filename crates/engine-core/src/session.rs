@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use model::UserId;
-use rtp_wire::{Kind, Packet, Ssrc, rtcp};
+use rtp_wire::{Kind, Packet, RtpHeader, Ssrc, rtcp};
 use transport::{OpenError, ReplayWindow};
 
 use crate::limits::{DATAGRAM_MAX, KEEPALIVE, STREAMS_MAX, TRANSMIT_QUEUE_MAX};
@@ -55,11 +55,19 @@ pub struct Dropped {
     pub not_sent: u64,
 }
 
-pub struct Session {
+/// The sealed path to one server, and where its streams are.
+struct Path {
     keys: Keys,
+    windows: BTreeMap<Ssrc, ReplayWindow>,
+}
+
+pub struct Session {
+    path: Path,
+    /// To the server before, which sends us on and serves us until we are there.
+    former: Option<Path>,
+    former_transmit: VecDeque<Vec<u8>>,
     sender: Sender,
     receiver: Receiver,
-    windows: BTreeMap<Ssrc, ReplayWindow>,
     transmit: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
     keepalive_at: Instant,
@@ -74,9 +82,10 @@ impl Session {
     pub fn new(now: Instant, config: &SessionConfig, keys: Keys) -> Self {
         Self {
             sender: Sender::new(&config.sender, keys.ssrc),
-            keys,
+            path: Path { keys, windows: BTreeMap::new() },
+            former: None,
+            former_transmit: VecDeque::new(),
             receiver: Receiver::new(),
-            windows: BTreeMap::new(),
             transmit: VecDeque::with_capacity(TRANSMIT_QUEUE_MAX),
             events: VecDeque::new(),
             keepalive_at: now,
@@ -88,10 +97,29 @@ impl Session {
 
     /// Goes on over another connection: what is being said and the numbers survive, keys and stream ids do not.
     pub fn replace_keys(&mut self, now: Instant, keys: Keys) {
-        self.sender.set_ssrc(keys.ssrc);
-        self.keys = keys;
-        self.windows.clear();
+        self.end_former();
         self.receiver.restart();
+        self.begin(now, keys);
+    }
+
+    /// The same, while the connection before goes on as well: what is said goes over both, and everybody is heard by the one before until the new one brings them.
+    pub fn take_over(&mut self, now: Instant, keys: Keys) {
+        self.end_former();
+        self.former = Some(self.begin(now, keys));
+    }
+
+    /// The connection before is over.
+    pub fn end_former(&mut self) {
+        self.former_transmit.clear();
+        if let Some(former) = self.former.take() {
+            former.windows.into_keys().for_each(|ssrc| self.receiver.end(ssrc));
+        }
+    }
+
+    /// The path that there was.
+    fn begin(&mut self, now: Instant, keys: Keys) -> Path {
+        self.sender.set_ssrc(keys.ssrc);
+        let before = std::mem::replace(&mut self.path, Path { keys, windows: BTreeMap::new() });
         self.transmit.clear();
         self.keepalive_at = now;
         self.connected = false;
@@ -99,27 +127,36 @@ impl Session {
         if !self.sender.is_silent() {
             self.events.push_back(Event::Speaking(true));
         }
+        before
     }
 
     /// A new key for the same connection: nothing else changes.
     pub fn rekey(&mut self, now: Instant, security: transport::Session) {
-        self.keys.security = security;
+        self.path.keys.security = security;
         // Lets the server see the new key at once, also from those who are silent.
         self.keepalive_at = now;
     }
 
     /// The next 20 ms from the microphone or file. Silence has to be given too: timestamps are counted here.
     pub fn handle_capture(&mut self, frame: &Frame) {
-        let Self { sender, keys, transmit, events, dropped, .. } = self;
-        sender.handle_frame(frame, |sent| match sent {
-            Sent::Speaking(on) => events.push_back(Event::Speaking(on)),
-            Sent::Packet(header, payload) => {
+        let Self { sender, path, former, transmit, former_transmit, events, dropped, .. } = self;
+        let mut seal =
+            |keys: &mut Keys, header: &RtpHeader, payload: &[u8], queue: &mut VecDeque<Vec<u8>>| {
                 let mut buf = vec![0; DATAGRAM_MAX + transport::Mode::OVERHEAD_MAX];
+                let header = RtpHeader { ssrc: keys.ssrc, ..*header };
                 let at = header.write(&[], &mut buf).expect("the buffer is longer than a header");
                 buf[at..at + payload.len()].copy_from_slice(payload);
                 match keys.security.seal_rtp(&mut buf, at + payload.len()) {
-                    Ok(len) => enqueue(transmit, dropped, buf, len),
+                    Ok(len) => enqueue(queue, dropped, buf, len),
                     Err(_) => dropped.not_sent += 1,
+                }
+            };
+        sender.handle_frame(frame, |sent| match sent {
+            Sent::Speaking(on) => events.push_back(Event::Speaking(on)),
+            Sent::Packet(header, payload) => {
+                seal(&mut path.keys, &header, payload, transmit);
+                if let Some(former) = former {
+                    seal(&mut former.keys, &header, payload, former_transmit);
                 }
             }
         });
@@ -128,7 +165,7 @@ impl Session {
     pub fn handle_datagram(&mut self, now: Instant, datagram: &mut [u8]) {
         match rtp_wire::classify(datagram) {
             Kind::Rtp => self.handle_rtp(now, datagram),
-            Kind::Rtcp => match self.keys.security.open_rtcp(datagram) {
+            Kind::Rtcp => match self.path.keys.security.open_rtcp(datagram) {
                 Ok(_) => {
                     self.control += 1;
                     self.handle_authentic();
@@ -140,15 +177,35 @@ impl Session {
         }
     }
 
+    /// From the server before.
+    pub fn handle_former_datagram(&mut self, now: Instant, datagram: &mut [u8]) {
+        let Some(former) = self.former.as_mut().filter(|_| rtp_wire::classify(datagram) == Kind::Rtp) else {
+            return;
+        };
+        match former.open(datagram) {
+            Ok((ssrc, len)) => {
+                let user = self.receiver.user(ssrc);
+                let same = |other: &&Ssrc| user.is_some() && self.receiver.user(**other) == user;
+                if let Some(new) = self.path.windows.keys().find(same) {
+                    self.receiver.succeed(ssrc, *new);
+                }
+                if !self.receiver.is_succeeded(now, ssrc) {
+                    self.play(now, ssrc, &datagram[..len]);
+                }
+            }
+            Err(refused) => self.dropped.count(refused),
+        }
+    }
+
     pub fn handle_timeout(&mut self, now: Instant) {
         if now < self.keepalive_at {
             return;
         }
         self.keepalive_at = now + KEEPALIVE;
         let mut buf = vec![0; 8 + transport::Mode::OVERHEAD_MAX];
-        let len = rtcp::write_receiver_report(self.keys.ssrc, &[], &mut buf)
+        let len = rtcp::write_receiver_report(self.path.keys.ssrc, &[], &mut buf)
             .expect("an empty report has eight bytes");
-        match self.keys.security.seal_rtcp(&mut buf, len) {
+        match self.path.keys.security.seal_rtcp(&mut buf, len) {
             Ok(len) => enqueue(&mut self.transmit, &mut self.dropped, buf, len),
             Err(_) => self.dropped.not_sent += 1,
         }
@@ -185,6 +242,11 @@ impl Session {
         self.transmit.pop_front()
     }
 
+    /// For the server before.
+    pub fn poll_former_transmit(&mut self) -> Option<Vec<u8>> {
+        self.former_transmit.pop_front()
+    }
+
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -215,24 +277,17 @@ impl Session {
     }
 
     fn handle_rtp(&mut self, now: Instant, datagram: &mut [u8]) {
-        let Some(ssrc) = rtp_wire::RtpHeader::peek_ssrc(datagram) else {
-            self.dropped.too_short += 1;
-            return;
-        };
-        if ssrc == self.keys.ssrc {
-            self.dropped.reflected += 1;
-            return;
+        match self.path.open(datagram) {
+            Ok((ssrc, len)) => {
+                self.handle_authentic();
+                self.play(now, ssrc, &datagram[..len]);
+            }
+            Err(refused) => self.dropped.count(refused),
         }
-        let mut window = self.windows.get(&ssrc).copied().unwrap_or_default();
-        let opened = match self.keys.security.open_rtp(datagram, &mut window) {
-            Ok(opened) => opened,
-            Err(error) => return self.dropped.count(error),
-        };
-        if self.windows.len() < STREAMS_MAX || self.windows.contains_key(&ssrc) {
-            self.windows.insert(ssrc, window);
-        }
-        self.handle_authentic();
-        let Ok(packet) = Packet::parse(&datagram[..opened.len]) else {
+    }
+
+    fn play(&mut self, now: Instant, ssrc: Ssrc, packet: &[u8]) {
+        let Ok(packet) = Packet::parse(packet) else {
             self.dropped.malformed += 1;
             return;
         };
@@ -251,6 +306,22 @@ impl Session {
             self.connected = true;
             self.events.push_back(Event::Connected);
         }
+    }
+}
+
+impl Path {
+    /// Whose packet it is, and how long it is once opened.
+    fn open(&mut self, datagram: &mut [u8]) -> Result<(Ssrc, usize), OpenError> {
+        let ssrc = RtpHeader::peek_ssrc(datagram).ok_or(OpenError::TooShort)?;
+        if ssrc == self.keys.ssrc {
+            return Err(OpenError::Reflected);
+        }
+        let mut window = self.windows.get(&ssrc).copied().unwrap_or_default();
+        let opened = self.keys.security.open_rtp(datagram, &mut window)?;
+        if self.windows.len() < STREAMS_MAX || self.windows.contains_key(&ssrc) {
+            self.windows.insert(ssrc, window);
+        }
+        Ok((ssrc, opened.len))
     }
 }
 

@@ -54,6 +54,10 @@ impl Stream {
         self.buffer.restart();
     }
 
+    pub(crate) fn has_begun(&self, now: Instant) -> bool {
+        self.buffer.has_begun(now)
+    }
+
     pub(crate) fn handle_packet(&mut self, now: Instant, seq: u16, time: RtpTime, payload: &[u8]) {
         self.buffer.handle_packet(now, seq, time, payload);
     }

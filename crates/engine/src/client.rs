@@ -131,6 +131,7 @@ impl Client {
             user: None,
             session: None,
             voice: None,
+            former: None,
             stream: None,
             ready: false,
             admitted: false,
@@ -192,6 +193,8 @@ struct Driver {
     /// The id that the voice server knows us by, from our own voice state.
     session: Option<String>,
     voice: Option<(VoiceSignalling, VoiceEvents)>,
+    /// To the voice server before, which serves us until we are at the current one.
+    former: Option<(VoiceSignalling, VoiceEvents)>,
     /// Our stream on the voice server that is current, and how it is encrypted.
     stream: Option<(Ssrc, Mode)>,
     /// READY has come and the session description that answers it has not.
@@ -230,6 +233,7 @@ impl Driver {
                     None => Next::Fail(ClientError::GatewayGone),
                 },
                 event = next_voice_event(&mut self.voice), if !failed => self.handle_voice(event).await,
+                event = next_voice_event(&mut self.former) => self.handle_former(event),
                 Some(event) = media.recv() => self.handle_media(event).await,
                 () = sleep_until(self.deadline.unwrap_or_else(far_away)), if !failed => self.handle_deadline().await,
                 command = commands.recv() => match command {
@@ -241,7 +245,7 @@ impl Driver {
                 Next::GoOn => {}
                 Next::Fail(error) => {
                     failed = true;
-                    self.voice = None;
+                    (self.voice, self.former) = (None, None);
                     self.set_state(ConnectionState::Disconnected).await;
                     self.tell(ClientEvent::Failed(error)).await;
                 }
@@ -305,6 +309,7 @@ impl Driver {
 
     async fn connect_voice(&mut self, endpoint: String, token: Token) {
         let (Some(user), Some(session)) = (self.user, self.session.clone()) else { return };
+        let was_connected = self.state == ConnectionState::Connected;
         let state = if self.joined { ConnectionState::Reconnecting } else { ConnectionState::Connecting };
         self.set_state(state).await;
         let config = VoiceConfig {
@@ -319,7 +324,20 @@ impl Driver {
             retired_modes: self.encryption.is_some(),
         };
         self.deadline = Some(Instant::now() + self.patience);
-        self.voice = Some(VoiceSignalling::connect(config));
+        let before = self.voice.replace(VoiceSignalling::connect(config));
+        self.former = before.filter(|_| was_connected);
+    }
+
+    fn handle_former(&mut self, event: Option<VoiceEvent>) -> Next {
+        match event {
+            Some(VoiceEvent::Speaking(said)) => {
+                self.media.send(MediaCommand::Speaker { ssrc: Ssrc(said.ssrc), user: said.user_id });
+            }
+            // It is not mended: there is another.
+            Some(VoiceEvent::Ended(_) | VoiceEvent::Interrupted) | None => self.former = None,
+            Some(_) => {}
+        }
+        Next::GoOn
     }
 
     async fn handle_voice(&mut self, event: Option<VoiceEvent>) -> Next {
@@ -371,7 +389,8 @@ impl Driver {
         self.stream = Some((Ssrc(ready.ssrc), mode));
         self.ready = true;
         let server = SocketAddr::from((ready.ip, ready.port));
-        self.media.send(MediaCommand::Connect { ssrc: Ssrc(ready.ssrc), server });
+        let takes_over = self.former.is_some();
+        self.media.send(MediaCommand::Connect { ssrc: Ssrc(ready.ssrc), server, takes_over });
         Next::GoOn
     }
 
@@ -408,6 +427,7 @@ impl Driver {
             (MediaEvent::Speaking(on), Some((voice, _)), Some((ssrc, _))) => {
                 voice.speaking(if on { speaking::VOICE } else { 0 }, ssrc.0).await;
             }
+            (MediaEvent::FormerEnded, ..) => self.former = None,
             (MediaEvent::SourceEnded, ..) => self.tell(ClientEvent::SourceEnded).await,
             (MediaEvent::Discovered { .. } | MediaEvent::Speaking(_) | MediaEvent::Connected, ..) => {}
         }

@@ -10,6 +10,9 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After being disconnected for a move, the new server is told within this or asked for.
 pub const MOVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the server before is spoken to and heard once there is sound at the new one. Because others are on their way there as well, which takes a browser a third of a
+/// second; the server itself ends it a second after it sent us on.
+pub const FORMER_FOR: Duration = Duration::from_secs(1);
 /// Saying goodbye must not keep anybody from leaving.
 pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 

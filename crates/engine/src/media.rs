@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use transport::{Key, Mode, NonceCounter};
 
 use crate::audio::{AudioError, Microphone, Output, Recorder, Source};
-use crate::limits::CATCH_UP_FRAMES;
+use crate::limits::{CATCH_UP_FRAMES, FORMER_FOR};
 
 /// What is said.
 #[derive(Default)]
@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Connect {
         ssrc: Ssrc,
         server: SocketAddr,
+        /// From one that serves us until we are there.
+        takes_over: bool,
     },
     Keys {
         ssrc: Ssrc,
@@ -112,6 +114,8 @@ pub(crate) enum MediaEvent {
     },
     /// The first authentic packet arrived.
     Connected,
+    /// The server before is not listened to any more.
+    FormerEnded,
     Speaking(bool),
     /// Everything there was to say has been said, the silence frames after it too.
     SourceEnded,
@@ -150,6 +154,7 @@ impl Media {
 /// A connection that is being made, while an older one may still carry sound.
 struct Pending {
     ssrc: Ssrc,
+    takes_over: bool,
     socket: UdpSocket,
     discovery: Discovery,
 }
@@ -167,6 +172,8 @@ struct Shell {
     session: Option<Session>,
     socket: Option<UdpSocket>,
     pending: Option<Pending>,
+    /// To the server before, and until when.
+    former: Option<(UdpSocket, Instant)>,
     /// Once there is a session, the schedule of frames.
     beat_at: Option<Instant>,
     source_ended: bool,
@@ -195,6 +202,7 @@ impl Shell {
             session: None,
             socket: None,
             pending: None,
+            former: None,
             beat_at: None,
             source_ended: false,
             datagrams_sent: 0,
@@ -205,6 +213,7 @@ impl Shell {
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) -> MediaReport {
         let mut buf = [0; 2048];
         let mut pending_buf = [0; 2048];
+        let mut former_buf = [0; 2048];
         loop {
             let wake_at = self.wake_at();
             tokio::select! {
@@ -217,6 +226,11 @@ impl Shell {
                 received = receive(self.pending.as_ref().map(|p| &p.socket), &mut pending_buf) => {
                     if let Ok(len) = received {
                         self.handle_discovery(&pending_buf[..len]);
+                    }
+                }
+                received = receive(self.former.as_ref().map(|(socket, _)| socket), &mut former_buf) => {
+                    if let Ok(len) = received {
+                        self.handle_former_datagram(&mut former_buf[..len]);
                     }
                 }
                 command = commands.recv() => match command {
@@ -232,12 +246,13 @@ impl Shell {
     fn wake_at(&self) -> Option<Instant> {
         let keepalive = self.session.as_ref().and_then(Session::poll_timeout).map(|(at, _)| at);
         let discovery = self.pending.as_ref().and_then(|p| p.discovery.poll_timeout()).map(|(at, _)| at);
-        [self.beat_at, keepalive, discovery].into_iter().flatten().min()
+        let former = self.former.as_ref().map(|(_, until)| *until);
+        [self.beat_at, keepalive, discovery, former].into_iter().flatten().min()
     }
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Connect { ssrc, server } => self.connect(ssrc, server),
+            Command::Connect { ssrc, server, takes_over } => self.connect(ssrc, server, takes_over),
             Command::Keys { ssrc, mode, key } => self.install(ssrc, mode, &key),
             Command::Stop => {}
             Command::Speaker { ssrc, user } => self.with_session(|session| session.set_speaker(ssrc, user)),
@@ -262,11 +277,11 @@ impl Shell {
         }
     }
 
-    fn connect(&mut self, ssrc: Ssrc, server: SocketAddr) {
+    fn connect(&mut self, ssrc: Ssrc, server: SocketAddr, takes_over: bool) {
         match open_socket(server) {
             Ok(socket) => {
-                self.pending =
-                    Some(Pending { ssrc, socket, discovery: Discovery::new(Instant::now(), ssrc) });
+                let discovery = Discovery::new(Instant::now(), ssrc);
+                self.pending = Some(Pending { ssrc, takes_over, socket, discovery });
             }
             Err(error) => tracing::warn!(%error, "no socket for media"),
         }
@@ -280,11 +295,16 @@ impl Shell {
             // The server thinks it is time for a new key for the connection there is.
             return self.with_session(|session| session.rekey(now, security));
         };
-        self.socket = Some(pending.socket);
+        self.end_former();
+        let former = self.socket.replace(pending.socket).filter(|_| pending.takes_over);
         let keys = Keys { ssrc, security };
-        match &mut self.session {
-            Some(session) => session.replace_keys(now, keys),
-            None => {
+        match (&mut self.session, former) {
+            (Some(session), Some(socket)) => {
+                session.take_over(now, keys);
+                self.former = Some((socket, now + FORMER_FOR));
+            }
+            (Some(session), None) => session.replace_keys(now, keys),
+            (None, _) => {
                 self.session = Some(self.first_session(now, keys));
                 self.beat_at = Some(now);
             }
@@ -306,6 +326,18 @@ impl Shell {
         self.with_session(|session| session.handle_datagram(Instant::now(), datagram));
     }
 
+    fn handle_former_datagram(&mut self, datagram: &mut [u8]) {
+        self.datagrams_received += 1;
+        self.with_session(|session| session.handle_former_datagram(Instant::now(), datagram));
+    }
+
+    fn end_former(&mut self) {
+        if self.former.take().is_some() {
+            self.with_session(Session::end_former);
+            let _ = self.events.send(MediaEvent::FormerEnded);
+        }
+    }
+
     fn handle_discovery(&mut self, datagram: &[u8]) {
         self.datagrams_received += 1;
         let Some(pending) = &mut self.pending else { return };
@@ -324,6 +356,9 @@ impl Shell {
             self.datagrams_sent += 1;
         }
         self.with_session(|session| session.handle_timeout(now));
+        if self.former.as_ref().is_some_and(|(_, until)| *until <= now) {
+            self.end_former();
+        }
         let Some(due) = self.beat_at.filter(|at| *at <= now) else { return };
         // What has arrived is heard in this frame, however late we were woken for it.
         while let Some(len) = self.socket.as_ref().and_then(|socket| socket.try_recv(buf).ok()) {
@@ -367,6 +402,9 @@ impl Shell {
     fn flush(&mut self) {
         let (Some(session), Some(socket)) = (&mut self.session, &self.socket) else { return };
         while let Some(datagram) = session.poll_transmit() {
+            self.datagrams_sent += u64::from(socket.try_send(&datagram).is_ok());
+        }
+        while let (Some(datagram), Some((socket, _))) = (session.poll_former_transmit(), &self.former) {
             self.datagrams_sent += u64::from(socket.try_send(&datagram).is_ok());
         }
         while let Some(event) = session.poll_event() {

@@ -56,6 +56,7 @@ impl GuildCore {
             is_speaker: kind == ChannelKind::Stage && !state.suppress,
             is_hearsay: false,
             terms: self.sessions.get(&state.session).map(|session| session.terms),
+            former: None,
         };
         self.judge(&mut entry, now);
         Some(entry)

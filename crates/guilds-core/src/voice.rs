@@ -12,7 +12,7 @@ use cluster_wire::guilds::{Audience, Dispatch, Note, Reply, Terms};
 use cluster_wire::token::VoiceToken;
 use cluster_wire::voice::{Memo, OrderKind, Participant, Report, Rights};
 use model::{
-    Channel, ChannelId, ChannelKind, Permissions, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
+    Channel, ChannelId, ChannelKind, Permissions, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState,
 };
 
 use crate::GuildCore;
@@ -41,6 +41,8 @@ pub(crate) struct VoiceEntry {
     pub is_hearsay: bool,
     /// Of its session, so that the guild's next owner knows them.
     pub terms: Option<Terms>,
+    /// The server that it was on before, which may still serve it.
+    pub former: Option<ServerId>,
 }
 
 impl VoiceEntry {
@@ -185,6 +187,7 @@ impl GuildCore {
             self.tell_server(turn, user);
         }
         if let Some(old) = &old {
+            self.end_release(turn, old);
             if let Some(left) = &left {
                 if old.state.session != session || !is_known_there {
                     self.order(turn, left, OrderKind::Remove { user, session: old.state.session });
@@ -226,6 +229,7 @@ impl GuildCore {
             is_speaker: stays.is_some_and(|old| old.is_speaker),
             is_hearsay: false,
             terms: self.sessions.get(&session).map(|session| session.terms),
+            former: None,
         };
         self.judge(&mut entry, now);
         entry
@@ -281,11 +285,15 @@ impl GuildCore {
         let (state_changed, put) = (entry.state != before.state, entry.participant());
         let channel = entry.state.channel;
         let speaker_changed = entry.state.suppress != before.state.suppress;
+        // Relays obey before anybody hears of it.
+        if put.rights != before.rights {
+            self.end_release(turn, before);
+            entry.former = None;
+        }
         self.voice.insert(user, entry);
         if speaker_changed {
             self.note_speakers(channel, turn.now);
         }
-        // The relay obeys before anybody hears of it.
         if put != before.participant()
             && let Some(server) = self.server_of(user).cloned()
         {
@@ -298,7 +306,9 @@ impl GuildCore {
 
     /// Nothing if the user is not in voice.
     pub(crate) fn leave_voice(&mut self, turn: &mut Turn<'_>, user: UserId) {
-        let Some(VoiceEntry { state, zone, .. }) = self.voice.remove(&user) else { return };
+        let Some(entry) = self.voice.remove(&user) else { return };
+        self.end_release(turn, &entry);
+        let VoiceEntry { state, zone, .. } = entry;
         // Whatever a voice server says of it later is from before.
         self.sessions.entry(state.session).and_modify(|session| session.has_seat_known = true);
         self.note_departed(turn.now, state.session);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_wire::voice::{Order, OrderKind};
-use model::{ChannelId, ServerId, SessionId, UserId};
+use model::{ChannelId, ServerId, UserId, VoiceState};
 
 use crate::GuildCore;
 use crate::placement::{Placement, Urgency, Zone, is_placeable, is_to_be_left, place};
@@ -54,15 +54,16 @@ impl GuildCore {
                     !is_to_be_left(found, region) || !is_placeable(turn.servers.values(), region)
                 });
                 if !stays {
-                    self.relocate(turn, zone);
+                    let is_lost = found.is_none() || lost == Some(server);
+                    self.relocate(turn, zone, is_lost);
                 }
             }
         }
     }
 
-    /// To another server, or to awaiting one: pick, push, tell, close. The old one is told to close even if it is lost: it may be that only
-    /// the registry lost sight of it, and then it would serve whoever has not heard of the move by rules that are old.
-    fn relocate(&mut self, turn: &mut Turn<'_>, zone: &Zone) {
+    /// To another server, or to awaiting one: pick, push, tell, release. The old one serves them until they are on the new one. Where there is none, or where the old one
+    /// is lost, it is told to close at once: it may be that only the registry lost sight of it, and then it would serve whoever has not heard of the move by rules that are old.
+    fn relocate(&mut self, turn: &mut Turn<'_>, zone: &Zone, is_lost: bool) {
         let old = self.placements.set(zone, Placement::Awaiting);
         self.try_place(turn, zone);
         let server = self.placements.server(zone).cloned();
@@ -70,19 +71,47 @@ impl GuildCore {
             self.push(turn, server);
         }
         self.tell_server_to_all(turn, zone);
-        if let Some(old) = old.server().filter(|old| server.as_ref() != Some(old)) {
+        let Some(old) = old.server().filter(|old| server.as_ref() != Some(old)) else { return };
+        if server.is_none() || is_lost {
             self.repeat_orders(turn, old);
+        } else {
+            let moved = self.voice.values().filter(|entry| entry.zone == *zone);
+            self.release(turn, old, moved.map(|entry| entry.state.user).collect());
+        }
+    }
+
+    /// They have been told of another server than this one.
+    fn release(&mut self, turn: &mut Turn<'_>, server: &ServerId, users: Vec<UserId>) {
+        let mut released = BTreeSet::new();
+        for user in users {
+            // From one server to the next and on to a third: two at a time are enough.
+            self.end_release(turn, &self.voice[&user]);
+            let entry = self.voice.get_mut(&user).expect("it is in voice");
+            entry.former = Some(server.clone());
+            released.insert((user, entry.state.session));
+        }
+        self.order(turn, server, OrderKind::Release(released));
+    }
+
+    /// What a participant may do has changed, or it is one no more, which was this. The server that it may still be served by does not hear of changes.
+    pub(crate) fn end_release(&self, turn: &mut Turn<'_>, before: &VoiceEntry) {
+        let Some(former) = &before.former else { return };
+        // It may be back.
+        let is_back = [self.placements.server(&before.zone), self.server_of(before.state.user)];
+        if !is_back.contains(&Some(former)) {
+            let VoiceState { user, session, .. } = before.state;
+            self.order(turn, former, OrderKind::Remove { user, session });
         }
     }
 
     /// The region of a channel or of the guild may have changed: whoever is in a channel that belongs to another zone now goes to that one's server.
     fn rezone(&mut self, turn: &mut Turn<'_>) {
-        let mut moved: BTreeMap<UserId, (SessionId, Option<ServerId>)> = BTreeMap::new();
+        let mut moved: BTreeMap<UserId, Option<ServerId>> = BTreeMap::new();
         let mut left = BTreeSet::new();
         for (user, VoiceEntry { state, zone, .. }) in &self.voice {
             // Of a channel that is gone its people are about to leave.
             if self.guild.channel(state.channel).is_some() && self.zone_of(state.channel) != *zone {
-                moved.insert(*user, (state.session, self.placements.server(zone).cloned()));
+                moved.insert(*user, self.placements.server(zone).cloned());
                 left.insert(zone.clone());
             }
         }
@@ -97,7 +126,7 @@ impl GuildCore {
             self.try_place(turn, zone);
         }
         // Nothing changes for who finds the same server there.
-        moved.retain(|user, (_, before)| self.server_of(*user) != before.as_ref());
+        moved.retain(|user, before| self.server_of(*user) != before.as_ref());
         let servers: BTreeSet<ServerId> =
             moved.keys().filter_map(|user| self.server_of(*user)).cloned().collect();
         for server in &servers {
@@ -106,20 +135,26 @@ impl GuildCore {
         for user in moved.keys() {
             self.tell_server(turn, *user);
         }
-        for (user, (session, before)) in moved {
+        let mut released: BTreeMap<ServerId, Vec<UserId>> = BTreeMap::new();
+        for (user, before) in moved {
             if let Some(before) = before {
-                self.order(turn, &before, OrderKind::Remove { user, session });
+                released.entry(before).or_default().push(user);
             }
         }
+        for (server, users) in released {
+            self.release(turn, &server, users);
+        }
         for zone in left {
-            self.vacate(turn, &zone);
+            if self.is_empty(&zone) {
+                self.placements.set(&zone, Placement::Idle);
+            }
         }
         self.keep_where_it_belongs(turn);
     }
 
     /// Gives up the server of a zone that nobody is in any more.
     pub(crate) fn vacate(&mut self, turn: &mut Turn<'_>, zone: &Zone) {
-        if self.voice.values().any(|entry| entry.zone == *zone) {
+        if !self.is_empty(zone) {
             return;
         }
         let old = self.placements.set(zone, Placement::Idle);
@@ -127,6 +162,10 @@ impl GuildCore {
             self.drop_all(turn, server);
         }
         self.keep_where_it_belongs(turn);
+    }
+
+    fn is_empty(&self, zone: &Zone) -> bool {
+        self.voice.values().all(|entry| entry.zone != *zone)
     }
 
     /// Chooses a server for a zone that has none, if there is one; rather one that the guild is on already.

@@ -154,12 +154,13 @@ impl World {
         if !self.reference.is_current(order.guild, order.fencing) {
             return;
         }
-        let left = match &order.kind {
-            OrderKind::Push(_) | OrderKind::Drop => Some(None),
-            OrderKind::Remove { session, .. } => Some(Some(*session)),
-            _ => None,
+        let left: Vec<Option<SessionId>> = match &order.kind {
+            OrderKind::Push(_) | OrderKind::Drop => vec![None],
+            OrderKind::Remove { session, .. } => vec![Some(*session)],
+            OrderKind::Release(released) => released.iter().map(|(_, session)| Some(*session)).collect(),
+            _ => Vec::new(),
         };
-        self.taps.left.extend(left.map(|who| (order.guild, server.clone(), who)));
+        self.taps.left.extend(left.into_iter().map(|who| (order.guild, server.clone(), who)));
         let held = self.taps.ordered.entry(order.guild).or_default().entry(server.clone()).or_default();
         match &order.kind {
             OrderKind::Push(all) => {
@@ -172,6 +173,7 @@ impl World {
             }
             OrderKind::Remove { user, session } => drop(held.remove(&(*user, *session))),
             OrderKind::Drop => held.clear(),
+            OrderKind::Release(released) => held.retain(|who, _| !released.contains(who)),
             OrderKind::Channel(_) | OrderKind::Claim => {}
         }
     }

@@ -360,6 +360,7 @@ fn brief_order(order: &Order) -> String {
         OrderKind::Put(one) => format!("put {}", brief_participant(one)),
         OrderKind::Remove { user, session } => format!("remove {user} {session:?}"),
         OrderKind::Drop => "drop".to_owned(),
+        OrderKind::Release(released) => format!("release {released:?}"),
         OrderKind::Channel(memo) => format!("keep {memo:?}"),
         OrderKind::Claim => "claim".to_owned(),
     };

@@ -223,7 +223,8 @@ impl World {
         let is_stale = fencing < *newest;
         *newest = fencing.max(*newest);
         let before = is_stale.then(|| self.legs_of(host));
-        self.voice_core(host).handle_order(order);
+        let now = self.clock.voice(self.now);
+        self.voice_core(host).handle_order(now, order);
         self.voice_flush(host);
         if before.is_some_and(|before| before != self.legs_of(host)) {
             self.fail(format!("voice-{host} obeys #{fencing} of guild {guild} after a newer owner's orders"));

@@ -193,6 +193,12 @@ impl VoiceCore {
                         self.end_presence(key, Some(CloseCode::SessionInvalid));
                     }
                 }
+                Reason::Release { key } => {
+                    let due = self.session(key).and_then(|session| session.released);
+                    if due.is_some_and(|due| due <= now.instant) {
+                        self.remove(key);
+                    }
+                }
             }
         }
     }

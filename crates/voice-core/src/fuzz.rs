@@ -96,6 +96,7 @@ fn core_with_participant() -> (VoiceCore, String) {
     let rights = Rights { speak: true, hear: true, video: true, priority: true };
     let kind =
         OrderKind::Put(Participant { user: USER, session: SESSION, channel: CHANNEL, rights, memo: None });
-    core.handle_order(Order { guild: GUILD, fencing: 1, kind });
+    let now = Now { instant: Instant::now(), wall: UnixMs(0) };
+    core.handle_order(now, Order { guild: GUILD, fencing: 1, kind });
     (core, token)
 }

@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use client_wire::voice::CloseCode;
-use cluster_wire::voice::{ChannelMemo, Held, Order, OrderKind, Participant, Report};
+use cluster_wire::voice::{ChannelMemo, Held, Order, OrderKind, Participant, RELEASE, Report};
 use model::{GuildId, SessionId};
 
 use crate::core::{Guild, VoiceCore};
 use crate::limits::{CHANNEL_MEMOS_MAX, GUILDS_MAX};
 use crate::session::{Placed, Session};
-use crate::{Event, Output, SessionKey};
+use crate::timers::Reason;
+use crate::{Event, Now, Output, SessionKey};
 
 impl VoiceCore {
-    pub fn handle_order(&mut self, order: Order) {
+    pub fn handle_order(&mut self, now: Now, order: Order) {
         let guild = order.guild;
         if order.kind == OrderKind::Claim {
             return self.claimed(guild, order.fencing);
@@ -24,7 +25,7 @@ impl VoiceCore {
         let has_new_owner = state.ordered != 0 && order.fencing > state.ordered;
         (state.fencing, state.ordered) = (order.fencing, order.fencing);
         let is_whole = matches!(order.kind, OrderKind::Push(_));
-        self.carry_out(guild, order.kind);
+        self.carry_out(now, guild, order.kind);
         if has_new_owner || is_whole {
             // It does not know who is here, or may have missed it.
             for session in self.sessions_of(guild) {
@@ -40,7 +41,7 @@ impl VoiceCore {
         self.guilds.entry(guild).or_default()
     }
 
-    fn carry_out(&mut self, guild: GuildId, kind: OrderKind) {
+    fn carry_out(&mut self, now: Now, guild: GuildId, kind: OrderKind) {
         match kind {
             OrderKind::Push(participants) => self.push(guild, participants),
             OrderKind::Put(participant) => self.put(guild, participant),
@@ -49,6 +50,11 @@ impl VoiceCore {
                 self.guilds.entry(guild).or_default().channels.clear();
                 for session in self.sessions_of(guild) {
                     self.remove(SessionKey { guild, session });
+                }
+            }
+            OrderKind::Release(released) => {
+                for (_, session) in released {
+                    self.release(now, SessionKey { guild, session });
                 }
             }
             OrderKind::Channel(memo) => self.keep(guild, memo),
@@ -67,11 +73,18 @@ impl VoiceCore {
 
     /// From now on no earlier owner's orders are obeyed, also where nobody of the guild is here: one that hung may wake up and place it here.
     fn claimed(&mut self, guild: GuildId, claim: u64) {
-        let server = self.config.server.clone();
-        let state = self.guild(guild);
-        if claim < state.fencing {
+        if claim < self.guild(guild).fencing {
             return self.event(Event::StaleOrder);
         }
+        // They are another server's, of which the next owner has yet to hear.
+        for session in self.sessions_of(guild) {
+            let key = SessionKey { guild, session };
+            if self.session(key).is_some_and(|session| session.released.is_some()) {
+                self.remove(key);
+            }
+        }
+        let server = self.config.server.clone();
+        let state = self.guild(guild);
         state.fencing = claim;
         let mut held = Held {
             server,
@@ -127,7 +140,7 @@ impl VoiceCore {
         }
         let Some(session) = self.session_mut(key) else { return };
         let before = session.rights();
-        session.placed = Some(placed);
+        (session.placed, session.released) = (Some(placed), None);
         // A client that is elsewhere with a newer token stays as it is: the order that confirms it is on its way.
         let confirmed = session.is_confirmed();
         if confirmed && (!was_confirmed || before != placed.rights) {
@@ -141,7 +154,7 @@ impl VoiceCore {
         }
     }
 
-    fn remove(&mut self, key: SessionKey) {
+    pub(crate) fn remove(&mut self, key: SessionKey) {
         let Some(session) = self.session(key) else { return };
         let user = session.user;
         // The others learn of it while it is still placed among them.
@@ -152,9 +165,20 @@ impl VoiceCore {
             guild.placed.remove(&user);
         }
         if let Some(session) = self.session_mut(key) {
-            session.placed = None;
+            (session.placed, session.released) = (None, None);
         }
         self.forget_if_idle(key);
+    }
+
+    /// Whoever is not here has nobody to be heard by.
+    fn release(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.session_mut(key).filter(|session| session.placed.is_some()) else { return };
+        if session.presence.is_none() {
+            return self.remove(key);
+        }
+        let until = now.instant + RELEASE;
+        session.released = Some(until);
+        self.timers.arm(until, Reason::Release { key });
     }
 
     fn sessions_of(&self, guild: GuildId) -> Vec<SessionId> {

@@ -24,6 +24,8 @@ pub struct Session {
     pub presence: Option<Presence>,
     /// Guilds has been told that the client is here.
     pub reported_live: bool,
+    /// Guilds has placed it on another server: it is removed at this instant.
+    pub released: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,15 @@ pub struct Placed {
 
 impl Session {
     pub fn new(user: UserId) -> Self {
-        Self { user, placed: None, serial: 0, ssrc: None, presence: None, reported_live: false }
+        Self {
+            user,
+            placed: None,
+            serial: 0,
+            ssrc: None,
+            presence: None,
+            reported_live: false,
+            released: None,
+        }
     }
 
     /// The rights in force: none where the client is not where guilds has placed it.

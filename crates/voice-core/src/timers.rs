@@ -16,6 +16,8 @@ pub enum Reason {
     Resume { key: SessionKey, leg: u64 },
     /// Guilds should have placed a session by now.
     Confirm { key: SessionKey, leg: u64 },
+    /// A session that goes to another server should be there by now.
+    Release { key: SessionKey },
 }
 
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use client_wire::voice::{MODES, ServerFrame, Version};
-use cluster_wire::voice::{Order, OrderKind, Participant, Report, Rights};
+use cluster_wire::voice::{Order, OrderKind, Participant, RELEASE, Report, Rights};
 use model::{ServerId, SessionId};
 use support::{ALL, GUILD, OTHER_ROOM, ROOM, World, session_of, user};
 use voice_core::Event;
@@ -175,15 +175,52 @@ fn rights_reach_the_relay_at_once_and_others_see_who_was_silenced() {
 }
 
 #[test]
+fn who_goes_to_another_server_is_served_until_it_is_there_and_no_longer() {
+    let mut world = World::new();
+    let conns = [1, 2, 3].map(|n| world.joined(user(n), Version::V8));
+    let everybody = || [1, 2, 3].map(|n| (user(n), session_of(user(n)))).into();
+    world.order(OrderKind::Release(everybody()));
+    // A mute would not be heard of: guilds removes whom it concerns.
+    world.remove(user(2));
+    assert_eq!(world.close_of(conns[1]), Some(4014));
+    // This one is back before it has left.
+    world.put(user(3), ROOM, ALL);
+    world.advance(RELEASE - Duration::from_millis(1));
+    assert_eq!(world.close_of(conns[0]), None);
+    assert!(world.leg(conns[0]).is_some_and(|leg| leg.speak && leg.hear));
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.close_of(conns[0]), Some(4014));
+    assert_eq!((world.leg(conns[0]), world.close_of(conns[2])), (None, None));
+    assert_eq!(world.core.stats().participants, 1);
+}
+
+#[test]
+fn the_next_owner_does_not_hear_of_those_who_go() {
+    let mut world = World::new();
+    let goes = world.joined(user(1), Version::V8);
+    world.put(user(2), ROOM, ALL);
+    world.order(OrderKind::Release([(user(1), session_of(user(1))), (user(2), session_of(user(2)))].into()));
+    assert_eq!(world.core.stats().participants, 1, "nobody waits for who is not here");
+    world.fencing += 1;
+    world.order(OrderKind::Claim);
+    assert_eq!(world.close_of(goes), Some(4014));
+    let held = world.reports.iter().find_map(|report| match report {
+        Report::Held(held) => Some(held),
+        _ => None,
+    });
+    assert_eq!(held.map(|held| held.participants.len()), Some(0));
+}
+
+#[test]
 fn orders_of_a_former_owner_are_refused() {
     let mut world = World::new();
     world.fencing = 7;
     let conn = world.joined(user(1), Version::V8);
-    world.core.handle_order(Order { guild: GUILD, fencing: 6, kind: OrderKind::Drop });
+    world.core.handle_order(world.now, Order { guild: GUILD, fencing: 6, kind: OrderKind::Drop });
     world.drain();
     assert_eq!(world.close_of(conn), None);
     assert_eq!(world.events.last(), Some(&Event::StaleOrder));
-    world.core.handle_order(Order { guild: GUILD, fencing: 8, kind: OrderKind::Drop });
+    world.core.handle_order(world.now, Order { guild: GUILD, fencing: 8, kind: OrderKind::Drop });
     world.drain();
     assert_eq!(world.close_of(conn), Some(4014));
 }

@@ -27,6 +27,7 @@ enum Step {
     Lose { user: u64, goodbye: bool },
     Wait { ms: u64 },
     Drop,
+    Release { user: u64 },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -43,6 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (user(), any::<bool>()).prop_map(|(user, goodbye)| Step::Lose { user, goodbye }),
         2 => (1_u64..40_000).prop_map(|ms| Step::Wait { ms }),
         1 => Just(Step::Drop),
+        1 => user().prop_map(|user| Step::Release { user }),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -118,6 +120,9 @@ impl Clients {
             }
             Step::Wait { ms } => world.advance(Duration::from_millis(ms)),
             Step::Drop => world.order(OrderKind::Drop),
+            Step::Release { user: u } => {
+                world.order(OrderKind::Release([(user(u), session_of(user(u)))].into()));
+            }
         }
     }
 }

@@ -181,7 +181,7 @@ impl Hub {
 
     fn handle_order(&mut self, order: ToVoice) {
         match order {
-            ToVoice::Order(order) => self.core.handle_order(order),
+            ToVoice::Order(order) => self.core.handle_order(now(), order),
             ToVoice::SetDraining(draining) => {
                 let was_other =
                     |record: &mut ServerRecord| std::mem::replace(&mut record.draining, draining) != draining;

@@ -29,9 +29,9 @@ fn started() -> FromSfu {
     FromSfu::Started(Started { protocol: PROTOCOL, shard: 0, version: "0.0.7".to_owned() })
 }
 
-/// A program that says hello, waits for what a relay is told first, and says that it has started. It leaves a mark each time it is told.
+/// A program that says hello, waits for what a relay is told first, and says that it has started. It leaves a mark each time it is told, and none when it is only ended.
 fn relay_saying(hello: Hello, marks: &Path) -> String {
-    let mark = format!("head -c 4 <&4 >/dev/null; echo $$ >> {};", marks.display());
+    let mark = format!("[ $(head -c 4 <&4 | wc -c) = 4 ] && echo $$ >> {};", marks.display());
     format!("{} {mark} {} exec sleep 1000", say(FromSfu::Hello(hello)), say(started()))
 }
 

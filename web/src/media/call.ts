@@ -5,9 +5,9 @@ import type { Id, VoiceServerUpdate, VoiceStateUpdate } from '../protocol/object
 import { Speaking } from '../protocol/voice';
 import { stepVoice } from '../session/voice';
 import { voiceState, type VoiceEffect, type VoiceInput, type VoiceState, type VoiceTimer } from '../session/voice-state';
-import { Connection } from './connection';
 import { Graph } from './graph';
 import { Hearing } from './hearing';
+import { Link } from './link';
 import { Microphone, type MicrophoneSettings } from './microphone';
 import type { LinkStats } from './stats';
 import { Wire } from './wire';
@@ -41,8 +41,8 @@ export class Call {
   readonly #wire: Wire<VoiceTimer>;
   readonly #microphone: Microphone;
   readonly #hearing: Hearing;
+  readonly #link: Link;
   #state: VoiceState;
-  #connection: Connection | null = null;
   #bitrate = 64_000;
   #isMicrophoneOpen = false;
   #hasMicrophone = false;
@@ -57,6 +57,10 @@ export class Call {
     this.#events = events;
     this.graph = graph;
     this.#hearing = new Hearing(graph);
+    this.#link = new Link(graph, {
+      media: (is) => this.#step({ type: 'media', is, random: Math.random() }),
+      offered: (fragment, ssrc) => this.#step({ type: 'offered', fragment, ssrc }),
+    });
     this.#state = voiceState(options.userId);
     this.#microphone = new Microphone(graph.context, options.microphone, {
       level: (db) => events.level(db),
@@ -112,7 +116,7 @@ export class Call {
       await this.#microphone.open();
       this.#hasMicrophone = this.#microphone.track !== null;
       this.#applyMutes();
-      await this.#connection?.sendTrack(this.#microphone.track);
+      await this.#link.sendTrack(this.#microphone.track);
     } catch (error) {
       this.#hasMicrophone = false;
       this.#events.microphoneFailed(error);
@@ -146,11 +150,11 @@ export class Call {
   }
 
   async stats(): Promise<LinkStats | null> {
-    return this.#state.isMediaUp && this.#connection !== null ? this.#connection.stats() : null;
+    return this.#state.isMediaUp ? this.#link.stats() : null;
   }
 
-  sections(): ReturnType<Connection['sections']> {
-    return this.#connection?.sections() ?? [];
+  sections(): ReturnType<Link['sections']> {
+    return this.#link.sections();
   }
 
   #applyMutes(): void {
@@ -182,6 +186,7 @@ export class Call {
       return;
     }
     globalThis.removeEventListener('online', this.#network);
+    this.#link.endFormer();
     this.closeMicrophone();
     this.#look();
   }
@@ -215,85 +220,43 @@ export class Call {
         this.#wire.cancel(effect.timer);
         break;
       case 'media start':
-        void this.#startMedia();
+        this.#startMedia();
         break;
       case 'media describe':
-        void this.#describe(effect.fragment);
+        void this.#link.describe(effect.fragment, this.#bitrate);
         break;
       case 'media stop':
         this.#stopMedia();
         break;
+      case 'media yield':
+        this.#link.giveWay((ended) => this.#wire.release(ended));
+        break;
       case 'stream added':
-        this.#connection?.add(effect.userId, effect.ssrc);
+        this.#link.add(effect.userId, effect.ssrc);
         break;
       case 'stream removed':
-        this.#connection?.remove(effect.userId);
-        this.graph.remove(effect.userId);
+        this.#link.remove(effect.userId);
         this.#hearing.forget(effect.userId);
         break;
     }
   }
 
-  async #startMedia(): Promise<void> {
-    this.#stopMedia();
-    const connection = new Connection(this.#microphone.track, {
-      media: (is) => {
-        if (this.#connection !== connection) return;
-        this.#step({ type: 'media', is, random: Math.random() });
-        if (is === 'interrupted') void this.#askPath(connection);
-      },
-      track: (userId, track) => {
-        if (this.#connection === connection) this.graph.add(userId, track);
-      },
-    });
-    this.#connection = connection;
-    // Those whose streams were known before there was a connection.
-    for (const [userId, { ssrc }] of Object.entries(this.#state.speakers)) connection.add(userId, ssrc);
-    try {
-      const { fragment, ssrc } = await connection.offer();
-      if (this.#connection !== connection) return;
-      this.#step({ type: 'offered', fragment, ssrc });
-      await connection.sendTrack(this.#microphone.track);
-    } catch (error) {
-      this.#mediaRefused(connection, error);
-    }
-  }
-
-  async #describe(fragment: string): Promise<void> {
-    const connection = this.#connection;
-    if (connection === null) return;
-    try {
-      await connection.describe(fragment);
-      await connection.limitBitrate(this.#bitrate);
-    } catch (error) {
-      this.#mediaRefused(connection, error);
-    }
-  }
-
-  #mediaRefused(connection: Connection, error: unknown): void {
-    if (this.#connection !== connection) return;
-    console.warn('no media', error);
-    this.#step({ type: 'media', is: 'failed', random: Math.random() });
+  #startMedia(): void {
+    const { speakers } = this.#state;
+    void this.#link.start(() => this.#microphone.track, Object.entries(speakers).map(([userId, { ssrc }]) => [userId, ssrc]));
   }
 
   #stopMedia(): void {
-    this.#connection?.close();
-    this.#connection = null;
-    this.graph.clear();
+    this.#link.stop();
     this.#hearing.clear(performance.now());
   }
 
   #look(): void {
-    const { phase, userId, speakers, isMediaUp } = this.#state;
+    const { phase, userId, isMediaUp } = this.#state;
     const now = performance.now();
     const self = this.#isMicrophoneOpen && phase !== 'disconnected' ? userId : null;
-    const speaking = this.#hearing.look(Object.keys(speakers), self, now);
+    const speaking = this.#hearing.look(this.graph.users(), self, now);
     if (speaking !== null) this.#events.speaking(speaking);
-    if (isMediaUp && this.#connection !== null && this.#hearing.isSilenceDue(now)) void this.#askPath(this.#connection);
-  }
-
-  async #askPath(connection: Connection): Promise<void> {
-    const isGone = await connection.isPathGone().catch(() => false);
-    if (isGone && this.#connection === connection) this.#step({ type: 'media', is: 'elsewhere', random: Math.random() });
+    if (isMediaUp && this.#hearing.isSilenceDue(now)) void this.#link.askPath();
   }
 }

@@ -76,6 +76,11 @@ export class Connection {
     this.#wanted.delete(userId);
   }
 
+  /** Whatever arrives by it. */
+  tracks(): MediaStreamTrack[] {
+    return this.#peer.getTransceivers().map(({ receiver }) => receiver.track);
+  }
+
   async sendTrack(track: MediaStreamTrack | null): Promise<void> {
     await this.#microphone.sender.replaceTrack(track);
   }

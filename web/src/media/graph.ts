@@ -14,6 +14,7 @@ export interface Spectrum {
 }
 
 interface Person {
+  track: MediaStreamTrack;
   source: MediaStreamAudioSourceNode;
   gain: GainNode;
   analyser: AnalyserNode;
@@ -64,7 +65,23 @@ export class Graph {
     // Measured before the volume: who speaks does so however quietly this user listens.
     source.connect(analyser);
     source.connect(gain).connect(this.#master);
-    this.#people.set(userId, { source, gain, analyser });
+    this.#people.set(userId, { track, source, gain, analyser });
+  }
+
+  /** Takes a track in that nobody is heard by yet; says whether there is sound on it. */
+  probe(track: MediaStreamTrack): { hasSound(): boolean; end(): void } {
+    const { source } = this.#inlet(track);
+    const analyser = analyserOf(this.context);
+    source.connect(analyser);
+    return { hasSound: () => rms(analyser) > 0, end: () => source.disconnect(analyser) };
+  }
+
+  has(userId: Id): boolean {
+    return this.#people.has(userId);
+  }
+
+  users(): Id[] {
+    return [...this.#people.keys()];
   }
 
   remove(userId: Id): void {
@@ -76,14 +93,17 @@ export class Graph {
     person.gain.disconnect();
   }
 
-  /** The connection and its tracks are gone. */
-  clear(): void {
-    for (const userId of [...this.#people.keys()]) this.remove(userId);
-    for (const { source, element } of this.#inlets.values()) {
-      source.disconnect();
-      element.srcObject = null;
+  /** Their connection is gone, and whoever is heard by them is not any more. */
+  drop(tracks: readonly MediaStreamTrack[]): void {
+    const gone = new Set(tracks);
+    for (const [userId, { track }] of [...this.#people]) if (gone.has(track)) this.remove(userId);
+    for (const track of gone) {
+      const inlet = this.#inlets.get(track);
+      if (inlet === undefined) continue;
+      this.#inlets.delete(track);
+      inlet.source.disconnect();
+      inlet.element.srcObject = null;
     }
-    this.#inlets.clear();
   }
 
   #inlet(track: MediaStreamTrack): Inlet {

@@ -33,6 +33,16 @@ export class Wire<Timer extends string> {
     };
   }
 
+  /** Gives the socket away, which stays open: what it says is not heard any more, but that it ends. */
+  release(ended: () => void): WebSocket | null {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket === null) return null;
+    socket.onmessage = null;
+    socket.onclose = ended;
+    return socket;
+  }
+
   send(text: string): void {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
   }

@@ -19,6 +19,18 @@ const ATTEMPTS_MAX = 12;
 /** A closing code of ours after which the server keeps the session. */
 export const CLOSE_TO_RETURN = 4000;
 
+/** As it is before there is a socket. */
+const NOTHING_YET = {
+  hasSocket: false,
+  isDescribed: false,
+  isMediaUp: false,
+  isResuming: false,
+  isElsewhere: false,
+  speakers: {},
+  seqAck: -1,
+  signallingMs: null,
+} satisfies Partial<VoiceState>;
+
 export function nothing(state: VoiceState): VoiceTurn {
   return { state, effects: [] };
 }
@@ -47,8 +59,13 @@ export function tearDown(state: VoiceState, code = CLOSE_TO_RETURN): VoiceTurn {
   if (state.hasSocket) effects.push({ type: 'close', code });
   effects.push({ type: 'cancel', timer: 'heartbeat' }, { type: 'cancel', timer: 'media' }, { type: 'media stop' });
   for (const [userId, { ssrc }] of Object.entries(state.speakers)) effects.push({ type: 'stream removed', userId, ssrc });
-  const none = { hasSocket: false, isDescribed: false, isMediaUp: false, isResuming: false, isElsewhere: false, speakers: {} };
-  return { state: { ...state, ...none, seqAck: -1, signallingMs: null }, effects };
+  return { state: { ...state, ...NOTHING_YET }, effects };
+}
+
+/** Another voice server takes over: socket and media go on as they are until the new ones stand. */
+export function giveWay(state: VoiceState): VoiceTurn {
+  const effects: VoiceEffect[] = [{ type: 'cancel', timer: 'heartbeat' }, { type: 'cancel', timer: 'media' }, { type: 'media yield' }];
+  return { state: { ...state, ...NOTHING_YET }, effects };
 }
 
 /** What a state is called that would be `first` if the user had not been connected before. */

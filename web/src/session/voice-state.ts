@@ -113,6 +113,8 @@ export type VoiceEffect =
   /** The server's fragment. */
   | { type: 'media describe'; fragment: string }
   | { type: 'media stop' }
+  /** Socket and media are no more the machine's business, and go on until those stand that it asks for next, or the server ends them. */
+  | { type: 'media yield' }
   | { type: 'stream added'; userId: Id; ssrc: number }
   | { type: 'stream removed'; userId: Id; ssrc: number };
 

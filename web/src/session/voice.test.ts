@@ -248,6 +248,21 @@ describe('a stay', () => {
     expect(run([own(null, { session_id: 'old' })], connected()).state.phase).toBe('voice connected');
   });
 
+  it('goes on where it was until another server has taken over', () => {
+    const said = frame(VoiceOp.SPEAKING, { user_id: '7', ssrc: 5, speaking: 1 });
+    const talking = run([said], connected()).state;
+    const moved = run([server('other:1', 'u')], talking);
+    expect(moved.state).toMatchObject({ phase: 'reconnecting', speakers: {}, isMediaUp: false });
+    expect(types(moved.effects)).toEqual(expect.arrayContaining(['media yield', 'open']));
+    for (const ended of ['media stop', 'stream removed', 'close'] as const) expect(types(moved.effects)).not.toContain(ended);
+    // Where there is nowhere to go, nothing to go on with, or somewhere else to be, it ends.
+    const silent = run([media('interrupted')], talking).state;
+    for (const torn of [run([server(null)], talking), run([server('other:1', 'u')], silent), run([own('21'), server('other:1', 'u')], talking)]) {
+      expect(types(torn.effects)).toContain('media stop');
+      expect(types(torn.effects)).not.toContain('media yield');
+    }
+  });
+
   it('stays where it is when another channel refuses', () => {
     const { state } = run([join('30'), timer('patience')], connected());
     expect(state).toMatchObject({ phase: 'voice connected', channelId: '20', end: 'no answer', asked: null });

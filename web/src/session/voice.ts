@@ -15,6 +15,7 @@ import {
   ask,
   connect,
   ended,
+  giveWay,
   leave,
   nothing,
   phase,
@@ -109,7 +110,9 @@ function voiceStateUpdated(state: VoiceState, update: VoiceStateUpdate, ownSessi
 
 function voiceServerUpdated(state: VoiceState, update: VoiceServerUpdate): VoiceTurn {
   if (state.phase === 'disconnected' || update.guild_id !== state.guildId) return nothing(state);
-  const torn = tearDown(state);
+  // A stay that goes on elsewhere is heard where it was until then.
+  const goesOn = update.endpoint !== null && state.wasConnected && state.isMediaUp;
+  const torn = goesOn ? giveWay(state) : tearDown(state);
   const effects: VoiceEffect[] = [...torn.effects, { type: 'cancel', timer: 'retry' }, { type: 'cancel', timer: 'patience' }];
   if (update.endpoint === null) {
     return { state: { ...torn.state, server: null, phase: 'awaiting endpoint' }, effects };

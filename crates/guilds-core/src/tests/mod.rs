@@ -58,6 +58,8 @@ pub struct World {
     pub servers: Servers,
     /// What voice servers would hold, had they obeyed every order.
     pub obeyed: BTreeMap<ServerId, BTreeMap<(UserId, SessionId), Participant>>,
+    /// Whom they serve a moment longer, as they were told of them last.
+    pub released: BTreeMap<ServerId, BTreeMap<(UserId, SessionId), Participant>>,
     /// What they would keep of channels.
     pub kept: BTreeMap<ServerId, BTreeMap<ChannelId, ChannelMemo>>,
     /// What gateways would say of their sessions' voice.
@@ -117,6 +119,7 @@ impl World {
             now: START,
             servers: Servers::new(),
             obeyed: BTreeMap::new(),
+            released: BTreeMap::new(),
             kept: BTreeMap::new(),
             seats: BTreeMap::new(),
             key,
@@ -260,6 +263,7 @@ impl World {
         let id = ServerId(id.to_owned());
         self.servers.remove(&id);
         self.obeyed.remove(&id);
+        self.released.remove(&id);
         self.input(|core, moment| core.handle_servers(moment, Some(&id)))
     }
 
@@ -300,6 +304,13 @@ impl World {
         assert_eq!((order.guild, order.fencing), (GUILD, self.core.fencing()));
         let held = self.obeyed.entry(server.clone()).or_default();
         let kept = self.kept.entry(server.clone()).or_default();
+        let released = self.released.entry(server.clone()).or_default();
+        match &order.kind {
+            OrderKind::Push(_) | OrderKind::Drop => released.clear(),
+            OrderKind::Put(p) => drop(released.remove(&(p.user, p.session))),
+            OrderKind::Remove { user, session } => drop(released.remove(&(*user, *session))),
+            OrderKind::Release(_) | OrderKind::Channel(_) | OrderKind::Claim => {}
+        }
         match order.kind {
             OrderKind::Push(participants) => {
                 kept.clear();
@@ -315,6 +326,9 @@ impl World {
                 self.obeyed.remove(&server);
                 kept.clear();
             }
+            OrderKind::Release(gone) => {
+                released.extend(gone.iter().filter_map(|who| Some((*who, held.remove(who)?))));
+            }
             OrderKind::Channel(memo) if memo.is_empty() => drop(kept.remove(&memo.channel)),
             OrderKind::Channel(memo) => drop(kept.insert(memo.channel, memo)),
             OrderKind::Claim => {}
@@ -324,6 +338,14 @@ impl World {
     /// Everything that must hold at any time.
     pub fn check_invariants(&self) {
         let core = &self.core;
+        for (server, released) in &self.released {
+            for ((user, session), as_it_was) in released {
+                let entry = core.voice.get(user).filter(|entry| entry.state.session == *session);
+                let now = entry.map(|entry| (entry.state.channel, entry.rights));
+                let then = (as_it_was.channel, as_it_was.rights);
+                assert_eq!(now, Some(then), "{user:?} is still served by {server:?} as it was");
+            }
+        }
         for (user, entry) in &core.voice {
             assert_eq!(*user, entry.state.user);
             assert!(core.guild.member(*user).is_some(), "{user:?} is in voice and no member");
@@ -445,6 +467,10 @@ fn order_line(kind: &OrderKind) -> String {
         }
         OrderKind::Remove { user, session } => format!("remove {}/{}", user.0, session.0),
         OrderKind::Drop => "drop".to_owned(),
+        OrderKind::Release(released) => {
+            let users: Vec<u64> = released.iter().map(|(user, _)| user.0).collect();
+            format!("release {users:?}")
+        }
         OrderKind::Channel(memo) => format!("keep {memo:?}"),
         OrderKind::Claim => "claim".to_owned(),
     }

@@ -74,11 +74,12 @@ fn a_change_that_moves_nobody_says_nothing() {
 
 #[test]
 fn a_draining_flooded_or_silent_server_is_left_and_closed_last() {
-    for bad in [
-        ServerRecord { draining: true, ..server("a") },
-        ServerRecord { health: Health::Flooded, ..server("a") },
-        ServerRecord { health: Health::RelayLost, ..server("a") },
-        ServerRecord { endpoint: "a:444".to_owned(), ..server("a") },
+    for (bad, closed) in [
+        (ServerRecord { draining: true, ..server("a") }, "order a: release [2]"),
+        (ServerRecord { health: Health::Flooded, ..server("a") }, "order a: release [2]"),
+        (ServerRecord { health: Health::RelayLost, ..server("a") }, "order a: release [2]"),
+        // It is not the same any more.
+        (ServerRecord { endpoint: "a:444".to_owned(), ..server("a") }, "order a: drop"),
     ] {
         let mut world = World::attached();
         world.join(ANN, LOBBY);
@@ -88,7 +89,7 @@ fn a_draining_flooded_or_silent_server_is_left_and_closed_last() {
             load: ServerLoad { participants: 1, ..ServerLoad::default() },
             ..bad
         });
-        expect(&moved, &["placed b", "order b: push [2]", "SERVER b:443 to session 2", "order a: drop"]);
+        expect(&moved, &["placed b", "order b: push [2]", "SERVER b:443 to session 2", closed]);
     }
 }
 
@@ -105,7 +106,13 @@ fn a_change_of_region_is_the_same_move() {
     let moved = world.rest(OWNER, Op::ModifyGuild(GUILD, region("far")));
     expect(
         &moved,
-        &["GUILD_UPDATE", "placed f", "order f: push [2]", "SERVER f:443 to session 2", "order a: drop"],
+        &[
+            "GUILD_UPDATE",
+            "placed f",
+            "order f: push [2]",
+            "SERVER f:443 to session 2",
+            "order a: release [2]",
+        ],
     );
     world.check_invariants();
     // Of that region there is no other server: everyone waits for one.

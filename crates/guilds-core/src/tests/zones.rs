@@ -1,6 +1,6 @@
 //! Channels that name a region of their own.
 
-use client_wire::rest::{ChannelBody, ModifyGuild, Patch};
+use client_wire::rest::{ChannelBody, ModifyGuild, ModifyMember, Patch};
 
 use super::*;
 
@@ -104,13 +104,7 @@ fn a_channel_that_names_another_region_moves_and_the_others_stay() {
     let mut world = apart();
     expect(
         &world.rest(OWNER, names(LOBBY, Some("far"))),
-        &[
-            "CHANNEL_UPDATE",
-            "order f: push [2, 3]",
-            "SERVER f:443 to session 2",
-            "order a: remove 2/2",
-            "order a: drop",
-        ],
+        &["CHANNEL_UPDATE", "order f: push [2, 3]", "SERVER f:443 to session 2", "order a: release [2]"],
     );
     world.check_invariants();
     expect(
@@ -120,7 +114,7 @@ fn a_channel_that_names_another_region_moves_and_the_others_stay() {
             "placed a",
             "order a: push [3]",
             "SERVER a:443 to session 3",
-            "order f: remove 3/3",
+            "order f: release [3]",
         ],
     );
     world.check_invariants();
@@ -134,7 +128,7 @@ fn a_guild_that_names_the_region_of_a_channel_is_together_again() {
     let mut world = apart();
     expect(
         &world.rest(OWNER, of_guild(Some("far"))),
-        &["GUILD_UPDATE", "order f: push [2, 3]", "SERVER f:443 to session 2", "order a: drop"],
+        &["GUILD_UPDATE", "order f: push [2, 3]", "SERVER f:443 to session 2", "order a: release [2]"],
     );
     world.check_invariants();
     // Anywhere will do, and where they are is somewhere.
@@ -152,5 +146,59 @@ fn regions_that_share_a_server_are_told_it_together() {
     expect(&joined, &["order a: push [2, 3]", "entered 3", "STATE 3 in 203", "SERVER a:443 to session 3"]);
     world.check_invariants();
     expect(&world.leave(ANN), &["STATE 2 in null", "left voice 2", "order a: remove 2/2"]);
+    world.check_invariants();
+}
+
+#[test]
+fn whoever_may_do_something_else_now_is_served_by_its_former_server_no_more() {
+    let moved = || {
+        let mut world = World::attached();
+        for user in [ANN, BOB, CARL] {
+            world.join(user, LOBBY);
+            world.live(user);
+        }
+        world.add_server(far("f"));
+        let moved = trace(&world.rest(OWNER, of_guild(Some("far"))));
+        assert_eq!(moved.last().map(String::as_str), Some("order a: release [2, 3, 4]"), "{moved:?}");
+        world.check_invariants();
+        world
+    };
+    // Mutes and deafens itself, is muted by a moderator, goes to another channel, leaves.
+    let mut world = moved();
+    let deaf = VoiceFlags { self_mute: true, self_deaf: true, ..VoiceFlags::default() };
+    let mute = ModifyMember { mute: Some(true), ..ModifyMember::default() };
+    let deafened = world.update(ANN, session(ANN), Some(LOBBY), deaf);
+    world.check_invariants();
+    let muted = world.modify(OWNER, BOB, mute);
+    world.check_invariants();
+    let elsewhere = world.join(CARL, ROOM);
+    world.check_invariants();
+    for (lines, ended) in [
+        (deafened, "order a: remove 2/2"),
+        (muted, "order a: remove 3/3"),
+        (elsewhere, "order a: remove 4/4"),
+    ] {
+        let lines = trace(&lines);
+        assert!(lines.iter().any(|line| line == ended), "{lines:?}");
+    }
+    let mut world = moved();
+    let left = trace(&world.leave(BOB));
+    assert!(left.iter().any(|line| line == "order a: remove 3/3"), "{left:?}");
+    // A third server: the first has served them for long enough.
+    let farther = ServerRecord { region: RegionId("farther".to_owned()), ..server("g") };
+    world.add_server(farther);
+    let on = trace(&world.rest(OWNER, of_guild(Some("farther"))));
+    assert_eq!(
+        on[on.len() - 3..],
+        ["order a: remove 2/2", "order a: remove 4/4", "order f: release [2, 4]"],
+        "{on:?}"
+    );
+    world.check_invariants();
+    // And back to where they still are.
+    let back = trace(&world.rest(OWNER, of_guild(Some("far"))));
+    assert_eq!(back.last().map(String::as_str), Some("order g: release [2, 4]"), "{back:?}");
+    let muted = trace(&world.update(ANN, session(ANN), Some(LOBBY), deaf));
+    assert!(muted.iter().any(|line| line == "order g: remove 2/2"), "{muted:?}");
+    assert!(!muted.iter().any(|line| line == "order f: remove 2/2"), "{muted:?}");
     world.check_invariants();
 }

@@ -192,7 +192,7 @@ impl World {
     }
 
     pub fn order(&mut self, kind: OrderKind) {
-        self.core.handle_order(Order { guild: GUILD, fencing: self.fencing, kind });
+        self.core.handle_order(self.now, Order { guild: GUILD, fencing: self.fencing, kind });
         self.drain();
     }
 
