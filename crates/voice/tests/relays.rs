@@ -31,7 +31,10 @@ fn started() -> FromSfu {
 
 /// A program that says hello, waits for what a relay is told first, and says that it has started. It leaves a mark each time it is told, and none when it is only ended.
 fn relay_saying(hello: Hello, marks: &Path) -> String {
-    let mark = format!("[ $(head -c 4 <&4 | wc -c) = 4 ] && echo $$ >> {};", marks.display());
+    let marks = marks.display();
+    // The socket does not block, and is at its end for who is only ended.
+    let told = format!("until head -c 4 <&4 >{marks}.$$ 2>/dev/null; do sleep 0.02; done;");
+    let mark = format!("{told} if [ -s {marks}.$$ ]; then echo $$ >> {marks}; fi;");
     format!("{} {mark} {} exec sleep 1000", say(FromSfu::Hello(hello)), say(started()))
 }
 
