@@ -232,9 +232,12 @@ impl Node {
             return self.close(now, id, CloseCode::RateLimited);
         }
         match (connection.phase, frame) {
-            (phase, FromClient::Heartbeat(_)) => {
+            (phase, FromClient::Heartbeat(seen)) => {
                 if phase != ConnPhase::Greeted {
                     connection.heard(now, patience);
+                }
+                if let (Some(seq), Some(key)) = (seen, self.live_session(id)) {
+                    self.sessions[key].replay.acknowledge(seq);
                 }
                 self.send(id, Frame::control(FromServer::HeartbeatAck));
             }

@@ -19,6 +19,8 @@ pub struct Replay {
     bytes: usize,
     /// The number of the newest dispatch; 0 before the first.
     last: u64,
+    /// What the client said last that it had seen.
+    seen: u64,
 }
 
 /// Why a resume cannot be served from here.
@@ -49,6 +51,19 @@ impl Replay {
             self.forget_oldest();
         }
         Kept { seq: self.last, body }
+    }
+
+    /// The client says by a heartbeat what it has seen, and never comes back to what was before: that is given up with its next one, for clients that are started anew with
+    /// what they wrote down a moment before.
+    pub fn acknowledge(&mut self, seq: u64) {
+        let first = self.last + 1 - self.kept.len() as u64;
+        for _ in first..=self.seen.min(self.last) {
+            self.forget_oldest();
+        }
+        self.seen = self.seen.max(seq);
+        if self.kept.is_empty() {
+            self.kept = VecDeque::new();
+        }
     }
 
     fn forget_oldest(&mut self) {
@@ -98,6 +113,29 @@ mod tests {
         assert_eq!(numbers(&replay, 3), Ok(vec![4, 5]));
         assert_eq!(numbers(&replay, 5), Ok(vec![]));
         assert_eq!(numbers(&replay, 6), Err(ReplayError::Ahead));
+    }
+
+    #[test]
+    fn what_was_seen_two_heartbeats_ago_is_given_up() {
+        let mut replay = Replay::default();
+        replay.acknowledge(7);
+        assert_eq!(numbers(&replay, 0), Ok(vec![]), "a client that makes numbers up harms itself only");
+        let mut replay = Replay::default();
+        (0..5).for_each(|_| drop(replay.push(body(2))));
+        replay.acknowledge(3);
+        assert_eq!(numbers(&replay, 0).map(|n| n.len()), Ok(5));
+        replay.push(body(2));
+        replay.acknowledge(3);
+        assert_eq!(numbers(&replay, 2), Err(ReplayError::Forgotten));
+        assert_eq!(numbers(&replay, 3), Ok(vec![4, 5, 6]));
+        // One that fell behind, or lies, brings nothing back and takes nothing more.
+        replay.acknowledge(1);
+        replay.acknowledge(6);
+        assert_eq!(numbers(&replay, 3), Ok(vec![4, 5, 6]));
+        replay.acknowledge(6);
+        assert_eq!((numbers(&replay, 6), replay.bytes, replay.kept.capacity()), (Ok(vec![]), 0, 0));
+        replay.push(body(2));
+        assert_eq!(numbers(&replay, 6), Ok(vec![7]));
     }
 
     #[test]

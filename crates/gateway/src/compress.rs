@@ -1,6 +1,6 @@
 //! Transport compression: one context a connection, one flushed message a frame.
 
-use axum::extract::ws::Message;
+use tokio_tungstenite::tungstenite::Message;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 use zstd::stream::raw::{CParameter, Encoder as ZstdEncoder, InBuffer, Operation as _, OutBuffer};
 

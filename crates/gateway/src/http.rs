@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +14,7 @@ use axum::serve::ListenerExt as _;
 use client_wire::error::ApiError;
 use client_wire::gateway::{CloseCode, VERSIONS};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::compress::Compression;
@@ -23,6 +22,7 @@ use crate::limits::{SOCKET_MESSAGE_BYTES_MAX, SOCKET_READ_BYTES, SOCKET_WRITE_BY
 use crate::peer;
 use crate::port::Port;
 use crate::socket::{self, Upgrade};
+use crate::upgrade::Upgrading;
 use crate::{App, rest, site, voice};
 
 pub async fn serve(port: Port, app: Arc<App>, stop: CancellationToken) {
@@ -53,7 +53,7 @@ async fn upgrade_or_page(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Result<Upgrading, ()>,
 ) -> Response {
     let Ok(upgrade) = upgrade else { return site::index(&app, &headers) };
     if app.draining.load(Ordering::Relaxed) {
@@ -69,12 +69,12 @@ async fn upgrade_or_page(
         compression: Compression::from_query(query.get("compress").map(String::as_str)),
         resume_url: app.gateway_url(peer, &headers),
     };
-    let upgrade = upgrade
+    let config = WebSocketConfig::default()
         .read_buffer_size(SOCKET_READ_BYTES)
         .write_buffer_size(SOCKET_WRITE_BYTES)
-        .max_message_size(SOCKET_MESSAGE_BYTES_MAX)
-        .max_frame_size(SOCKET_MESSAGE_BYTES_MAX);
-    upgrade.on_upgrade(move |mut socket| {
+        .max_message_size(Some(SOCKET_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(SOCKET_MESSAGE_BYTES_MAX));
+    upgrade.into_response(config, move |mut socket| {
         let inputs = app.inputs.clone();
         let conversation = async move {
             match refusal {

@@ -16,6 +16,7 @@ mod port;
 mod rest;
 mod site;
 mod socket;
+mod upgrade;
 mod voice;
 
 use std::io;

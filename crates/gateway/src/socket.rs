@@ -1,25 +1,27 @@
 //! One client's WebSocket: frames in, frames out, one task.
 
-use std::error::Error as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use client_wire::gateway::{CLIENT_FRAME_BYTES_MAX, CloseCode, FrameError, FromClient};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway_core::{ConnId, Output};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
-use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::compress::{Compression, Encoder};
-use crate::limits::{BATCH_MAX, CLOSE_PATIENCE, SOCKET_FRAMES_MAX, WRITE_PATIENCE};
+use crate::limits::{BATCH_MAX, CLOSE_PATIENCE, SOCKET_FRAMES_MAX, SOCKET_WRITE_BYTES, WRITE_PATIENCE};
 use crate::node::{Input, Writer};
 use crate::observe;
+use crate::upgrade::Socket;
 
 /// What a client has said with its upgrade.
 pub struct Upgrade {
@@ -35,7 +37,7 @@ enum End {
     Gone(Option<u16>),
 }
 
-pub async fn run(mut socket: WebSocket, upgrade: Upgrade, inputs: mpsc::Sender<Input>) {
+pub async fn run(mut socket: Socket, upgrade: Upgrade, inputs: mpsc::Sender<Input>) {
     let (outputs, queue) = mpsc::channel(SOCKET_FRAMES_MAX);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let too_slow = CancellationToken::new();
@@ -69,8 +71,8 @@ pub async fn run(mut socket: WebSocket, upgrade: Upgrade, inputs: mpsc::Sender<I
     }
 }
 
-type Sink = SplitSink<WebSocket, Message>;
-type Stream = SplitStream<WebSocket>;
+type Sink = SplitSink<Socket, Message>;
+type Stream = SplitStream<Socket>;
 
 /// Both directions at once, so that a client that does not read is still heard, until one of them ends. Each is a task: what is told to thousands wakes
 /// the one that writes, and leaves alone the one that waits for their clients to say something.
@@ -116,8 +118,10 @@ impl Inbound {
                 Some(Ok(Message::Text(text))) => parse(text.as_bytes()),
                 // Some libraries send JSON in binary frames.
                 Some(Ok(Message::Binary(bytes))) => parse(&bytes),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(Message::Close(frame))) => return ReadEnd::Gone(frame.map(|frame| frame.code)),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                Some(Ok(Message::Close(frame))) => {
+                    return ReadEnd::Gone(frame.map(|frame| frame.code.into()));
+                }
                 Some(Err(error)) if is_clients_fault(&error) => Err(FrameError::Decode),
                 Some(Err(_)) | None => return ReadEnd::Gone(None),
             };
@@ -144,9 +148,8 @@ fn parse(bytes: &[u8]) -> Result<FromClient, FrameError> {
 }
 
 /// Too long, or text that is none; all else is the network's doing.
-fn is_clients_fault(error: &axum::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<tungstenite::Error>());
-    matches!(cause, Some(tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_)))
+fn is_clients_fault(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_))
 }
 
 struct Outbound {
@@ -204,8 +207,10 @@ impl Outbound {
                 Output::Frame(frame) => {
                     let message = self.encoder.encode(frame.encode());
                     written.count(&frame, &message);
-                    if !in_time(self.sink.feed(message)).await {
-                        return Some(End::Gone(None));
+                    for piece in pieces(message) {
+                        if !in_time(self.sink.feed(piece)).await {
+                            return Some(End::Gone(None));
+                        }
                     }
                 }
             }
@@ -215,6 +220,28 @@ impl Outbound {
         }
         (!in_time(self.sink.flush()).await).then_some(End::Gone(None))
     }
+}
+
+/// A long message is cut into frames (RFC 6455 section 5.4): the library's buffer keeps the size of the longest that it ever held, and a connection is told of a whole guild
+/// once.
+fn pieces(message: Message) -> impl Iterator<Item = Message> {
+    let kind = match message {
+        _ if message.len() <= SOCKET_WRITE_BYTES => None,
+        Message::Text(_) => Some(Data::Text),
+        Message::Binary(_) => Some(Data::Binary),
+        _ => None,
+    };
+    let (whole, mut left) = match kind {
+        None => (Some(message), None),
+        Some(kind) => (None, Some((kind, message.into_data()))),
+    };
+    whole.into_iter().chain(std::iter::from_fn(move || {
+        let (kind, mut bytes) = left.take()?;
+        let piece = bytes.split_to(bytes.len().min(SOCKET_WRITE_BYTES));
+        let is_last = bytes.is_empty();
+        left = (!is_last).then_some((Data::Continue, bytes));
+        Some(Message::Frame(Frame::message(piece, OpCode::Data(kind), is_last)))
+    }))
 }
 
 #[derive(Default)]
@@ -244,11 +271,11 @@ async fn in_time<E>(write: impl Future<Output = Result<(), E>>) -> bool {
 }
 
 fn close_message(code: CloseCode) -> Message {
-    Message::Close(Some(CloseFrame { code: code.number(), reason: code.reason().into() }))
+    Message::Close(Some(CloseFrame { code: code.number().into(), reason: code.reason().into() }))
 }
 
 /// Says why, and goes when the client has taken note or does not want to.
-pub async fn close(socket: &mut WebSocket, code: CloseCode) {
+pub async fn close(socket: &mut Socket, code: CloseCode) {
     observe::closed(code);
     let _ = tokio::time::timeout(WRITE_PATIENCE, socket.send(close_message(code))).await;
     drain(socket).await;
@@ -256,7 +283,7 @@ pub async fn close(socket: &mut WebSocket, code: CloseCode) {
 
 /// Reads on until the client answers the close. Going at once would reset the connection while the client
 /// still writes, and the close frame would be lost with it.
-async fn drain(stream: &mut (impl futures_util::Stream<Item = Result<Message, axum::Error>> + Unpin)) {
+async fn drain(stream: &mut (impl futures_util::Stream<Item = tungstenite::Result<Message>> + Unpin)) {
     let answered = async {
         loop {
             match stream.next().await {

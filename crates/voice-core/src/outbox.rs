@@ -48,6 +48,10 @@ impl Outbox {
     pub fn acknowledge(&mut self, ack: i64) {
         if let Some(missed) = self.missed(ack) {
             self.kept.drain(..self.kept.len() - missed);
+            // Many were told at once when it came, and few are later.
+            if self.kept.is_empty() {
+                self.kept = VecDeque::new();
+            }
         }
     }
 

@@ -45,7 +45,8 @@ pub async fn serve(
     pass: Pass<IpAddr>,
     deadline: Instant,
 ) {
-    let (mut socket, version) = match timeout_at(deadline, handshake(tcp, tls)).await {
+    // In a box, which goes with it: it takes more than all that follows.
+    let (mut socket, version) = match timeout_at(deadline, Box::pin(handshake(tcp, tls))).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return tracing::debug!(?conn, %error, "a handshake failed"),
         Err(_) => return tracing::debug!(?conn, "a handshake took too long"),

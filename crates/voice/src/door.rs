@@ -71,9 +71,13 @@ async fn enter(
     let mut first = [0];
     match timeout_at(deadline, tcp.peek(&mut first)).await {
         Ok(Ok(1)) if begins_a_frame(first[0]) => {
-            ways.carriers.serve(tcp, from.ip(), pass, deadline).await;
+            // What one way needs is not held by those who went the other.
+            Box::pin(ways.carriers.serve(tcp, from.ip(), pass, deadline)).await;
         }
-        Ok(Ok(1)) => connection::serve(tcp, ways.tls.clone(), conn, ways.hub.clone(), pass, deadline).await,
+        Ok(Ok(1)) => {
+            let serving = connection::serve(tcp, ways.tls.clone(), conn, ways.hub.clone(), pass, deadline);
+            Box::pin(serving).await;
+        }
         Ok(_) => tracing::debug!(?conn, "a connection said nothing"),
         Err(_) => tracing::debug!(?conn, "a handshake took too long"),
     }
