@@ -192,7 +192,7 @@ mod tests {
         let order = |kind| ToVoice::Order(Order { guild: GuildId(1), fencing: 7, kind });
         let people = [(UserId(1), SessionId(1)), (UserId(2), SessionId(2))];
         let release = order(OrderKind::Release(people.into()));
-        assert_eq!(release.clone().in_version(3), [release.clone()]);
+        assert_eq!(release.clone().in_version(3), std::slice::from_ref(&release));
         let removed = people.map(|(user, session)| order(OrderKind::Remove { user, session }));
         assert_eq!(release.in_version(2), removed);
         assert_eq!(order(OrderKind::Claim).in_version(1), []);

@@ -10,6 +10,7 @@ mod demo;
 mod descriptors;
 mod files;
 mod health;
+mod heap;
 mod load_args;
 mod roles;
 mod server_args;
@@ -91,6 +92,11 @@ fn main() -> ExitCode {
         return sfu::run(args);
     }
     start_logs(log, &role);
+    if serves(&role)
+        && let Err(error) = heap::watch()
+    {
+        tracing::warn!(%error, "memory is not given back");
+    }
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nothing installed a provider before");
@@ -120,10 +126,13 @@ async fn run(role: Role) -> anyhow::Result<()> {
     }
 }
 
+fn serves(role: &Role) -> bool {
+    matches!(role, Role::Up(_) | Role::Gateway(_) | Role::Guilds(_) | Role::Voice(_))
+}
+
 /// The server says what it does; client commands only what went wrong. `RUST_LOG` overrides both.
 fn start_logs(format: LogFormat, role: &Role) {
-    let serves = matches!(role, Role::Up(_) | Role::Gateway(_) | Role::Guilds(_) | Role::Voice(_));
-    let level = if serves { "info" } else { "warn" };
+    let level = if serves(role) { "info" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,6 +1,7 @@
 //! The floor: a relay without protocol or cryptography that receives the same datagrams and sends the same number of bytes to the same
 //! live receivers. What it costs is what the machine's sockets cost; everything above it is ours.
 //!
+//! Whoever listens as a browser is as long busy with a packet as it was in the run, because cores of one machine slow each other down.
 //! To both kinds of listener a packet is as long as the server's would be. On the way to the relay it is as long as the longest of those.
 
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub async fn measure(
     shape: &Shape,
     duration: Duration,
     core: Option<usize>,
+    opening: Duration,
 ) -> anyhow::Result<Floor> {
     let settings = Settings { shape: shape.clone(), duration, processes: Processes::default() };
     tokio::task::spawn_blocking(move || {
@@ -59,7 +61,7 @@ pub async fn measure(
                 forward(&socket, &routes, &stopped)
             })
             .context("the floor relay's thread")?;
-        let measured = media::run(&mut participants, &settings, Path::Floor(relay), None);
+        let measured = media::run(&mut participants, &settings, Path::Floor { relay, opening }, None);
         stop.store(true, Ordering::Relaxed);
         let relay_cpu = thread.join().expect("the floor relay does not panic")?;
         Ok(Floor { measured: measured?, relay_cpu })

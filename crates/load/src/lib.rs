@@ -87,7 +87,8 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     let floor = match options.floor && !shape.speakers.is_empty() {
         true => {
             let duration = floor::duration(options.duration);
-            Some(floor::measure(participants, &shape, duration, options.relay_core).await?)
+            let opening = measured.opening_of_a_packet();
+            Some(floor::measure(participants, &shape, duration, options.relay_core, opening).await?)
         }
         false => None,
     };

@@ -32,7 +32,11 @@ pub struct Moved {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     Server,
-    Floor(SocketAddr),
+    Floor {
+        relay: SocketAddr,
+        /// How long a browser is busy with a packet.
+        opening: Duration,
+    },
 }
 
 struct Sender {
@@ -191,7 +195,7 @@ impl Run {
                     Path::Server => {
                         participant.speak(send_at, &frame).with_context(|| format!("speaker {n}"))?
                     }
-                    Path::Floor(relay) => {
+                    Path::Floor { relay, .. } => {
                         let mut buffer = [0_u8; PACKET_MAX];
                         frame.write(participant.ssrc, &mut buffer)?;
                         participant.socket.send_to(&buffer[..self.floor_len], relay).is_ok()
@@ -239,7 +243,7 @@ impl Run {
                 let now = Instant::now();
                 for (datagram, from) in batch.datagrams() {
                     // A server that was behind still sends what it owes when the floor is measured.
-                    if matches!(self.path, Path::Floor(relay) if relay != from) {
+                    if matches!(self.path, Path::Floor { relay, .. } if relay != from) {
                         continue;
                     }
                     self.take(listener, participant, datagram, now)
@@ -263,7 +267,7 @@ impl Run {
         let Some((speaker, ssrc, wire)) = self.speaker_and_number(datagram) else {
             return match self.path {
                 Path::Server => participant.take_other(now, datagram),
-                Path::Floor(_) => Ok(()),
+                Path::Floor { .. } => Ok(()),
             };
         };
         let heard = &mut self.heard[listener * self.senders.len() + speaker];
@@ -274,8 +278,17 @@ impl Run {
         }
         let look = heard.received.is_multiple_of(OPEN_EVERY);
         let taken = match self.path {
+            Path::Server if kind == Kind::Browser => {
+                let began = Instant::now();
+                let taken = participant.take_packet(now, datagram, ssrc, look)?;
+                self.measured.opening += began.elapsed();
+                taken
+            }
             Path::Server => participant.take_packet(now, datagram, ssrc, look)?,
-            Path::Floor(_) => {
+            Path::Floor { opening, .. } => {
+                if kind == Kind::Browser {
+                    be_busy(datagram, opening);
+                }
                 let packet = Packet::parse(datagram).ok();
                 Taken::Received(packet.and_then(|packet| sent_at(packet.payload())).filter(|_| look))
             }
@@ -306,4 +319,14 @@ impl Run {
         let header = RtpHeader::parse(datagram).ok()?;
         Some((*self.speakers.get(&header.ssrc)?, header.ssrc, header.seq))
     }
+}
+
+/// As somebody who opens the packet: what shares a core, a cache or the power of the machine with that one is slowed in the same way.
+fn be_busy(datagram: &[u8], time: Duration) {
+    let began = Instant::now();
+    let mut sum = 0_u64;
+    while began.elapsed() < time {
+        sum = datagram.iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    }
+    std::hint::black_box(sum);
 }

@@ -18,6 +18,8 @@ pub struct Measured {
     pub generator_dropped: u64,
     /// How late a packet was sent at the worst.
     pub generator_late: Duration,
+    /// How long browsers were busy with the packets that they received.
+    pub opening: Duration,
     /// CPU time of the generator's own media loop.
     pub generator_cpu: Duration,
     pub cpu: Used,
@@ -41,6 +43,11 @@ impl Measured {
             Kind::Native => &self.native,
             Kind::Browser => &self.browser,
         }
+    }
+
+    pub fn opening_of_a_packet(&self) -> Duration {
+        let packets = u32::try_from(self.browser.received).unwrap_or(u32::MAX).max(1);
+        self.opening / packets
     }
 
     pub fn of_mut(&mut self, kind: Kind) -> &mut Tally {

@@ -67,7 +67,7 @@ pub const PATH_KEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Each interval is shortened by up to this much at random, to spread legs that came together.
 pub const PATH_KEEP_SPREAD: Duration = Duration::from_secs(1);
 
-/// It may go out this much early, together with others'. Because thousands of idle legs should wake the
+/// It may go out this much early, together with one that is due. Because thousands of idle legs should wake the
 /// thread a few times a second, not each by itself.
 pub const PATH_KEEP_SLACK: Duration = Duration::from_millis(50);
 

@@ -125,8 +125,10 @@ impl Shard {
     }
 
     pub fn handle_timeout(&mut self, now: Instant, sink: &mut impl Sink) {
-        while let Some(due) = self.timers.pop(now) {
+        let mut in_company = false;
+        while let Some(due) = self.timers.pop(now, in_company) {
             self.handle_due(now, due, sink);
+            in_company = true;
         }
         self.finish(now, sink);
     }

@@ -45,10 +45,11 @@ impl Timers {
         self.heap.peek().map(|Reverse(due)| (due.at, due.reason))
     }
 
-    /// The earliest that is due by `now`, or may as well be done now that we are awake.
-    pub fn pop(&mut self, now: Instant) -> Option<Due> {
+    /// The earliest that is due by `now`; or, in the company of one that was, that may as well be done now.
+    pub fn pop(&mut self, now: Instant, in_company: bool) -> Option<Due> {
         let Reverse(due) = *self.heap.peek()?;
-        let slack = if due.reason == Reason::PathKeep { PATH_KEEP_SLACK } else { Duration::ZERO };
+        let may_be_early = in_company && due.reason == Reason::PathKeep;
+        let slack = if may_be_early { PATH_KEEP_SLACK } else { Duration::ZERO };
         if due.at > now + slack {
             return None;
         }
@@ -71,11 +72,12 @@ mod tests {
         timers.arm(at(45), Reason::Silence, None);
         timers.arm(at(50), Reason::PathKeep, None);
         assert_eq!(timers.next(), Some((at(20), Reason::PathKeep)));
-        let popped: Vec<_> = std::iter::from_fn(|| timers.pop(at(5))).map(|due| due.at).collect();
-        assert_eq!(popped, [at(20), at(40)]);
-        assert_eq!(timers.pop(at(44)), None);
-        assert_eq!(timers.pop(at(45)).map(|due| due.reason), Some(Reason::Silence));
-        assert_eq!(timers.pop(at(45)).map(|due| due.at), Some(at(50)));
+        assert_eq!(timers.pop(at(19), false), None, "a packet that comes before is no reason");
+        assert_eq!(timers.pop(at(20), false).map(|due| due.at), Some(at(20)));
+        assert_eq!(timers.pop(at(20), true).map(|due| due.at), Some(at(40)));
+        assert_eq!(timers.pop(at(44), true), None);
+        assert_eq!(timers.pop(at(45), false).map(|due| due.reason), Some(Reason::Silence));
+        assert_eq!(timers.pop(at(45), true).map(|due| due.at), Some(at(50)));
         assert_eq!(timers.next(), None);
     }
 }

@@ -22,6 +22,7 @@ mod control;
 mod egress;
 pub mod limits;
 mod log;
+mod nap;
 mod serve;
 
 use std::cell::Cell;

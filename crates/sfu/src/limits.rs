@@ -13,6 +13,11 @@ pub const LAST_WORDS: Duration = Duration::from_millis(500);
 /// are a few milliseconds of forwarding to a large room. The rest waits in the kernel.
 pub const RECEIVE_BATCHES_A_WAKE: usize = 4;
 
+/// What a shard that is woken often waits before it looks again, where nobody speaks. Because it is nothing to a keepalive, and little to the first word after a silence of all.
+pub const NAP: Duration = Duration::from_millis(5);
+/// Nobody speaks when nothing was forwarded for so long: five frames.
+pub const QUIET_AFTER: Duration = Duration::from_millis(100);
+
 /// Bytes a read from the control stream, and reads before datagrams have their turn again. Because a megabyte
 /// is a snapshot of several thousand legs, and taking it in costs a few milliseconds. The rest waits in the
 /// kernel.

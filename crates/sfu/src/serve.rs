@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::egress::Egress;
 use crate::limits::{LAST_WORDS, RECEIVE_BATCHES_A_WAKE, SOCKET_BUFFER_BYTES};
 use crate::log;
+use crate::nap::Naps;
 
 const MEDIA: u64 = 0;
 const CONTROL: u64 = 1;
@@ -72,11 +73,13 @@ pub fn serve(
         overflow: Overflow::default(),
         unsealed: 0,
         watches_writable: false,
+        is_behind: false,
     };
     if let Some(news) = worker.egress.news() {
         poller.add(&news, NEWS).map_err(Failure::Wait)?;
     }
     let mut orphaned_at = None;
+    let mut naps = Naps::new(now);
     // Until it is known what to do with packets, they wait in the kernel.
     let mut takes_media = false;
     // The start message may have brought company.
@@ -104,6 +107,12 @@ pub fn serve(
         }
         let waiting = worker.tell(&udp)?;
         worker.watch_writable(&poller, waiting)?;
+        if ready.media
+            && !worker.is_behind
+            && let Some(nap) = naps.after(Instant::now(), worker.shard.counters().forwarded_in)
+        {
+            std::thread::sleep(nap);
+        }
         ready = wait(&mut poller, worker.shard.poll_timeout().map(|(at, _)| at), ends_at)?;
     }
 }
@@ -160,6 +169,8 @@ struct Worker<'a> {
     overflow: Overflow,
     unsealed: u64,
     watches_writable: bool,
+    /// More datagrams came than a turn takes.
+    is_behind: bool,
 }
 
 /// What signalling says.
@@ -203,6 +214,7 @@ impl Worker<'_> {
     }
 
     fn receive(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
+        self.is_behind = true;
         for _ in 0..RECEIVE_BATCHES_A_WAKE {
             let count = self.received.receive(udp).map_err(Failure::Socket)?;
             let now = Instant::now();
@@ -221,6 +233,7 @@ impl Worker<'_> {
             self.egress.flush().map_err(Failure::Socket)?;
             // What else waits there is for the next process.
             if count < udp_io::limits::BATCH || self.orders.retires {
+                self.is_behind = false;
                 break;
             }
         }

@@ -82,6 +82,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "sfu",
             "store",
             "transport",
+            "udp-io",
             "voice",
         ],
     ),
