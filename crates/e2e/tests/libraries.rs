@@ -24,7 +24,7 @@ struct Call {
 impl Call {
     /// All in the first voice channel.
     fn start() -> Self {
-        let server = Server::start(6);
+        let server = Server::start(40);
         let channel = server.voice_channel(0);
         let (mut bots, mut modes) = (Vec::new(), Vec::new());
         for (i, library) in Library::ALL.into_iter().enumerate() {

@@ -296,3 +296,29 @@ async fn drain(stream: &mut (impl futures_util::Stream<Item = tungstenite::Resul
     };
     let _ = tokio::time::timeout(CLOSE_PATIENCE, answered).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_goes_out_in_frames_and_a_short_one_as_it_is() {
+        let short = || Message::text("x".repeat(SOCKET_WRITE_BYTES));
+        assert_eq!(pieces(short()).collect::<Vec<_>>(), [short()]);
+        let long = "é".repeat(SOCKET_WRITE_BYTES);
+        let mut whole = Vec::new();
+        let frames = pieces(Message::text(long.as_str())).map(|piece| match piece {
+            Message::Frame(frame) => {
+                whole.extend_from_slice(frame.payload());
+                (frame.header().opcode, frame.header().is_final)
+            }
+            other => panic!("{other:?}"),
+        });
+        let [text, more] = [Data::Text, Data::Continue].map(OpCode::Data);
+        assert_eq!(frames.collect::<Vec<_>>(), [(text, false), (more, true)]);
+        assert_eq!(whole, long.as_bytes());
+        let binary = pieces(Message::binary(vec![1; SOCKET_WRITE_BYTES + 1])).next();
+        let Some(Message::Frame(first)) = binary else { panic!("{binary:?}") };
+        assert_eq!((first.header().opcode, first.header().is_final), (OpCode::Data(Data::Binary), false));
+    }
+}
