@@ -274,7 +274,7 @@ const IDLE_SECONDS: u64 = 120;
 /// A server and a run for each round, so that none inherits anything.
 fn rounds(settings: &Settings, options: &[&str]) -> anyhow::Result<Vec<Value>> {
     let is_idle = options.contains(&"idle");
-    let (seconds, rounds) = if is_idle { (IDLE_SECONDS, 1) } else { (SECONDS, settings.rounds) };
+    let seconds = if is_idle { IDLE_SECONDS } else { SECONDS };
     let seconds = settings.seconds.unwrap_or(seconds).max(1).to_string();
     let options = [options, &["--seconds", &seconds, "--relay-core", RELAY_CORE]].concat();
     let round = |_| {
@@ -282,7 +282,7 @@ fn rounds(settings: &Settings, options: &[&str]) -> anyhow::Result<Vec<Value>> {
         honest(&report)?;
         anyhow::Ok(report)
     };
-    (0..rounds).map(round).collect()
+    (0..settings.rounds).map(round).collect()
 }
 
 /// A generator that was too slow measured itself.

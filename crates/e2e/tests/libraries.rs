@@ -24,6 +24,7 @@ struct Call {
 impl Call {
     /// All in the first voice channel.
     fn start() -> Self {
+        // So many that the guild is a long message.
         let server = Server::start(40);
         let channel = server.voice_channel(0);
         let (mut bots, mut modes) = (Vec::new(), Vec::new());

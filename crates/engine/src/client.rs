@@ -131,6 +131,7 @@ impl Client {
             user: None,
             session: None,
             voice: None,
+            voice_at: None,
             former: None,
             stream: None,
             ready: false,
@@ -193,8 +194,10 @@ struct Driver {
     /// The id that the voice server knows us by, from our own voice state.
     session: Option<String>,
     voice: Option<(VoiceSignalling, VoiceEvents)>,
+    /// Where it is, and the channel that it is for.
+    voice_at: Option<(String, ChannelId)>,
     /// To the voice server before, which serves us until we are at the current one.
-    former: Option<(VoiceSignalling, VoiceEvents)>,
+    former: Option<Former>,
     /// Our stream on the voice server that is current, and how it is encrypted.
     stream: Option<(Ssrc, Mode)>,
     /// READY has come and the session description that answers it has not.
@@ -233,7 +236,7 @@ impl Driver {
                     None => Next::Fail(ClientError::GatewayGone),
                 },
                 event = next_voice_event(&mut self.voice), if !failed => self.handle_voice(event).await,
-                event = next_voice_event(&mut self.former) => self.handle_former(event),
+                event = next_former_event(&mut self.former) => self.handle_former(event),
                 Some(event) = media.recv() => self.handle_media(event).await,
                 () = sleep_until(self.deadline.unwrap_or_else(far_away)), if !failed => self.handle_deadline().await,
                 command = commands.recv() => match command {
@@ -324,8 +327,18 @@ impl Driver {
             retired_modes: self.encryption.is_some(),
         };
         self.deadline = Some(Instant::now() + self.patience);
+        let at = (config.endpoint.clone(), self.channel);
         let before = self.voice.replace(VoiceSignalling::connect(config));
-        self.former = before.filter(|_| was_connected);
+        let before_at = self.voice_at.replace(at.clone());
+        // Another channel is heard from its server alone.
+        let goes_on = before_at.is_some_and(|(endpoint, channel)| endpoint != at.0 && channel == at.1);
+        match (before, self.stream) {
+            (Some((voice, events)), Some((ssrc, _))) if was_connected && goes_on => {
+                self.former = Some(Former { ssrc, events, _voice: voice });
+            }
+            _ if goes_on => {}
+            _ => self.former = None,
+        }
     }
 
     fn handle_former(&mut self, event: Option<VoiceEvent>) -> Next {
@@ -427,7 +440,9 @@ impl Driver {
             (MediaEvent::Speaking(on), Some((voice, _)), Some((ssrc, _))) => {
                 voice.speaking(if on { speaking::VOICE } else { 0 }, ssrc.0).await;
             }
-            (MediaEvent::FormerEnded, ..) => self.former = None,
+            (MediaEvent::FormerEnded(ssrc), ..) => {
+                self.former.take_if(|former| former.ssrc == ssrc);
+            }
             (MediaEvent::SourceEnded, ..) => self.tell(ClientEvent::SourceEnded).await,
             (MediaEvent::Discovered { .. } | MediaEvent::Speaking(_) | MediaEvent::Connected, ..) => {}
         }
@@ -500,6 +515,22 @@ impl Driver {
     async fn tell(&self, event: ClientEvent) {
         // Nobody listens any more: the handle is about to be dropped too.
         let _ = self.events.send(event).await;
+    }
+}
+
+/// The connection to the voice server before.
+struct Former {
+    /// Our stream there.
+    ssrc: Ssrc,
+    events: VoiceEvents,
+    /// Keeps it open.
+    _voice: VoiceSignalling,
+}
+
+async fn next_former_event(former: &mut Option<Former>) -> Option<VoiceEvent> {
+    match former {
+        Some(former) => former.events.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -114,8 +114,8 @@ pub(crate) enum MediaEvent {
     },
     /// The first authentic packet arrived.
     Connected,
-    /// The server before is not listened to any more.
-    FormerEnded,
+    /// The server where our stream was this one is not listened to any more.
+    FormerEnded(Ssrc),
     Speaking(bool),
     /// Everything there was to say has been said, the silence frames after it too.
     SourceEnded,
@@ -159,7 +159,15 @@ struct Pending {
     discovery: Discovery,
 }
 
+struct Former {
+    ssrc: Ssrc,
+    socket: UdpSocket,
+    until: Instant,
+}
+
 struct Shell {
+    /// Of the current server.
+    ssrc: Option<Ssrc>,
     sender: SenderConfig,
     volume: f32,
     volumes: BTreeMap<UserId, f32>,
@@ -172,8 +180,8 @@ struct Shell {
     session: Option<Session>,
     socket: Option<UdpSocket>,
     pending: Option<Pending>,
-    /// To the server before, and until when.
-    former: Option<(UdpSocket, Instant)>,
+    /// To the server before.
+    former: Option<Former>,
     /// Once there is a session, the schedule of frames.
     beat_at: Option<Instant>,
     source_ended: bool,
@@ -184,6 +192,7 @@ struct Shell {
 impl Shell {
     fn new(config: MediaConfig, events: UnboundedSender<MediaEvent>) -> Self {
         Self {
+            ssrc: None,
             sender: SenderConfig {
                 mode: config.capture,
                 bits_per_second: config.bits_per_second,
@@ -228,7 +237,7 @@ impl Shell {
                         self.handle_discovery(&pending_buf[..len]);
                     }
                 }
-                received = receive(self.former.as_ref().map(|(socket, _)| socket), &mut former_buf) => {
+                received = receive(self.former.as_ref().map(|former| &former.socket), &mut former_buf) => {
                     if let Ok(len) = received {
                         self.handle_former_datagram(&mut former_buf[..len]);
                     }
@@ -246,7 +255,7 @@ impl Shell {
     fn wake_at(&self) -> Option<Instant> {
         let keepalive = self.session.as_ref().and_then(Session::poll_timeout).map(|(at, _)| at);
         let discovery = self.pending.as_ref().and_then(|p| p.discovery.poll_timeout()).map(|(at, _)| at);
-        let former = self.former.as_ref().map(|(_, until)| *until);
+        let former = self.former.as_ref().map(|former| former.until);
         [self.beat_at, keepalive, discovery, former].into_iter().flatten().min()
     }
 
@@ -296,12 +305,13 @@ impl Shell {
             return self.with_session(|session| session.rekey(now, security));
         };
         self.end_former();
-        let former = self.socket.replace(pending.socket).filter(|_| pending.takes_over);
+        let before = self.ssrc.replace(ssrc).zip(self.socket.replace(pending.socket));
+        let former = before.filter(|_| pending.takes_over);
         let keys = Keys { ssrc, security };
         match (&mut self.session, former) {
-            (Some(session), Some(socket)) => {
+            (Some(session), Some((ssrc, socket))) => {
                 session.take_over(now, keys);
-                self.former = Some((socket, now + FORMER_FOR));
+                self.former = Some(Former { ssrc, socket, until: now + FORMER_FOR });
             }
             (Some(session), None) => session.replace_keys(now, keys),
             (None, _) => {
@@ -332,9 +342,9 @@ impl Shell {
     }
 
     fn end_former(&mut self) {
-        if self.former.take().is_some() {
+        if let Some(Former { ssrc, .. }) = self.former.take() {
             self.with_session(Session::end_former);
-            let _ = self.events.send(MediaEvent::FormerEnded);
+            let _ = self.events.send(MediaEvent::FormerEnded(ssrc));
         }
     }
 
@@ -356,7 +366,7 @@ impl Shell {
             self.datagrams_sent += 1;
         }
         self.with_session(|session| session.handle_timeout(now));
-        if self.former.as_ref().is_some_and(|(_, until)| *until <= now) {
+        if self.former.as_ref().is_some_and(|former| former.until <= now) {
             self.end_former();
         }
         let Some(due) = self.beat_at.filter(|at| *at <= now) else { return };
@@ -404,8 +414,8 @@ impl Shell {
         while let Some(datagram) = session.poll_transmit() {
             self.datagrams_sent += u64::from(socket.try_send(&datagram).is_ok());
         }
-        while let (Some(datagram), Some((socket, _))) = (session.poll_former_transmit(), &self.former) {
-            self.datagrams_sent += u64::from(socket.try_send(&datagram).is_ok());
+        while let (Some(datagram), Some(former)) = (session.poll_former_transmit(), &self.former) {
+            self.datagrams_sent += u64::from(former.socket.try_send(&datagram).is_ok());
         }
         while let Some(event) = session.poll_event() {
             let event = match event {

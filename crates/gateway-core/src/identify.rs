@@ -16,7 +16,8 @@ use crate::body::Body;
 use crate::connection::{ConnId, Step};
 use crate::fanout::Key;
 use crate::limits::{
-    ATTACH_RETRY, CHANGES_MAX, GUILDS_PER_SESSION_MAX, SESSIONS_MAX, SESSIONS_PER_USER_MAX, TOKEN_CHARS_MAX,
+    ATTACH_RETRY, CHANGES_MAX, GUILDS_PER_SESSION_MAX, SEQ_MAX, SESSIONS_MAX, SESSIONS_PER_USER_MAX,
+    TOKEN_CHARS_MAX,
 };
 use crate::node::{Frame, Node, Notice, SessionEnd};
 use crate::replay::ReplayError;
@@ -185,6 +186,9 @@ impl Node {
         let Some(session) = session.filter(|_| here || is_elsewhere) else {
             return self.refuse_resume(id, "unknown");
         };
+        if resume.seq > SEQ_MAX {
+            return self.close(now, id, CloseCode::InvalidSeq);
+        }
         self.connection_step(id, Step::Resume);
         match here {
             true => self.ask_to_resume(id, token.to_owned(), session, resume.seq),
@@ -395,6 +399,7 @@ impl Node {
         session.phase = Phase::Live { conn };
         session.token = account.token;
         session.on_the_way = 0;
+        session.replay.resumed_from(seq);
         self.notice(Notice::Resumed(id, missed.len()));
         for kept in missed {
             self.send(conn, kept.into());

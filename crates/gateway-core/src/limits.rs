@@ -17,6 +17,9 @@ pub const IDENTIFY_PATIENCE: Duration = Duration::from_secs(45);
 /// back-off after a network change, short enough that nobody is seen in a channel long after they have gone.
 pub const SESSION_KEEP: Duration = Duration::from_secs(150);
 
+/// No session is sent so many dispatches; a session of another gateway goes on with whatever number below that its client says.
+pub const SEQ_MAX: u64 = 1 << 53;
+
 /// Dispatches a session keeps for a resume. Full: the oldest go, and a client that would need them gets
 /// INVALID_SESSION. At ten events a second this outlasts a reconnect of a minute and a half.
 pub const REPLAY_DISPATCHES_MAX: usize = 1_024;

@@ -60,10 +60,18 @@ impl Replay {
         for _ in first..=self.seen.min(self.last) {
             self.forget_oldest();
         }
-        self.seen = self.seen.max(seq);
+        // A number that was never sent is another session's.
+        if seq <= self.last {
+            self.seen = self.seen.max(seq);
+        }
         if self.kept.is_empty() {
             self.kept = VecDeque::new();
         }
+    }
+
+    /// The client has come back, perhaps to less than it had said.
+    pub fn resumed_from(&mut self, seq: u64) {
+        self.seen = seq;
     }
 
     fn forget_oldest(&mut self) {
@@ -136,6 +144,15 @@ mod tests {
         assert_eq!((numbers(&replay, 6), replay.bytes, replay.kept.capacity()), (Ok(vec![]), 0, 0));
         replay.push(body(2));
         assert_eq!(numbers(&replay, 6), Ok(vec![7]));
+        // Whoever comes back to less loses nothing of it by saying so.
+        (0..5).for_each(|_| drop(replay.push(body(2))));
+        replay.acknowledge(9);
+        replay.resumed_from(7);
+        replay.acknowledge(7);
+        assert_eq!(numbers(&replay, 7), Ok(vec![8, 9, 10, 11, 12]));
+        replay.acknowledge(5_000);
+        replay.acknowledge(8);
+        assert_eq!(numbers(&replay, 7), Ok(vec![8, 9, 10, 11, 12]));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod site;
 mod socket;
 mod upgrade;
 mod voice;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;

@@ -11,8 +11,11 @@ pub const SOCKETS_MAX: usize = 100_000;
 /// a connection.
 pub const SOCKET_READ_BYTES: usize = 512;
 
-/// Bytes gathered for one write when several frames wait, and of one frame of a longer message. What was once gathered a connection holds for good.
+/// Bytes gathered for one write when several frames wait. What was once gathered a connection holds for good, so that longer messages are not gathered.
 pub const SOCKET_WRITE_BYTES: usize = 4 * 1024;
+
+/// Bytes of a long message for which a client has all of [`WRITE_PATIENCE`].
+pub const LONG_WRITE_BYTES: usize = 64 * 1024;
 
 /// A message longer than a client's frame may be is read up to this length, so that the close frame that
 /// answers it is not lost in a connection reset. A longer one is not read at all.

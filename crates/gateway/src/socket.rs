@@ -11,17 +11,18 @@ use gateway_core::{ConnId, Output};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::compress::{Compression, Encoder};
-use crate::limits::{BATCH_MAX, CLOSE_PATIENCE, SOCKET_FRAMES_MAX, SOCKET_WRITE_BYTES, WRITE_PATIENCE};
+use crate::limits::{
+    BATCH_MAX, CLOSE_PATIENCE, LONG_WRITE_BYTES, SOCKET_FRAMES_MAX, SOCKET_WRITE_BYTES, WRITE_PATIENCE,
+};
 use crate::node::{Input, Writer};
 use crate::observe;
-use crate::upgrade::Socket;
+use crate::upgrade::{Io, Socket};
+use crate::wire::Kind;
 
 /// What a client has said with its upgrade.
 pub struct Upgrade {
@@ -51,9 +52,10 @@ pub async fn run(mut socket: Socket, upgrade: Upgrade, inputs: mpsc::Sender<Inpu
     // Without a node the process is shutting down.
     let Some(conn) = conn else { return close(&mut socket, CloseCode::ServiceRestart).await };
 
+    let wire = socket.get_ref().clone();
     let (sink, stream) = socket.split();
     let encoder = Encoder::new(upgrade.compression);
-    let outbound = Outbound { sink, queue, encoder, waiting_bytes, counters: observe::Counters::new() };
+    let outbound = Outbound { sink, wire, queue, encoder, waiting_bytes, counters: observe::Counters::new() };
     let inbound = Inbound { stream, conn, inputs: inputs.clone() };
     let (sink, mut stream, end) = converse(outbound, inbound, too_slow).await;
 
@@ -154,6 +156,8 @@ fn is_clients_fault(error: &tungstenite::Error) -> bool {
 
 struct Outbound {
     sink: Sink,
+    /// Beneath the sink, for what is long.
+    wire: Io,
     queue: mpsc::Receiver<Output>,
     encoder: Encoder,
     waiting_bytes: Arc<AtomicUsize>,
@@ -207,10 +211,8 @@ impl Outbound {
                 Output::Frame(frame) => {
                     let message = self.encoder.encode(frame.encode());
                     written.count(&frame, &message);
-                    for piece in pieces(message) {
-                        if !in_time(self.sink.feed(piece)).await {
-                            return Some(End::Gone(None));
-                        }
+                    if !self.send(message).await {
+                        return Some(End::Gone(None));
                     }
                 }
             }
@@ -220,28 +222,36 @@ impl Outbound {
         }
         (!in_time(self.sink.flush()).await).then_some(End::Gone(None))
     }
-}
 
-/// A long message is cut into frames (RFC 6455 section 5.4): the library's buffer keeps the size of the longest that it ever held, and a connection is told of a whole guild
-/// once.
-fn pieces(message: Message) -> impl Iterator<Item = Message> {
-    let kind = match message {
-        _ if message.len() <= SOCKET_WRITE_BYTES => None,
-        Message::Text(_) => Some(Data::Text),
-        Message::Binary(_) => Some(Data::Binary),
-        _ => None,
-    };
-    let (whole, mut left) = match kind {
-        None => (Some(message), None),
-        Some(kind) => (None, Some((kind, message.into_data()))),
-    };
-    whole.into_iter().chain(std::iter::from_fn(move || {
-        let (kind, mut bytes) = left.take()?;
-        let piece = bytes.split_to(bytes.len().min(SOCKET_WRITE_BYTES));
-        let is_last = bytes.is_empty();
-        left = (!is_last).then_some((Data::Continue, bytes));
-        Some(Message::Frame(Frame::message(piece, OpCode::Data(kind), is_last)))
-    }))
+    /// Whether the client took it in time. What is long goes past the library.
+    async fn send(&mut self, message: Message) -> bool {
+        let kind = match message {
+            _ if message.len() <= SOCKET_WRITE_BYTES => None,
+            Message::Text(_) => Some(Kind::Text),
+            Message::Binary(_) => Some(Kind::Binary),
+            _ => None,
+        };
+        let Some(kind) = kind else { return in_time(self.sink.feed(message)).await };
+        let mut ours = loop {
+            if !in_time(self.sink.flush()).await {
+                return false;
+            }
+            match self.wire.begin() {
+                Some(ours) => break ours,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let bytes = message.into_data();
+        if !in_time(ours.head(kind, bytes.len())).await {
+            return false;
+        }
+        for piece in bytes.chunks(LONG_WRITE_BYTES) {
+            if !in_time(ours.write(piece)).await {
+                return false;
+            }
+        }
+        in_time(ours.end()).await
+    }
 }
 
 #[derive(Default)]
@@ -295,30 +305,4 @@ async fn drain(stream: &mut (impl futures_util::Stream<Item = tungstenite::Resul
         }
     };
     let _ = tokio::time::timeout(CLOSE_PATIENCE, answered).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_message_goes_out_in_frames_and_a_short_one_as_it_is() {
-        let short = || Message::text("x".repeat(SOCKET_WRITE_BYTES));
-        assert_eq!(pieces(short()).collect::<Vec<_>>(), [short()]);
-        let long = "é".repeat(SOCKET_WRITE_BYTES);
-        let mut whole = Vec::new();
-        let frames = pieces(Message::text(long.as_str())).map(|piece| match piece {
-            Message::Frame(frame) => {
-                whole.extend_from_slice(frame.payload());
-                (frame.header().opcode, frame.header().is_final)
-            }
-            other => panic!("{other:?}"),
-        });
-        let [text, more] = [Data::Text, Data::Continue].map(OpCode::Data);
-        assert_eq!(frames.collect::<Vec<_>>(), [(text, false), (more, true)]);
-        assert_eq!(whole, long.as_bytes());
-        let binary = pieces(Message::binary(vec![1; SOCKET_WRITE_BYTES + 1])).next();
-        let Some(Message::Frame(first)) = binary else { panic!("{binary:?}") };
-        assert_eq!((first.header().opcode, first.header().is_final), (OpCode::Data(Data::Binary), false));
-    }
 }

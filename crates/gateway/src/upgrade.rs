@@ -1,4 +1,4 @@
-//! From a request to a WebSocket that takes single frames, which axum's own does not.
+//! From a request to a WebSocket whose connection can be written to beside it, which axum's own hides.
 
 use std::future::Future;
 
@@ -12,7 +12,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+use crate::wire::Wire;
+
+pub type Io = Wire<TokioIo<Upgraded>>;
+pub type Socket = WebSocketStream<Io>;
 
 /// A request that wants to become a WebSocket (RFC 6455 section 4.2).
 pub struct Upgrading {
@@ -47,7 +50,7 @@ impl Upgrading {
         tokio::spawn(async move {
             // Or the client has gone meanwhile.
             if let Ok(connection) = self.connection.await {
-                let io = TokioIo::new(connection);
+                let io = Wire::new(TokioIo::new(connection));
                 talk(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await).await;
             }
         });

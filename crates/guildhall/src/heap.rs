@@ -17,10 +17,10 @@ pub fn watch() -> std::io::Result<()> {
             thread::sleep(LOOKS_EVERY);
             let resident = || udp_io::resident_of(me).unwrap_or(0);
             if let Some(used) = udp_io::heap_in_use()
-                && watch.is_due(resident(), used)
+                && watch.is_due(resident().saturating_sub(used), used)
             {
                 udp_io::trim_heap();
-                watch.trimmed_to = resident();
+                watch.left = resident().saturating_sub(used);
             }
         }
     };
@@ -29,13 +29,13 @@ pub fn watch() -> std::io::Result<()> {
 
 #[derive(Debug, Default)]
 struct Watch {
-    /// What was resident once all had been given that could be.
-    trimmed_to: u64,
+    /// What was resident beyond what was used once all had been given that could be.
+    left: u64,
 }
 
 impl Watch {
-    /// A quarter of it holds nothing, and it is more than the last time left.
-    fn is_due(&self, resident: u64, used: u64) -> bool {
-        resident > used + used / 4 + FREE_BYTES && resident > self.trimmed_to + self.trimmed_to / 8
+    /// It is a good part of what is used, and more than can never be given.
+    fn is_due(&self, unused: u64, used: u64) -> bool {
+        unused > used / 4 + FREE_BYTES && unused > self.left + self.left / 8 + FREE_BYTES
     }
 }

@@ -215,11 +215,13 @@ impl GuildCore {
         turn.finish(Ok(Reply::Done))
     }
 
-    /// The server is the same that it was, but may have missed orders: if the guild is there, it is told the whole truth.
+    /// The server is the same that it was, but may have missed orders: if the guild is there, it is told the whole truth, and if it was there, that it is not.
     pub fn handle_reconnected(&mut self, moment: Moment<'_>, server: &ServerId) -> Outcome {
         let mut turn = Turn::new(moment, Facts::default());
         let is_asked = self.ask_again(&mut turn, server);
-        if !is_asked && self.placements.servers().any(|here| here == server) {
+        let was_here = |entry: &VoiceEntry| entry.former.as_ref() == Some(server);
+        let is_known = self.placements.servers().any(|here| here == server);
+        if !is_asked && (is_known || self.voice.values().any(was_here)) {
             // Who is there is said again; who is not may have left unheard.
             let here = self.on_server(server).filter(|entry| entry.life == Life::Live);
             for user in here.map(|entry| entry.state.user).collect::<Vec<_>>() {
@@ -421,7 +423,8 @@ impl GuildCore {
             return Err(ApiError::missing_permissions());
         }
         turn.write(Write::DeleteGuild(self.guild.id));
-        for user in std::mem::take(&mut self.voice).into_keys() {
+        for (user, entry) in std::mem::take(&mut self.voice) {
+            self.end_release(turn, &entry);
             turn.effect(Effect::LeftVoice(user));
         }
         for zone in self.placements.zones() {

@@ -87,7 +87,9 @@ impl GuildCore {
         let is_told = before.as_ref().is_some_and(|before| before.state == entry.state);
         self.set_life(user, life);
         self.settled_at.get_or_insert(UnixMs(turn.now.0 + SETTLE_MS));
-        if before.is_none() {
+        if let Some(before) = before {
+            self.end_release(turn, before);
+        } else {
             turn.effect(Effect::EnteredVoice { user, bot: self.user(user).bot, since: joined_at });
         }
         if !is_told {

@@ -85,7 +85,10 @@ impl GuildCore {
         let mut released = BTreeSet::new();
         for user in users {
             // From one server to the next and on to a third: two at a time are enough.
-            self.end_release(turn, &self.voice[&user]);
+            let before = &self.voice[&user];
+            if before.former.as_ref() != Some(server) {
+                self.end_release(turn, before);
+            }
             let entry = self.voice.get_mut(&user).expect("it is in voice");
             entry.former = Some(server.clone());
             released.insert((user, entry.state.session));
@@ -137,8 +140,12 @@ impl GuildCore {
         }
         let mut released: BTreeMap<ServerId, Vec<UserId>> = BTreeMap::new();
         for (user, before) in moved {
-            if let Some(before) = before {
+            let Some(before) = before else { continue };
+            if self.server_of(user).is_some() {
                 released.entry(before).or_default().push(user);
+            } else {
+                let session = self.voice[&user].state.session;
+                self.order(turn, &before, OrderKind::Remove { user, session });
             }
         }
         for (server, users) in released {

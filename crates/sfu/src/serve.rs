@@ -73,7 +73,7 @@ pub fn serve(
         overflow: Overflow::default(),
         unsealed: 0,
         watches_writable: false,
-        is_behind: false,
+        is_busy: false,
     };
     if let Some(news) = worker.egress.news() {
         poller.add(&news, NEWS).map_err(Failure::Wait)?;
@@ -108,7 +108,7 @@ pub fn serve(
         let waiting = worker.tell(&udp)?;
         worker.watch_writable(&poller, waiting)?;
         if ready.media
-            && !worker.is_behind
+            && !worker.is_busy
             && let Some(nap) = naps.after(Instant::now(), worker.shard.counters().forwarded_in)
         {
             std::thread::sleep(nap);
@@ -169,8 +169,8 @@ struct Worker<'a> {
     overflow: Overflow,
     unsealed: u64,
     watches_writable: bool,
-    /// More datagrams came than a turn takes.
-    is_behind: bool,
+    /// So many datagrams came that more may be there by now.
+    is_busy: bool,
 }
 
 /// What signalling says.
@@ -214,7 +214,6 @@ impl Worker<'_> {
     }
 
     fn receive(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
-        self.is_behind = true;
         for _ in 0..RECEIVE_BATCHES_A_WAKE {
             let count = self.received.receive(udp).map_err(Failure::Socket)?;
             let now = Instant::now();
@@ -232,8 +231,8 @@ impl Worker<'_> {
             self.shard.finish(now, &mut self.egress);
             self.egress.flush().map_err(Failure::Socket)?;
             // What else waits there is for the next process.
-            if count < udp_io::limits::BATCH || self.orders.retires {
-                self.is_behind = false;
+            self.is_busy = count == udp_io::limits::BATCH;
+            if !self.is_busy || self.orders.retires {
                 break;
             }
         }

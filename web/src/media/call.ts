@@ -228,6 +228,9 @@ export class Call {
       case 'media stop':
         this.#stopMedia();
         break;
+      case 'former stop':
+        this.#link.endFormer();
+        break;
       case 'media yield':
         this.#link.giveWay((ended) => this.#wire.release(ended));
         break;

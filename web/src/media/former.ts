@@ -37,6 +37,15 @@ export class Former {
     else this.#waiting.set(userId, { track, probe: this.#graph.probe(track) });
   }
 
+  plays(userId: Id): boolean {
+    const track = this.#graph.trackOf(userId);
+    return track !== null && this.#connection.tracks().includes(track);
+  }
+
+  sendTrack(track: MediaStreamTrack | null): Promise<void> {
+    return this.#connection.sendTrack(track);
+  }
+
   /** Somebody has left. */
   forget(userId: Id): void {
     this.#waiting.get(userId)?.probe.end();

@@ -80,6 +80,11 @@ export class Graph {
     return this.#people.has(userId);
   }
 
+  /** What somebody is heard by. */
+  trackOf(userId: Id): MediaStreamTrack | null {
+    return this.#people.get(userId)?.track ?? null;
+  }
+
   users(): Id[] {
     return [...this.#people.keys()];
   }

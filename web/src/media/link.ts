@@ -92,11 +92,12 @@ export class Link {
   remove(userId: Id): void {
     this.#connection?.remove(userId);
     this.#former?.forget(userId);
-    this.#graph.remove(userId);
+    // Who is still heard by the server before has left the new one only, to come back to it.
+    if (this.#former?.plays(userId) !== true) this.#graph.remove(userId);
   }
 
   async sendTrack(track: MediaStreamTrack | null): Promise<void> {
-    await this.#connection?.sendTrack(track);
+    await Promise.all([this.#connection?.sendTrack(track), this.#former?.sendTrack(track)]);
   }
 
   async stats(): Promise<LinkStats | null> {

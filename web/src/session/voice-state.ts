@@ -115,6 +115,8 @@ export type VoiceEffect =
   | { type: 'media stop' }
   /** Socket and media are no more the machine's business, and go on until those stand that it asks for next, or the server ends them. */
   | { type: 'media yield' }
+  /** What goes on so is over: the stay is somewhere else now. */
+  | { type: 'former stop' }
   | { type: 'stream added'; userId: Id; ssrc: number }
   | { type: 'stream removed'; userId: Id; ssrc: number };
 

@@ -24,6 +24,7 @@ import {
 import type { VoiceEffect, VoiceInput, VoiceState, VoiceTimer, VoiceTurn } from './voice-state';
 
 const RESUMES_MAX = 5;
+const FORMER_STOP: VoiceEffect = { type: 'former stop' };
 
 export function stepVoice(state: VoiceState, input: VoiceInput): VoiceTurn {
   switch (input.type) {
@@ -76,7 +77,7 @@ function join(state: VoiceState, to: { guildId: string; channelId: string; selfM
   const fresh = { attempts: 0, resumes: 0, wasConnected: false, sessionId: null, server: null, asked: null };
   return {
     state: { ...torn.state, ...fresh, guildId, channelId, phase: 'awaiting endpoint', expectsLeft: false },
-    effects: [...torn.effects, ...effects],
+    effects: [...torn.effects, FORMER_STOP, ...effects],
   };
 }
 
@@ -113,7 +114,9 @@ function voiceServerUpdated(state: VoiceState, update: VoiceServerUpdate): Voice
   // A stay that goes on elsewhere is heard where it was until then.
   const goesOn = update.endpoint !== null && state.wasConnected && state.isMediaUp;
   const torn = goesOn ? giveWay(state) : tearDown(state);
-  const effects: VoiceEffect[] = [...torn.effects, { type: 'cancel', timer: 'retry' }, { type: 'cancel', timer: 'patience' }];
+  // A second update before the first one's server stands leaves what is heard until then.
+  const isElsewhere = update.endpoint === null || !state.wasConnected;
+  const effects: VoiceEffect[] = [...torn.effects, ...(isElsewhere ? [FORMER_STOP] : []), { type: 'cancel', timer: 'retry' }, { type: 'cancel', timer: 'patience' }];
   if (update.endpoint === null) {
     return { state: { ...torn.state, server: null, phase: 'awaiting endpoint' }, effects };
   }
@@ -132,6 +135,7 @@ function mainSessionLost(state: VoiceState): VoiceTurn {
     state: { ...torn.state, guildId, channelId, asked: null, phase: phase(state, 'awaiting endpoint') },
     effects: [
       ...torn.effects,
+      FORMER_STOP,
       { type: 'cancel', timer: 'retry' },
       { type: 'ask', guildId, channelId, selfMute, selfDeaf },
       // The main gateway has to be reached first.

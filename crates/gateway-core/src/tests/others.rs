@@ -4,7 +4,7 @@ use cluster_wire::guilds::{Audience, Call, Event, GatewayId, Note, Seat, Terms};
 use model::{ChannelId, GuildId, ServerId, SessionId, UnixMs, UserId, VoiceFlags, VoiceState};
 
 use super::world::{World, dispatch, voice_update};
-use crate::limits::{ATTACH_RETRY, WISH_KEEP};
+use crate::limits::{ATTACH_RETRY, SEQ_MAX, WISH_KEEP};
 
 const GUILD: GuildId = GuildId(10);
 
@@ -156,6 +156,15 @@ fn a_session_that_nobody_knows_or_that_is_not_the_users_own_is_refused() {
     let conn = alone.resume("alice", &session.to_string(), 41);
     alone.expect(conn, &["op:9,d:false"]);
     assert!(alone.take_calls().is_empty(), "a gateway that is alone asks nobody");
+}
+
+#[test]
+fn a_number_that_no_session_reaches_is_refused_before_anybody_is_asked() {
+    let mut world = World::one_of_many();
+    for (seq, closed) in [(SEQ_MAX, false), (SEQ_MAX + 1, true), (u64::MAX, true)] {
+        let conn = world.resume("alice", &SessionId(99).to_string(), seq);
+        assert_eq!(world.take(conn).contains(&"close 4007".to_owned()), closed, "{seq}");
+    }
 }
 
 #[test]

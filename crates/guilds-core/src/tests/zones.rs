@@ -202,3 +202,24 @@ fn whoever_may_do_something_else_now_is_served_by_its_former_server_no_more() {
     assert!(!muted.iter().any(|line| line == "order f: remove 2/2"), "{muted:?}");
     world.check_invariants();
 }
+
+#[test]
+fn whoever_is_back_where_it_was_is_released_there_like_anybody() {
+    let mut world = World::attached();
+    world.join(ANN, LOBBY);
+    world.add_server(far("f"));
+    world.rest(OWNER, of_guild(Some("far")));
+    // Back to the first one without a word to the other, which is dead.
+    world.rest(OWNER, of_guild(None));
+    let back = trace(&world.lose_server("f"));
+    assert_eq!(back.last().map(String::as_str), Some("order f: drop"), "{back:?}");
+    world.check_invariants();
+    world.add_server(server("b"));
+    let away = trace(&world.add_server(ServerRecord { draining: true, ..server("a") }));
+    assert_eq!(away.last().map(String::as_str), Some("order a: release [2]"), "{away:?}");
+    assert!(!away.contains(&"order a: remove 2/2".to_owned()), "{away:?}");
+    world.check_invariants();
+    let deleted = trace(&world.rest(OWNER, Op::DeleteGuild(GUILD)));
+    assert!(deleted.contains(&"order a: remove 2/2".to_owned()), "{deleted:?}");
+    world.check_invariants();
+}
