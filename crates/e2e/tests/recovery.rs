@@ -137,6 +137,8 @@ fn nobody_in_a_call_notices_that_the_relay_died() {
         bot.expect("state");
         signal_pid(killed, "KILL");
         let (by_page, by_bot) = (page.heard(), bot.heard());
+        // Whether one is missed by one, or by all, or all by one.
+        println!("{death} death: the page {:?}, songbird {:?}", by_page.people.streams, by_bot.streams);
         for (user, hz) in [(2, OURS), (4, THEIRS), (3, SONGBIRDS)] {
             let user = server.user(user);
             by_page.people.expect_tone(&user, hz, death);

@@ -42,7 +42,7 @@ impl<T> Clone for Wire<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+impl<T> Wire<T> {
     pub fn new(io: T) -> Self {
         Self(Arc::new(Mutex::new(Shared { io, is_whole: true, ours: Ours::None, waiting: None })))
     }
@@ -50,7 +50,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     fn lock(&self) -> MutexGuard<'_, Shared<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// Begins a message of ours. None while a frame of the library's is half written, which a flush of it ends.
     pub fn begin(&self) -> Option<Message<T>> {
         let mut shared = self.lock();
@@ -129,8 +131,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut shared.io).poll_read(cx, buffer)
+        Pin::new(&mut self.lock().io).poll_read(cx, buffer)
     }
 }
 

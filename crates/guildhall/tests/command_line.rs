@@ -12,6 +12,9 @@ mod descriptors;
 #[allow(dead_code)]
 #[path = "../src/health.rs"]
 mod health;
+#[allow(dead_code)]
+#[path = "../src/heap.rs"]
+mod heap;
 
 use std::process::{Command, Output};
 

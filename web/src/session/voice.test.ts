@@ -254,12 +254,17 @@ describe('a stay', () => {
     const moved = run([server('other:1', 'u')], talking);
     expect(moved.state).toMatchObject({ phase: 'reconnecting', speakers: {}, isMediaUp: false });
     expect(types(moved.effects)).toEqual(expect.arrayContaining(['media yield', 'open']));
-    for (const ended of ['media stop', 'stream removed', 'close'] as const) expect(types(moved.effects)).not.toContain(ended);
+    for (const ended of ['media stop', 'stream removed', 'close', 'former stop'] as const) expect(types(moved.effects)).not.toContain(ended);
     // Where there is nowhere to go, nothing to go on with, or somewhere else to be, it ends.
     const silent = run([media('interrupted')], talking).state;
     for (const torn of [run([server(null)], talking), run([server('other:1', 'u')], silent), run([own('21'), server('other:1', 'u')], talking)]) {
       expect(types(torn.effects)).toContain('media stop');
       expect(types(torn.effects)).not.toContain('media yield');
+    }
+    // The one before goes on through an attempt that fails and through another move, and ends with the wish to be there.
+    for (const still of [media('failed'), server('third:1', 'v')]) expect(types(run([still], moved.state).effects)).not.toContain('former stop');
+    for (const over of [server(null), join('30'), { type: 'main session lost' } as const]) {
+      expect(types(run([over], moved.state).effects)).toContain('former stop');
     }
   });
 
