@@ -114,6 +114,8 @@ pub struct Sums {
     pub forwarded_in: u64,
     pub consumed: u64,
     pub dropped: u64,
+    /// Not received, because the kernel dropped them.
+    pub shielded: u64,
 }
 
 impl Sums {
@@ -128,22 +130,28 @@ impl Sums {
             forwarded_in: sum("guildhall_sfu_packets_forwarded_in_total"),
             consumed: sum("guildhall_sfu_packets_consumed_total"),
             dropped: sum("guildhall_sfu_packets_dropped_total"),
+            shielded: sum("guildhall_sfu_packets_shielded_total"),
         }
     }
 
-    /// Waits for a report of the relay that tells of so many dropped packets, and checks that it accounts for every packet.
-    pub fn conserved_after(server: &Server, dropped: u64) -> Self {
+    /// What was of no use, by whomever it was dropped.
+    pub fn unwanted(&self) -> u64 {
+        self.dropped + self.shielded
+    }
+
+    /// Waits for a report of the relay that tells of so many unwanted packets, and checks that it accounts for every packet.
+    pub fn conserved_after(server: &Server, unwanted: u64) -> Self {
         let deadline = std::time::Instant::now() + WITHIN;
         loop {
             let so_far = server.process.lines.said_so_far();
             let sums = Self::read(server);
             let whole = sums.received == sums.forwarded_in + sums.consumed + sums.dropped;
-            if sums.dropped >= dropped && whole {
+            if sums.unwanted() >= unwanted && whole {
                 return sums;
             }
             // The page may have been read while a report was being taken in, or one shard's is still to come.
             let is_news = server.process.lines.until_said(so_far, RELAY_REPORTED, deadline);
-            assert!(is_news, "waited for {dropped} drops: {sums:?}");
+            assert!(is_news, "waited for {unwanted} drops: {sums:?}");
         }
     }
 }

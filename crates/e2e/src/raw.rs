@@ -16,6 +16,8 @@ use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
 use crate::wire::{WITHIN, Wire, tls};
 use crate::{Server, User};
 
+/// The kernel lets questions of a network through again after a tenth of a second or two.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// GUILDS and GUILD_VOICE_STATES, members' and channels' messages.
 const INTENTS: u32 = 1 | 1 << 7 | 1 << 9 | 1 << 15;
 
@@ -262,7 +264,7 @@ fn open(
 }
 
 /// Asks where we are; every datagram up to the answer, the answer with it, is written down. What came before is taken first: a socket whose
-/// buffer is full would lose the answer.
+/// buffer is full would lose the answer. Asks again as people do who come in a rush, of whose questions the kernel drops some.
 pub fn discover(
     socket: &UdpSocket,
     media: SocketAddr,
@@ -279,15 +281,32 @@ pub fn discover(
         datagrams.push(Datagram { kind: classify(&raw), raw, opened: None });
     }
     socket.set_nonblocking(false).expect("a socket takes options");
-    socket.send_to(&request, media).expect("loopback takes datagrams");
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "discovery was not answered");
+        assert!(Instant::now() < deadline, "discovery was not answered");
+        socket.send_to(&request, media).expect("loopback takes datagrams");
+        if let Some(response) = answer(socket, ssrc, datagrams, Instant::now() + ASK_AGAIN_AFTER) {
+            return response;
+        }
+    }
+}
+
+fn answer(
+    socket: &UdpSocket,
+    ssrc: Ssrc,
+    datagrams: &mut Vec<Datagram>,
+    until: Instant,
+) -> Option<DiscoveryResponse> {
+    let mut buf = [0; 2048];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
         let Some(raw) = receive(socket, left, &mut buf) else { continue };
         let response = DiscoveryResponse::parse(&raw);
         datagrams.push(Datagram { kind: classify(&raw), raw, opened: None });
         if let Some(response) = response.filter(|r| r.ssrc == ssrc) {
-            return response;
+            return Some(response);
         }
     }
 }

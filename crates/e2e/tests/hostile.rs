@@ -378,7 +378,7 @@ fn the_relay_takes_nothing_that_is_not_authentic_and_new() {
     assert_eq!(answer.ip, std::net::IpAddr::V4(ATTACKER));
 
     // Far fewer than were sent: an overflow of the kernel's would have lost the call's packets too, and that is checked below.
-    let sums = Sums::conserved_after(server, before.dropped + 2_000);
+    let sums = Sums::conserved_after(server, before.unwanted() + 2_000);
     assert!(
         sums.forwarded_in > before.forwarded_in && sums.consumed > before.consumed,
         "{before:?} {sums:?}"

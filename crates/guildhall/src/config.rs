@@ -131,6 +131,10 @@ pub struct Options {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+    /// Whether the kernel drops what cannot be for us before the relay is woken, where it may be told to (BPF): `auto` or `off` (default auto).
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shield: Option<Shield>,
     /// Encryption modes offered to native clients, in order (default: all six).
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,14 +175,13 @@ pub enum Egress {
     Xdp,
 }
 
-impl Egress {
-    /// What the relay's program is told of it. By default nothing, so that one of before there was a choice can still take over.
-    pub fn relay_arguments(self) -> Vec<OsString> {
-        match self {
-            Self::Kernel => Vec::new(),
-            Self::Xdp => vec!["--egress".into(), "xdp".into()],
-        }
-    }
+/// Whether the kernel is asked to drop strangers' packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Shield {
+    #[default]
+    Auto,
+    Off,
 }
 
 /// Who may make an account.
@@ -248,6 +251,7 @@ pub struct Config {
     pub registry: Place,
     pub modes: Option<Vec<String>>,
     pub egress: Egress,
+    pub shield: Shield,
     pub registration: Registration,
     pub demo: u16,
     pub name: Option<String>,
@@ -258,6 +262,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the relay's program is told. By default nothing, so that one of before there was a choice can still take over.
+    pub fn relay_arguments(&self) -> Vec<OsString> {
+        let egress: &[&str] = match self.egress {
+            Egress::Kernel => &[],
+            Egress::Xdp => &["--egress", "xdp"],
+        };
+        let shield: &[&str] = match self.shield {
+            Shield::Auto => &[],
+            Shield::Off => &["--shield", "off"],
+        };
+        egress.iter().chain(shield).map(OsString::from).collect()
+    }
+
     /// Merges the sources; `file` must exist if it is named.
     pub fn read(file: Option<PathBuf>, command_line: Options) -> anyhow::Result<Self> {
         let mut figment = Figment::new();
@@ -313,6 +330,7 @@ impl Options {
             capacity: self.capacity.unwrap_or(CAPACITY_DEFAULT),
             modes: self.modes,
             egress: self.egress.unwrap_or_default(),
+            shield: self.shield.unwrap_or_default(),
             registration: self.registration.unwrap_or_default(),
             demo: self.demo.unwrap_or(0),
             name: self.name,
@@ -495,6 +513,7 @@ mod tests {
         check("shard = 2", "shard");
         check("shards = \"many\"", "shards");
         check("egress = \"fast\"", "egress");
+        check("shield = \"on\"", "shield");
         check("shards = 0", "shards must be at least 1");
         check("capacity = 0", "capacity must be at least 1");
         check("http = \"here\"", "http");

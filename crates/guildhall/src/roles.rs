@@ -188,7 +188,7 @@ pub async fn voice(config: Config) -> anyhow::Result<()> {
         shards: config.shards,
         capacity: config.capacity,
         modes: config.modes.clone(),
-        relay_arguments: config.egress.relay_arguments(),
+        relay_arguments: config.relay_arguments(),
         certificate: config.voice_tls.clone(),
         data: config.data.clone(),
         cluster: Some(address.clone()),

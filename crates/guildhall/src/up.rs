@@ -163,7 +163,7 @@ async fn voice_server(
         shards: config.shards,
         capacity: config.capacity,
         modes: config.modes.clone(),
-        relay_arguments: config.egress.relay_arguments(),
+        relay_arguments: config.relay_arguments(),
         certificate: config.voice_tls.clone(),
         data: config.data.clone(),
         ..VoiceConfig::default()

@@ -153,6 +153,7 @@ impl Shard {
         });
         self.by_id.insert(wanted.id, index);
         self.by_ssrc.insert(ssrc, index);
+        self.changes.stream(ssrc);
         Ok(index)
     }
 
@@ -164,12 +165,14 @@ impl Shard {
         let leg = self.legs.remove(index);
         self.by_id.remove(&leg.id);
         self.by_ssrc.remove(&leg.ssrc);
+        self.changes.stream(leg.ssrc);
         if let Some(address) = leg.path.address() {
             self.by_address.remove(&address);
+            self.changes.address(address);
         }
         if let Some(browser) = leg.browser() {
             self.by_ufrag.remove(browser.ufrag());
-            forget_checks(&mut self.by_check, index, browser.checked.addresses());
+            forget_checks(&mut self.by_check, &mut self.changes, index, browser.checked.addresses());
         }
         self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
         leg.numbers.into_iter().for_each(|record| self.page.free_record(record));
@@ -225,7 +228,7 @@ impl Shard {
         self.lose_address(index);
         if let Some(browser) = self.legs.get(index).browser() {
             self.by_ufrag.remove(browser.ufrag());
-            forget_checks(&mut self.by_check, index, browser.checked.addresses());
+            forget_checks(&mut self.by_check, &mut self.changes, index, browser.checked.addresses());
         }
         self.end_written(index);
         let security = match wanted {
@@ -306,8 +309,10 @@ impl Shard {
         }
         if let Some(before) = self.legs.get(index).path.address() {
             self.by_address.remove(&before);
+            self.changes.address(before);
         }
         self.by_address.insert(address, index);
+        self.changes.address(address);
         let leg = self.legs.get_mut(index);
         leg.path.set(now, address);
         self.write_leg(index);
@@ -332,6 +337,7 @@ impl Shard {
         if let Some(address) = path.address() {
             path.lose();
             self.by_address.remove(&address);
+            self.changes.address(address);
             self.write_leg(index);
         }
         self.update_route(index);

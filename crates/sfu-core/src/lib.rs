@@ -11,7 +11,7 @@
 //! # Outputs
 //! Datagrams, written straight into the caller's [`Sink`] while a `handle_*` runs; [`Shard::poll_event`], to
 //! be asked after each of them or whenever there is room, because events are differences of state and merge
-//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them. What another process must know to
+//! while nobody asks; [`Shard::poll_timeout`], to be asked after each of them; [`Shard::poll_known`], for whoever has said that it is. What another process must know to
 //! go on is written into a [`Memory`] before anything leaves that follows from it.
 //!
 //! # Invariants
@@ -31,6 +31,7 @@ mod control;
 mod counters;
 mod forward;
 pub mod fuzz;
+mod known;
 mod leg;
 pub mod limits;
 mod loss;
@@ -61,6 +62,7 @@ mod written;
 
 pub use control::Refused;
 pub use counters::{Counters, DropReason};
+pub use known::Known;
 pub use page::Memory;
 pub use shard::Shard;
 pub use sink::Sink;

@@ -9,6 +9,7 @@ use sfu_wire::page::Work;
 use sfu_wire::{DropCount, Dtls, FromSfu, KeySpent, LegConnected, LegSpeaking, Report, Start, Started};
 
 use crate::counters::{Counters, DropReason};
+use crate::known::Changes;
 use crate::leg::{LegIndex, LegKey, Legs};
 use crate::limits::{NEWS_MAX, REPORT_INTERVAL, SENDER_PACKETS_PER_S_DEFAULT};
 use crate::page::{Memory, Page, Predecessor};
@@ -35,8 +36,10 @@ pub struct Shard {
     pub(crate) by_ufrag: HashMap<Box<str>, LegIndex>,
     /// The same by the addresses of their latest checks. What two have checked is whose it was first, while that goes on.
     pub(crate) by_check: HashMap<SocketAddr, LegIndex>,
+    /// Of addresses and SSRCs in these, if anybody asks.
     /// What browsers send to signalling's DTLS engines.
     pub(crate) dtls: VecDeque<Dtls>,
+    pub(crate) changes: Changes,
     pub(crate) retired: Retired,
     /// Empty whenever nobody is at work.
     pub(crate) pending: Pending,
@@ -84,6 +87,7 @@ impl Shard {
             by_check: HashMap::new(),
             dtls: VecDeque::new(),
             started_at: now,
+            changes: Changes::default(),
             retired: Retired::default(),
             pending: Pending::new(),
             page,

@@ -12,6 +12,7 @@ use transport::{IceReject, ice};
 
 use crate::counters::{DropReason, Fate};
 use crate::forward::RELAY_SSRC;
+use crate::known::Changes;
 use crate::leg::LegIndex;
 use crate::limits::{BROWSER_REPORTS_MAX, CONSENT, DTLS_BYTES_MAX, DTLS_WAITING_MAX, NACK_NUMBERS_MAX};
 use crate::shard::Shard;
@@ -69,10 +70,12 @@ impl Shard {
     fn note_check(&mut self, now: Instant, index: LegIndex, from: SocketAddr) -> Instant {
         let browser = self.legs.get_mut(index).browser_mut().expect("only browsers have checks answered");
         let (first_at, forgotten) = browser.checked.note(now, from);
-        forget_checks(&mut self.by_check, index, forgotten.into_iter());
+        forget_checks(&mut self.by_check, &mut self.changes, index, forgotten.into_iter());
         let holder = self.by_check.get(&from).and_then(|holder| self.legs.get(*holder).browser());
         if holder.is_none_or(|holder| !holder.checked.is_held(now, from)) {
-            self.by_check.insert(from, index);
+            if self.by_check.insert(from, index).is_none() {
+                self.changes.address(from);
+            }
         }
         first_at
     }
@@ -223,12 +226,14 @@ impl Shard {
 /// Nothing from these addresses is the leg's any more that it only checked.
 pub(crate) fn forget_checks(
     by_check: &mut HashMap<SocketAddr, LegIndex>,
+    changes: &mut Changes,
     index: LegIndex,
     addresses: impl Iterator<Item = SocketAddr>,
 ) {
     for address in addresses {
         if by_check.get(&address) == Some(&index) {
             by_check.remove(&address);
+            changes.address(address);
         }
     }
 }

@@ -333,7 +333,7 @@ pub struct Report {
     /// Datagrams the kernel would not take.
     #[prost(uint64, tag = "6")]
     pub send_failed: u64,
-    /// Datagrams that overflowed the socket's receive buffer, as the kernel counts them.
+    /// Datagrams that overflowed the socket's receive buffer.
     #[prost(uint64, tag = "7")]
     pub receive_overflow: u64,
     #[prost(uint32, tag = "8")]
@@ -367,6 +367,9 @@ pub struct Report {
     /// Packets that went past the kernel's IP stack; part of `sent`.
     #[prost(uint64, tag = "18")]
     pub sent_directly: u64,
+    /// Datagrams that the kernel dropped before anybody was woken, by reason; not received.
+    #[prost(message, repeated, tag = "19")]
+    pub shielded: Vec<DropCount>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

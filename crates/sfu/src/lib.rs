@@ -24,6 +24,7 @@ pub mod limits;
 mod log;
 mod nap;
 mod serve;
+mod shield;
 
 use std::cell::Cell;
 use std::io;
@@ -42,9 +43,9 @@ pub use args::WrongArgument;
 pub use serve::{Failure, serve};
 
 /// Runs `guildhall sfu` with the arguments behind those two words: `--shard UDP_FD,CONTROL_FD,MEMORY_FD`, once a shard,
-/// and `--egress kernel|xdp`.
+/// `--egress kernel|xdp` and `--shield auto|off`.
 pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
-    let Args { shards, egress } = match args::parse(args) {
+    let Args { shards, egress, is_shielded } = match args::parse(args) {
         Ok(args) => args,
         Err(error) => {
             log::line(log::ERROR, "arguments", format_args!("error={error:?}"));
@@ -64,7 +65,7 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
         let (ended, backend) = (ended.clone(), backend.clone());
         let started = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
             // Nobody listens any more when another shard's failure has ended the process.
-            let _ = ended.send(serve_fds(fds, &backend));
+            let _ = ended.send(serve_fds(fds, &backend, is_shielded));
         });
         if let Err(error) = started {
             log::line(log::ERROR, "thread", format_args!("error={error:?}"));
@@ -95,12 +96,12 @@ thread_local! {
     static MEMORY: Cell<Option<Memory>> = const { Cell::new(None) };
 }
 
-fn serve_fds(fds: args::ShardFds, backend: &Backend) -> Result<(), Failure> {
+fn serve_fds(fds: args::ShardFds, backend: &Backend, is_shielded: bool) -> Result<(), Failure> {
     let udp = udp_io::adopt_udp(fds.udp).map_err(Failure::Socket)?;
     let control = UnixStream::from(udp_io::adopt_fd(fds.control).map_err(Failure::Control)?);
     let map = |fd| udp_io::map_memory(&udp_io::adopt_fd(fd)?);
     let memory = fds.memory.map(map).transpose().map_err(Failure::Memory)?;
-    serve(udp, control, memory, limits::ORPHAN_GRACE, backend)
+    serve(udp, control, memory, limits::ORPHAN_GRACE, backend, is_shielded)
 }
 
 /// From now on the memory is this shard's alone: only now may its failure be written into it.

@@ -14,6 +14,7 @@ use crate::egress::Egress;
 use crate::limits::{LAST_WORDS, RECEIVE_BATCHES_A_WAKE, SOCKET_BUFFER_BYTES};
 use crate::log;
 use crate::nap::Naps;
+use crate::shield::{Shield, counts};
 
 const MEDIA: u64 = 0;
 const CONTROL: u64 = 1;
@@ -40,13 +41,15 @@ pub enum Failure {
 }
 
 /// Serves one shard until it is told to retire, or signalling has been gone for `grace`, or at once if it has no calls by then. It goes on with what its
-/// predecessor left in `memory`, which from the start message on is nobody else's. What it sends leaves by `backend`.
+/// predecessor left in `memory`, which from the start message on is nobody else's. What it sends leaves by `backend`; what comes is looked at in the kernel first
+/// if it is shielded and this process may.
 pub fn serve(
     udp: UdpSocket,
     control: UnixStream,
     memory: Option<Memory>,
     grace: Duration,
     backend: &Backend,
+    is_shielded: bool,
 ) -> Result<(), Failure> {
     let mut poller = Poller::new().map_err(Failure::Wait)?;
     let mut control = Control::new(control).map_err(Failure::Control)?;
@@ -71,6 +74,7 @@ pub fn serve(
         received: RecvBatch::new(),
         oversized: 0,
         overflow: Overflow::default(),
+        shield: Shield::new(is_shielded),
         unsealed: 0,
         watches_writable: false,
         is_busy: false,
@@ -167,6 +171,7 @@ struct Worker<'a> {
     /// Datagrams too long for a buffer that the shard has been told of.
     oversized: u64,
     overflow: Overflow,
+    shield: Shield,
     unsealed: u64,
     watches_writable: bool,
     /// So many datagrams came that more may be there by now.
@@ -210,6 +215,7 @@ impl Worker<'_> {
             self.receive(udp)?;
         }
         self.shard.handle_timeout(Instant::now(), &mut self.egress);
+        self.shield.follow(udp, &mut self.shard);
         self.egress.flush().map_err(Failure::Socket)
     }
 
@@ -229,6 +235,7 @@ impl Worker<'_> {
                 self.shard.take_datagram(now, from, datagram, &mut self.egress);
             }
             self.shard.finish(now, &mut self.egress);
+            self.shield.follow(udp, &mut self.shard);
             self.egress.flush().map_err(Failure::Socket)?;
             // What else waits there is for the next process.
             self.is_busy = count == udp_io::limits::BATCH;
@@ -254,7 +261,10 @@ impl Worker<'_> {
 
     fn next_event(&mut self, udp: &UdpSocket) -> Result<Option<FromSfu>, Failure> {
         Ok(match self.shard.poll_event() {
-            Some(FromSfu::Report(report)) => Some(FromSfu::Report(self.complete(udp, report)?)),
+            Some(FromSfu::Report(report)) => {
+                self.shield.raise(udp, &mut self.shard);
+                Some(FromSfu::Report(self.complete(udp, report)?))
+            }
             event => event,
         })
     }
@@ -277,12 +287,15 @@ impl Worker<'_> {
             self.unsealed = unsealed;
         }
         let (sent, send_failed) = self.egress.sent_and_failed();
-        let receive_overflow = self.overflow.update(udp_io::kernel_drops(udp).map_err(Failure::Socket)?);
+        // First, because the kernel's count has these in it.
+        let shielded = self.shield.shielded();
+        let kernel_drops = self.overflow.update(udp_io::kernel_drops(udp).map_err(Failure::Socket)?);
         Ok(Report {
             sent,
             send_failed,
             sent_directly: self.egress.sent_directly(),
-            receive_overflow,
+            receive_overflow: self.overflow.beside(shielded.total(), kernel_drops),
+            shielded: counts(shielded),
             cpu_ns: nanos(udp_io::thread_cpu()),
             uptime_ns: nanos(self.started_at.elapsed()),
             ..report
@@ -299,20 +312,27 @@ impl Worker<'_> {
     }
 }
 
-/// The kernel's count of overflows is of 32 bits and began when the socket was made.
+/// The kernel's count of what it has dropped is of 32 bits and began when the socket was made.
 #[derive(Default)]
 struct Overflow {
     last: Option<u32>,
     total: u64,
+    told: u64,
 }
 
 impl Overflow {
-    /// The overflows since the shard started.
+    /// What the kernel has dropped since the shard started.
     fn update(&mut self, count: u32) -> u64 {
         let last = *self.last.get_or_insert(count);
         self.total += u64::from(count.wrapping_sub(last));
         self.last = Some(count);
         self.total
+    }
+
+    /// What of it was not turned away but overflowed. It never becomes less, whatever was counted between the two counts.
+    fn beside(&mut self, shielded: u64, dropped: u64) -> u64 {
+        self.told = self.told.max(dropped.saturating_sub(shielded));
+        self.told
     }
 }
 
@@ -330,5 +350,13 @@ mod tests {
         assert_eq!(overflow.update(u32::MAX - 1), 0);
         assert_eq!(overflow.update(2), 4);
         assert_eq!(overflow.update(2), 4);
+    }
+
+    #[test]
+    fn what_was_turned_away_is_no_overflow() {
+        let mut overflow = Overflow::default();
+        assert_eq!(overflow.beside(10, 15), 5);
+        assert_eq!(overflow.beside(20, 22), 5, "three were turned away between the counts");
+        assert_eq!(overflow.beside(20, 26), 6);
     }
 }

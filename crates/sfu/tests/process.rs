@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rtp_wire::OPUS_PAYLOAD_TYPE;
 use sfu::{Failure, serve};
 use sfu_core::Memory;
 use sfu_wire::page::BYTES;
-use sfu_wire::{FromSfu, Hello, PROTOCOL, Report, Retire, Retired, Snapshot, Start, ToSfu};
+use sfu_wire::{
+    DropCount, FromSfu, Hello, PROTOCOL, RemoveLeg, Report, Retire, Retired, Snapshot, Start, ToSfu,
+};
 use support::{Client, Signalling, VOICE, relay};
 use udp_io::Backend;
 
@@ -29,7 +32,7 @@ fn start_with(
 ) -> (Signalling, JoinHandle<Result<(), Failure>>) {
     let (signalling, control) = Signalling::pair();
     let udp = udp.try_clone().unwrap();
-    (signalling, std::thread::spawn(move || serve(udp, control, memory, grace, &Backend::Kernel)))
+    (signalling, std::thread::spawn(move || serve(udp, control, memory, grace, &Backend::Kernel, true)))
 }
 
 #[test]
@@ -54,6 +57,70 @@ fn two_clients_talk_and_the_numbers_add_up() {
     assert!(report.sent > 100);
     assert_eq!((report.send_failed, report.receive_overflow), (0, 0));
     assert!(report.cpu_ns > 0 && report.uptime_ns > report.cpu_ns);
+    drop(signalling);
+    thread.join().unwrap().unwrap();
+}
+
+/// The kernel keeps a flood from the shard, and nobody who is in the call, comes, or comes back from elsewhere.
+#[test]
+fn strangers_are_kept_away_and_nobody_else_is() {
+    const FLOOD: u64 = 20_000;
+    let (udp, address) = relay();
+    let (mut signalling, thread) = start(&udp, Duration::ZERO);
+    signalling.start();
+    let (mut a, mut b, mut c) = (Client::new(1, address), Client::new(2, address), Client::new(3, address));
+    signalling.tell(ToSfu::Snapshot(Snapshot { legs: vec![a.leg(), b.leg()] }));
+    b.discover();
+    signalling.await_connected(2);
+    // Before it says so for the first time, it has put up its shield.
+    signalling.hear_report();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut packet = [0x55; 150];
+    packet[..2].copy_from_slice(&[0x80, OPUS_PAYLOAD_TYPE.0]);
+    for n in 0..FLOOD {
+        stranger.send_to(&packet, address).unwrap();
+        match n {
+            5_000 => {
+                signalling.tell(ToSfu::PutLeg(c.leg()));
+                c.discover();
+            }
+            10_000 => a.socket = UdpSocket::bind("127.0.0.1:0").unwrap(),
+            15_000 => signalling.tell(ToSfu::RemoveLeg(RemoveLeg { id: 3 })),
+            _ => {}
+        }
+        // From elsewhere no more than somebody says in a moment.
+        if n % 1_000 == 0 {
+            a.talk();
+            assert_eq!(b.hear(), (a.ssrc(), VOICE.to_vec()));
+        }
+    }
+    let [mut turned_away, mut seen] = [0; 2];
+    while turned_away + seen < FLOOD {
+        let report = signalling.hear_report();
+        let of = |drops: &[DropCount], reason: &str| {
+            drops.iter().filter(|drop| drop.reason == reason).map(|drop| drop.packets).sum::<u64>()
+        };
+        (turned_away, seen) = (of(&report.shielded, "strangers"), of(&report.drops, "unknown_source"));
+        assert_eq!(report.receive_overflow, 0, "{report:?}");
+    }
+    assert_eq!(turned_away + seen, FLOOD);
+    assert!(turned_away > FLOOD / 2, "the shard has seen {seen} of {FLOOD}");
+    // Who has left is a stranger: of a rush of its packets the kernel drops most.
+    c.talk();
+    (0..2_000).for_each(|_| c.talk());
+    let more = loop {
+        let report = signalling.hear_report();
+        let all: u64 = report.shielded.iter().chain(&report.drops).map(|drop| drop.packets).sum();
+        if all >= FLOOD + 2_001 {
+            break report;
+        }
+    };
+    assert!(
+        more.shielded.iter().any(|drop| drop.reason == "strangers" && drop.packets > turned_away + 500),
+        "{more:?}"
+    );
+    a.talk();
+    assert_eq!(b.hear(), (a.ssrc(), VOICE.to_vec()));
     drop(signalling);
     thread.join().unwrap().unwrap();
 }

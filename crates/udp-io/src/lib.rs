@@ -5,7 +5,7 @@
 //! unsafe leaves the crate.
 //!
 //! A socket's datagrams leave by the socket, or past the kernel's IP stack (`egress`): `routes` knows the way to each destination, `headers` writes what the
-//! kernel would, `xdp` gives packets to devices (`docs/adr/0016-egress.md`).
+//! kernel would, `xdp` gives packets to devices (`docs/adr/0016-egress.md`). What comes may be looked at in the kernel first (`shield`).
 //!
 //! Absent: any idea of what the bytes mean; threads; allocation once a batch or a poller is made.
 #![allow(unsafe_code)]
@@ -29,6 +29,7 @@ mod process;
 mod recv;
 mod routes;
 mod send;
+mod shield;
 mod socket;
 mod xdp;
 
@@ -41,5 +42,6 @@ pub use poll::{Poller, Ready};
 pub use process::{cores, kill, resident_of, run_on, run_thread_on};
 pub use recv::RecvBatch;
 pub use send::{Flushed, SendBatch, SendCounters};
+pub use shield::{Shield, Shielded, unshield};
 pub use socket::{BufferSizes, bind, buffers, kernel_drops, set_buffers, set_unsent_max};
 pub use xdp::Frames;

@@ -56,7 +56,7 @@ fn set_buffer(socket: &impl AsFd, force: i32, plain: i32, bytes: usize) -> io::R
         .or_else(|_| set_option(socket, libc::SOL_SOCKET, plain, bytes))
 }
 
-fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+pub(crate) fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed and so open; the kernel reads four bytes of a local.
     let code =

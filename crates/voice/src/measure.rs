@@ -37,7 +37,8 @@ impl Meter {
         self.packets_out_per_s = per_s(sent);
         self.busy = since(report.cpu_ns, before.cpu_ns) as f32 / wall_ns as f32;
         let wanted = |report: &Report| report.forwarded_in + report.consumed;
-        let bad = |report: &Report| unwanted(&report.drops) + report.receive_overflow;
+        let bad =
+            |report: &Report| unwanted(&report.drops) + unwanted(&report.shielded) + report.receive_overflow;
         self.flood.look(Second {
             wanted: per_s(since(wanted(&report), wanted(&before))),
             unwanted: per_s(since(bad(&report), bad(&before))),
@@ -62,12 +63,16 @@ impl Meter {
             "guildhall_sfu_receive_overflow_total",
             since(report.receive_overflow, before.receive_overflow),
         );
-        let dropped_before: BTreeMap<&str, u64> =
-            before.drops.iter().map(|d| (d.reason.as_str(), d.packets)).collect();
-        for drop in &report.drops {
-            let n = since(drop.packets, dropped_before.get(drop.reason.as_str()).copied().unwrap_or(0));
-            let labels = [("shard", shard.clone()), ("reason", drop.reason.clone())];
-            metrics::counter!("guildhall_sfu_packets_dropped_total", &labels).increment(n);
+        for (name, now, before) in [
+            ("guildhall_sfu_packets_dropped_total", &report.drops, &before.drops),
+            ("guildhall_sfu_packets_shielded_total", &report.shielded, &before.shielded),
+        ] {
+            let before: BTreeMap<&str, u64> = before.iter().map(|d| (d.reason.as_str(), d.packets)).collect();
+            for drop in now {
+                let n = since(drop.packets, before.get(drop.reason.as_str()).copied().unwrap_or(0));
+                let labels = [("shard", shard.clone()), ("reason", drop.reason.clone())];
+                metrics::counter!(name, &labels).increment(n);
+            }
         }
         metrics::gauge!("guildhall_sfu_legs", "shard" => shard.clone()).set(report.legs);
         metrics::gauge!("guildhall_sfu_rooms", "shard" => shard.clone()).set(report.rooms);
@@ -108,8 +113,9 @@ mod tests {
         let report = |s: u64| Report {
             received: 6_100 * s,
             forwarded_in: 100 * s,
-            drops: vec![DropCount { reason: "unknown_source".to_owned(), packets: 3_000 * s }],
-            receive_overflow: 3_000 * s,
+            drops: vec![DropCount { reason: "unknown_source".to_owned(), packets: 2_000 * s }],
+            shielded: vec![DropCount { reason: "strangers".to_owned(), packets: 2_000 * s }],
+            receive_overflow: 2_000 * s,
             uptime_ns: 1_000_000_000 * s,
             ..Report::default()
         };

@@ -177,6 +177,7 @@ impl Relay {
         let Process { mut child, streams, since, wish } = process;
         self.pid.send_replace(child.id());
         tracing::info!(pid = child.id(), generation, "the media relay was started");
+        self.unshield();
         let (mut links, mut writers, mut readers) = (Vec::new(), JoinSet::new(), JoinSet::new());
         for (shard, Stream { stream, deframer }) in (0..).zip(streams) {
             let (read, write) = stream.into_split();
@@ -226,6 +227,15 @@ impl Relay {
                 Outcome::Replaced(successor)
             }
             None => Outcome::Ended { ended, lived, blamed, is_no_good },
+        }
+    }
+
+    /// What a predecessor's program in the kernel knows grows old, and a relay of before there was any would not replace it.
+    fn unshield(&self) {
+        for socket in &self.sockets {
+            if let Err(error) = udp_io::unshield(socket) {
+                tracing::warn!(%error, "what the last relay put before its socket cannot be taken off");
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod end;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use sfu_wire::{Leg, Native, RemoveLeg, Snapshot, Start, ToSfu};
 use transport::{Key, Mode, NonceCounter, Session};
 
 use self::end::End;
+use crate::known::Known;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::page::Memory;
 use crate::shard::Shard;
@@ -40,6 +42,7 @@ pub fn fuzz_dying_shard(data: &[u8], every: usize) {
         }
         assert!(machine.shard.counters.conserved());
         machine.shard.assert_consistent();
+        machine.assert_known();
         while machine.shard.poll_event().is_some() {}
     }
 }
@@ -104,6 +107,8 @@ struct Machine {
     sessions: Vec<Session>,
     legs: Vec<Leg>,
     browsers: Vec<End>,
+    /// What a filter before the shard would let through.
+    known: HashSet<Known>,
 }
 
 /// Instructions from here on.
@@ -139,7 +144,9 @@ impl Machine {
             sessions,
             legs: Vec::new(),
             browsers: (0..BROWSERS).map(End::new).collect(),
+            known: HashSet::new(),
         };
+        machine.shard.watch_known();
         for leg in 0..LEGS {
             machine.legs.push(wanted(leg, leg % 2, 3, 1));
         }
@@ -234,11 +241,33 @@ impl Machine {
         });
         let legs = legs.collect();
         self.shard = Shard::with_memory(self.now, &start(), self.memory);
+        self.known.clear();
+        self.shard.watch_known();
         self.tell(ToSfu::Snapshot(Snapshot { legs }));
     }
 
     fn browser(&self, program: &mut Program<'_>) -> Option<usize> {
         Some(usize::from(program.byte()? % BROWSERS))
+    }
+
+    /// A filter that follows what it is told knows whom the shard does.
+    fn assert_known(&mut self) {
+        while let Some(known) = self.shard.poll_known() {
+            let (known, is_known) = match known {
+                Known::Address(address, is_known) => (Known::Address(address, true), is_known),
+                Known::Stream(ssrc, is_known) => (Known::Stream(ssrc, true), is_known),
+            };
+            if is_known {
+                self.known.insert(known)
+            } else {
+                self.known.remove(&known)
+            };
+        }
+        let Shard { by_address, by_check, by_ssrc, .. } = &self.shard;
+        let addresses =
+            by_address.keys().chain(by_check.keys()).map(|address| Known::Address(*address, true));
+        let streams = by_ssrc.keys().map(|ssrc| Known::Stream(*ssrc, true));
+        assert_eq!(self.known, addresses.chain(streams).collect());
     }
 
     /// A datagram of which nothing is known.
