@@ -60,6 +60,12 @@ impl Absence {
         self.unused.drain(..).chain(records).for_each(|record| page.free_record(record));
     }
 
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.streams.iter().any(|missed| missed.left_at.is_some())

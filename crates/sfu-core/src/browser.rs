@@ -181,6 +181,14 @@ impl Browser {
         }
     }
 
+    /// Reads what [`Self::send`] will read, so that it is at hand by then. The result means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self, ssrc: Ssrc, page: &Page) -> u64 {
+        let srtp = self.srtp.as_ref().map_or(0, |srtp| srtp.touch());
+        srtp ^ self.outgoing.touch(ssrc, page) ^ u64::from(self.opus.0)
+    }
+
     /// Writes and seals a frame's packet for this listener, whose number for it is `seq`; nothing if it must not see it.
     #[inline]
     pub fn send(
@@ -246,7 +254,7 @@ impl Browser {
             }
         };
         let srtp = self.srtp.as_mut().expect("a route ends with the keys it needs");
-        srtp.seal_rtp(slot, FIXED_HEADER_LEN + len, placed.index)
+        srtp.seal_plain_rtp(slot, FIXED_HEADER_LEN + len, (ssrc, placed.index))
     }
 
     /// What is to be said about its stream.

@@ -8,7 +8,7 @@ use transport::ReplayWindow;
 use crate::absence::Absence;
 use crate::browser::Browser;
 use crate::pace::Pace;
-use crate::page::{RecordAt, SlotAt};
+use crate::page::{Page, RecordAt, SlotAt};
 use crate::path::Path;
 use crate::recent::Recent;
 use crate::rewrite::Rewriter;
@@ -71,6 +71,20 @@ impl Leg {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.security.as_ref().is_some_and(Security::is_ready)
+    }
+
+    /// Reads what sending it a packet of a stream will read, so that it is at hand by then. The result means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self, ssrc: Ssrc, page: &Page) -> u64 {
+        match &self.security {
+            Some(Security::Browser(browser)) => {
+                let here: u64 = self.path.address().map_or(0, |address| address.port().into());
+                browser.touch(ssrc, page) ^ here ^ u64::from(self.absence.is_empty())
+            }
+            // What it needs is here, and behind a pointer of the cipher's that nobody else can follow.
+            Some(Security::Native(_)) | None => 0,
+        }
     }
 
     #[must_use]

@@ -72,10 +72,10 @@ impl Shard {
         let (first_at, forgotten) = browser.checked.note(now, from);
         forget_checks(&mut self.by_check, &mut self.changes, index, forgotten.into_iter());
         let holder = self.by_check.get(&from).and_then(|holder| self.legs.get(*holder).browser());
-        if holder.is_none_or(|holder| !holder.checked.is_held(now, from)) {
-            if self.by_check.insert(from, index).is_none() {
-                self.changes.address(from);
-            }
+        if holder.is_none_or(|holder| !holder.checked.is_held(now, from))
+            && self.by_check.insert(from, index).is_none()
+        {
+            self.changes.address(from);
         }
         first_at
     }

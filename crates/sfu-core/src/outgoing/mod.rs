@@ -17,7 +17,9 @@ use crate::page::{Page, RecordAt, SlotAt};
 
 #[derive(Debug, Clone, Default)]
 pub struct Outgoing {
-    /// In order of SSRC. None is forgotten while the transport lives, because the browser does not forget either.
+    /// In order. They stand apart, so that a stream is found without looking at others.
+    ssrcs: Vec<Ssrc>,
+    /// Of each of these. None is forgotten while the transport lives, because the browser does not forget either.
     streams: Vec<Stream>,
     /// The leg's place in the page, where every new index is written before its packet can leave.
     slot: Option<SlotAt>,
@@ -63,7 +65,9 @@ pub struct Placed {
     pub redundant: bool,
 }
 
+/// In two cache lines.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 struct Stream {
     ssrc: Ssrc,
     /// What is added to a number to make it an index; wraps, because the stream may lie on either side.
@@ -96,7 +100,7 @@ impl Outgoing {
     /// The index under which this listener is sent a packet of a stream; nothing for one that it must not see.
     #[inline]
     pub fn place(&mut self, now: Instant, ssrc: Ssrc, packet: &Outbound, page: &mut Page) -> Option<Placed> {
-        let at = match self.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc) {
+        let at = match self.ssrcs.binary_search(&ssrc) {
             Ok(at) => at,
             Err(at) => self.begin(now, at, ssrc, packet, page)?,
         };
@@ -116,15 +120,25 @@ impl Outgoing {
         Some(Placed { index, redundant: pair.is_some() })
     }
 
+    /// Reads what [`Self::place`] will read, so that it is at hand by then. The result means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self, ssrc: Ssrc, page: &Page) -> u64 {
+        let Ok(at) = self.ssrcs.binary_search(&ssrc) else { return 0 };
+        let stream = &self.streams[at];
+        let record = stream.record.map_or(0, |record| page.touch_record(record));
+        record ^ stream.offset ^ u64::from(stream.fresh) ^ u64::from(stream.packets)
+    }
+
     fn find(&mut self, ssrc: Ssrc) -> Option<&mut Stream> {
-        let at = self.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc).ok()?;
+        let at = self.ssrcs.binary_search(&ssrc).ok()?;
         Some(&mut self.streams[at])
     }
 
     /// Which packet this listener was sent under the number `wire`, and how; nothing when it was sent none that `leg` still knows.
     #[must_use]
     pub fn sent(&self, ssrc: Ssrc, leg: LegKey, wire: u16) -> Option<(Source, Placed)> {
-        let at = self.streams.binary_search_by_key(&ssrc, |stream| stream.ssrc).ok()?;
+        let at = self.ssrcs.binary_search(&ssrc).ok()?;
         let stream = &self.streams[at];
         let index = stream.highest.nearest(wire);
         let age = stream.highest.0.checked_sub(index.0).filter(|age| *age < u64::from(u64::BITS))?;
@@ -174,6 +188,7 @@ impl Outgoing {
             record: None,
         };
         stream.record = self.slot.and_then(|slot| page.begin_outgoing(slot, &stream.state()));
+        self.ssrcs.insert(at, ssrc);
         self.streams.insert(at, stream);
         Some(at)
     }
@@ -239,6 +254,7 @@ impl Outgoing {
                 record,
             }
         };
+        self.ssrcs = states.iter().map(|state| state.ssrc).collect();
         self.streams = states.iter().map(stream).collect();
     }
 }

@@ -107,6 +107,12 @@ impl Page {
         }
     }
 
+    /// Reads what [`Self::outgoing`] will write, so that it is at hand by then. The result means nothing.
+    #[inline]
+    pub fn touch_record(&self, record: RecordAt) -> u64 {
+        self.cells.get(self.record(record) + HIGHEST_AT)
+    }
+
     /// What a packet that a leg is sent changes of it.
     #[inline]
     pub fn sent(&self, slot: SlotAt, progress: u64) {

@@ -36,6 +36,12 @@ impl AesCm {
         }
     }
 
+    /// See [`super::Srtp::touch`].
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        self.salt[0].into()
+    }
+
     /// `packet` ends with room for a tag.
     pub fn seal_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: Ssrc, index: u64) {
         let (packet, tag) = packet.split_at_mut(packet.len() - CM_TAG_LEN);

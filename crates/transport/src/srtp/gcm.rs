@@ -28,6 +28,12 @@ impl Gcm {
         Self { key: LessSafeKey::new(unbound), salt }
     }
 
+    /// See [`super::Srtp::touch`].
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        std::ptr::from_ref(self.key.algorithm()).addr() as u64 ^ u64::from(self.salt[0])
+    }
+
     /// `packet` ends with room for a tag.
     pub fn seal_rtp(&self, packet: &mut [u8], header_len: usize, ssrc: Ssrc, index: u64) {
         let (header, text) = packet.split_at_mut(header_len);

@@ -10,7 +10,7 @@ mod gcm;
 mod profile;
 mod sources;
 
-use rtp_wire::{Packet, RtpError, RtpHeader, SeqNo, rtcp};
+use rtp_wire::{FIXED_HEADER_LEN, Packet, RtpError, RtpHeader, SeqNo, Ssrc, rtcp};
 
 use crate::cipher::Forged;
 use crate::mode::RTCP_CLEAR_LEN;
@@ -104,6 +104,17 @@ impl Srtp {
         self.profile
     }
 
+    /// Reads what [`Self::seal_rtp`] will read, so that it is at hand by then. The result means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self) -> u64 {
+        self.profile as u64
+            ^ match &self.ours.rtp {
+                Cipher::Gcm(gcm) => gcm.touch(),
+                Cipher::AesCm(aes_cm) => aes_cm.touch(),
+            }
+    }
+
     /// Encrypts the RTP packet in `buf[..plain_len]` and says how long it is now. Behind it there must be room for
     /// [`SrtpProfile::rtp_overhead`] bytes.
     ///
@@ -116,12 +127,38 @@ impl Srtp {
         if header.seq != index.wire() {
             return Err(SealError::Malformed);
         }
+        self.seal_rtp_as(packet, header_len, (header.ssrc, index))
+    }
+
+    /// The same for a packet whose header is the plainest there is, without CSRCs and extension, and names `ssrc`; the number in it is the index's.
+    #[inline]
+    pub fn seal_plain_rtp(
+        &mut self,
+        buf: &mut [u8],
+        plain_len: usize,
+        (ssrc, index): (Ssrc, SeqNo),
+    ) -> Result<usize, SealError> {
+        let packet = buf.get_mut(..plain_len + self.profile.rtp_overhead()).ok_or(SealError::NoRoom)?;
+        if plain_len < FIXED_HEADER_LEN {
+            return Err(SealError::Malformed);
+        }
+        packet[2..4].copy_from_slice(&index.wire().to_be_bytes());
+        self.seal_rtp_as(packet, FIXED_HEADER_LEN, (ssrc, index))
+    }
+
+    #[inline]
+    fn seal_rtp_as(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        (ssrc, index): (Ssrc, SeqNo),
+    ) -> Result<usize, SealError> {
         if index.0 >= RTP_INDEX_END {
             return Err(SealError::NoncesUsedUp);
         }
         match &self.ours.rtp {
-            Cipher::Gcm(gcm) => gcm.seal_rtp(packet, header_len, header.ssrc, index.0),
-            Cipher::AesCm(aes_cm) => aes_cm.seal_rtp(packet, header_len, header.ssrc, index.0),
+            Cipher::Gcm(gcm) => gcm.seal_rtp(packet, header_len, ssrc, index.0),
+            Cipher::AesCm(aes_cm) => aes_cm.seal_rtp(packet, header_len, ssrc, index.0),
         }
         Ok(packet.len())
     }
