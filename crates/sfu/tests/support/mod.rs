@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rtp_wire::{
     DiscoveryRequest, DiscoveryResponse, Kind, OPUS_PAYLOAD_TYPE, RtpHeader, SeqNo, Ssrc, classify,
@@ -162,7 +162,10 @@ impl Client {
     }
 
     pub fn hear(&mut self) -> (Ssrc, Vec<u8>) {
+        let until = Instant::now() + PATIENCE;
         loop {
+            // What keeps the path open goes on coming.
+            assert!(Instant::now() < until, "nothing is heard");
             if let Some((ssrc, _, payload)) = self.receive() {
                 return (ssrc, payload);
             }
