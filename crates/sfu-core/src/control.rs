@@ -172,6 +172,7 @@ impl Shard {
         }
         if let Some(browser) = leg.browser() {
             self.by_ufrag.remove(browser.ufrag());
+            self.changes.name(browser.ufrag());
             forget_checks(&mut self.by_check, &mut self.changes, index, browser.checked.addresses());
         }
         self.retired.put(now, leg.ssrc, room, leg.rewriter, &mut self.page);
@@ -228,6 +229,7 @@ impl Shard {
         self.lose_address(index);
         if let Some(browser) = self.legs.get(index).browser() {
             self.by_ufrag.remove(browser.ufrag());
+            self.changes.name(browser.ufrag());
             forget_checks(&mut self.by_check, &mut self.changes, index, browser.checked.addresses());
         }
         self.end_written(index);
@@ -241,6 +243,7 @@ impl Shard {
             }
             Wanted::Browser(webrtc, srtp) => {
                 self.by_ufrag.insert(webrtc.ufrag.as_str().into(), index);
+                self.changes.name(&webrtc.ufrag);
                 Some(Security::Browser(Box::new(Browser::new(now, webrtc, srtp))))
             }
         };

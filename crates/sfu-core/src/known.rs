@@ -9,12 +9,14 @@ use rtp_wire::Ssrc;
 use crate::shard::Shard;
 
 /// What may be let through without a look at it, or no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Known {
     /// What comes from there is a leg's, or a browser's that has its keys from it soon.
     Address(SocketAddr, bool),
     /// A leg's stream, whose client may turn up at another address.
     Stream(Ssrc, bool),
+    /// What a browser calls us in its checks, from wherever they come.
+    Name(Box<str>, bool),
 }
 
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ pub(crate) struct Changes {
     is_watched: bool,
     addresses: Vec<SocketAddr>,
     streams: Vec<Ssrc>,
+    names: Vec<Box<str>>,
 }
 
 impl Changes {
@@ -36,6 +39,12 @@ impl Changes {
             self.streams.push(ssrc);
         }
     }
+
+    pub fn name(&mut self, ufrag: &str) {
+        if self.is_watched {
+            self.names.push(ufrag.into());
+        }
+    }
 }
 
 impl Shard {
@@ -45,6 +54,7 @@ impl Shard {
             is_watched: true,
             addresses: self.by_address.keys().chain(self.by_check.keys()).copied().collect(),
             streams: self.by_ssrc.keys().copied().collect(),
+            names: self.by_ufrag.keys().cloned().collect(),
         };
     }
 
@@ -59,6 +69,11 @@ impl Shard {
             let is_known = self.by_address.contains_key(&address) || self.by_check.contains_key(&address);
             return Some(Known::Address(address, is_known));
         }
-        self.changes.streams.pop().map(|ssrc| Known::Stream(ssrc, self.by_ssrc.contains_key(&ssrc)))
+        if let Some(ssrc) = self.changes.streams.pop() {
+            return Some(Known::Stream(ssrc, self.by_ssrc.contains_key(&ssrc)));
+        }
+        let name = self.changes.names.pop()?;
+        let is_known = self.by_ufrag.contains_key(&name);
+        Some(Known::Name(name, is_known))
     }
 }

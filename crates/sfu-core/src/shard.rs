@@ -36,9 +36,9 @@ pub struct Shard {
     pub(crate) by_ufrag: HashMap<Box<str>, LegIndex>,
     /// The same by the addresses of their latest checks. What two have checked is whose it was first, while that goes on.
     pub(crate) by_check: HashMap<SocketAddr, LegIndex>,
-    /// Of addresses and SSRCs in these, if anybody asks.
     /// What browsers send to signalling's DTLS engines.
     pub(crate) dtls: VecDeque<Dtls>,
+    /// In who is known, if anybody asks.
     pub(crate) changes: Changes,
     pub(crate) retired: Retired,
     /// Empty whenever nobody is at work.

@@ -370,6 +370,9 @@ pub struct Report {
     /// Datagrams that the kernel dropped before anybody was woken, by reason; not received.
     #[prost(message, repeated, tag = "19")]
     pub shielded: Vec<DropCount>,
+    /// Whether the kernel looks at what comes.
+    #[prost(bool, tag = "20")]
+    pub is_shielded: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]

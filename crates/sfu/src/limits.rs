@@ -35,3 +35,6 @@ pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 const _: () =
     assert!(udp_io::limits::SLOT >= sfu_core::limits::DATAGRAM_BYTES_MAX, "a slot holds any packet");
+
+/// How long after the kernel would not be told of somebody it is asked to keep strangers away again. Because a map is full for longer than a moment.
+pub const SHIELD_AGAIN_AFTER: Duration = Duration::from_secs(60);

@@ -61,6 +61,8 @@ pub fn serve(
     if udp_io::buffers(&udp).map_err(Failure::Socket)?.recv_bytes < SOCKET_BUFFER_BYTES {
         udp_io::set_buffers(&udp, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES).map_err(Failure::Socket)?;
     }
+    // What another process has put there knows nobody who comes from now on.
+    udp_io::unshield(&udp).map_err(Failure::Socket)?;
     let now = Instant::now();
     log::line(log::INFO, "started", format_args!("shard={} protocol={}", start.shard, start.protocol));
     let mut worker = Worker {
@@ -73,7 +75,7 @@ pub fn serve(
         egress: Egress::new(&udp, backend).map_err(Failure::Socket)?,
         received: RecvBatch::new(),
         oversized: 0,
-        overflow: Overflow::default(),
+        overflow: Overflow::since(udp_io::kernel_drops(&udp).map_err(Failure::Socket)?),
         shield: Shield::new(is_shielded),
         unsealed: 0,
         watches_writable: false,
@@ -262,7 +264,7 @@ impl Worker<'_> {
     fn next_event(&mut self, udp: &UdpSocket) -> Result<Option<FromSfu>, Failure> {
         Ok(match self.shard.poll_event() {
             Some(FromSfu::Report(report)) => {
-                self.shield.raise(udp, &mut self.shard);
+                self.shield.raise(Instant::now(), udp, &mut self.shard);
                 Some(FromSfu::Report(self.complete(udp, report)?))
             }
             event => event,
@@ -271,6 +273,7 @@ impl Worker<'_> {
 
     /// Everything that was taken has been sent, and what a successor must know is written. Tells the rest of what there is to be told.
     fn retire(&mut self, udp: &UdpSocket) -> Result<(), Failure> {
+        self.shield.retire(udp, &mut self.shard);
         while let Some(event) = self.next_event(udp)? {
             self.orders.control.push(event);
         }
@@ -287,15 +290,16 @@ impl Worker<'_> {
             self.unsealed = unsealed;
         }
         let (sent, send_failed) = self.egress.sent_and_failed();
-        // First, because the kernel's count has these in it.
-        let shielded = self.shield.shielded();
+        // In this order, so that the difference is what has overflowed at least: the kernel counts what it turns away first there and then here.
         let kernel_drops = self.overflow.update(udp_io::kernel_drops(udp).map_err(Failure::Socket)?);
+        let shielded = self.shield.shielded();
         Ok(Report {
             sent,
             send_failed,
             sent_directly: self.egress.sent_directly(),
             receive_overflow: self.overflow.beside(shielded.total(), kernel_drops),
             shielded: counts(shielded),
+            is_shielded: self.shield.is_up(),
             cpu_ns: nanos(udp_io::thread_cpu()),
             uptime_ns: nanos(self.started_at.elapsed()),
             ..report
@@ -313,19 +317,21 @@ impl Worker<'_> {
 }
 
 /// The kernel's count of what it has dropped is of 32 bits and began when the socket was made.
-#[derive(Default)]
 struct Overflow {
-    last: Option<u32>,
+    last: u32,
     total: u64,
     told: u64,
 }
 
 impl Overflow {
+    fn since(count: u32) -> Self {
+        Self { last: count, total: 0, told: 0 }
+    }
+
     /// What the kernel has dropped since the shard started.
     fn update(&mut self, count: u32) -> u64 {
-        let last = *self.last.get_or_insert(count);
-        self.total += u64::from(count.wrapping_sub(last));
-        self.last = Some(count);
+        self.total += u64::from(count.wrapping_sub(self.last));
+        self.last = count;
         self.total
     }
 
@@ -346,7 +352,7 @@ mod tests {
 
     #[test]
     fn overflows_are_counted_across_the_wrap() {
-        let mut overflow = Overflow::default();
+        let mut overflow = Overflow::since(u32::MAX - 1);
         assert_eq!(overflow.update(u32::MAX - 1), 0);
         assert_eq!(overflow.update(2), 4);
         assert_eq!(overflow.update(2), 4);
@@ -354,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_was_turned_away_is_no_overflow() {
-        let mut overflow = Overflow::default();
+        let mut overflow = Overflow::since(0);
         assert_eq!(overflow.beside(10, 15), 5);
         assert_eq!(overflow.beside(20, 22), 5, "three were turned away between the counts");
         assert_eq!(overflow.beside(20, 26), 6);

@@ -83,28 +83,24 @@ pub const RENEW_AFTER: Duration = Duration::from_secs(1);
 /// How long after a device refused to be sent by directly it is tried again. Because another process may still be leaving it.
 pub const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
-/// Addresses whose datagrams the shield lets through unseen. Because a voice server takes 10,000 participants, a browser checks a few addresses, and the
-/// kernel takes memory for those only that there are.
-pub const SHIELD_ADDRESSES: u32 = 65_536;
+/// Addresses whose datagrams the shield lets through unseen. Because a relay takes 20,000 legs, a browser checks up to eight addresses beside its own, and the kernel
+/// takes memory for those only that there are.
+pub const SHIELD_ADDRESSES: u32 = 262_144;
 
-/// Streams of clients that may turn up at another address.
-pub const SHIELD_STREAMS: u32 = 16_384;
+/// Streams of clients that may turn up at another address, and names by which browsers call us. Because a relay takes 20,000 legs.
+pub const SHIELD_STREAMS: u32 = 32_768;
+pub const SHIELD_NAMES: u32 = 32_768;
 
-/// Networks of which it is known how many introductions came from them. Because a flood from more is stopped by the bound on all of them.
-pub const SHIELD_PREFIXES: u32 = 4_096;
+/// Requests a second (for IP discovery, a browser's checks) that name nobody who is known. Because the first may be there before the shard was told of its sender. Each
+/// costs the shard some 2 µs.
+pub const SHIELD_INTRODUCTIONS_PER_S: u64 = 2_000;
 
-/// Introductions a second (requests for IP discovery, a browser's checks) that reach a shard from whoever is not known. Because a thousand people who join
-/// within a second send a few each, and each costs a shard some 3 µs.
-pub const SHIELD_INTRODUCTIONS_PER_S: u64 = 10_000;
-
-/// The same from one network: 256 IPv4 addresses, or 2^72 IPv6 ones, which is what a site gets. Because a few hundred people may be behind one.
-pub const SHIELD_PREFIX_PER_S: u64 = 2_500;
-
-/// Packets a second from nobody who is known. Because the first packets of somebody may be there before the shard was told of them.
+/// Packets a second from nobody who is known, for the same reason.
 pub const SHIELD_STRANGERS_PER_S: u64 = 2_000;
 
-/// Packets a second of one known stream from another address. Because its client may be there since a moment ago, and sends 50 and, in a burst, some more.
-pub const SHIELD_ELSEWHERE_PER_S: u64 = 200;
+/// Packets a second in the name of somebody who is known, from another address. Because a client may be there since a moment ago, and what it said in a second or two comes
+/// at once where its network was gone.
+pub const SHIELD_ELSEWHERE_PER_S: u64 = 1_000;
 
 const _: () = assert!(RUN_MAX < FRAMES && TRAIN_MIN <= RUN_MAX, "there is always a frame to be written");
 const _: () = assert!(PASSED_FDS <= 253, "the kernel refuses more");

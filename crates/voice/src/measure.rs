@@ -76,6 +76,8 @@ impl Meter {
         }
         metrics::gauge!("guildhall_sfu_legs", "shard" => shard.clone()).set(report.legs);
         metrics::gauge!("guildhall_sfu_rooms", "shard" => shard.clone()).set(report.rooms);
+        metrics::gauge!("guildhall_sfu_shielded", "shard" => shard.clone())
+            .set(u32::from(report.is_shielded));
         metrics::gauge!("guildhall_sfu_flooded", "shard" => shard.clone()).set(u32::from(self.is_flooded()));
         metrics::gauge!("guildhall_sfu_busy", "shard" => shard).set(self.busy);
         self.last = Some(report);

@@ -256,6 +256,7 @@ impl Machine {
             let (known, is_known) = match known {
                 Known::Address(address, is_known) => (Known::Address(address, true), is_known),
                 Known::Stream(ssrc, is_known) => (Known::Stream(ssrc, true), is_known),
+                Known::Name(name, is_known) => (Known::Name(name, true), is_known),
             };
             if is_known {
                 self.known.insert(known)
@@ -263,11 +264,12 @@ impl Machine {
                 self.known.remove(&known)
             };
         }
-        let Shard { by_address, by_check, by_ssrc, .. } = &self.shard;
+        let Shard { by_address, by_check, by_ssrc, by_ufrag, .. } = &self.shard;
         let addresses =
             by_address.keys().chain(by_check.keys()).map(|address| Known::Address(*address, true));
         let streams = by_ssrc.keys().map(|ssrc| Known::Stream(*ssrc, true));
-        assert_eq!(self.known, addresses.chain(streams).collect());
+        let names = by_ufrag.keys().map(|name| Known::Name(name.clone(), true));
+        assert_eq!(self.known, addresses.chain(streams).chain(names).collect());
     }
 
     /// A datagram of which nothing is known.

@@ -71,7 +71,6 @@ impl Test {
 #[derive(Debug, Clone, Copy)]
 pub enum Operation {
     Add,
-    And,
     ShiftRight,
     Move,
 }
@@ -80,7 +79,6 @@ impl Operation {
     const fn bits(self) -> u8 {
         match self {
             Self::Add => 0x00,
-            Self::And => 0x50,
             Self::ShiftRight => 0x70,
             Self::Move => 0xB0,
         }
@@ -138,12 +136,6 @@ impl Assembler {
 
     pub fn register(&mut self, operation: Operation, to: u8, from: u8) {
         self.push(0x0F | operation.bits(), to, from, 0, 0);
-    }
-
-    /// A number of 64 bits.
-    pub fn wide(&mut self, to: u8, value: u64) {
-        self.push(0x18, to, 0, 0, value as u32 as i32);
-        self.push(0, 0, 0, 0, (value >> 32) as u32 as i32);
     }
 
     /// The map behind a descriptor.

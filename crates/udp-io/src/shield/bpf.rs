@@ -25,8 +25,6 @@ const LICENCE: &CStr = c"Dual MIT/GPL";
 pub enum Kind {
     Hash,
     Array,
-    /// Forgets what was used longest ago.
-    Recent,
 }
 
 /// The beginning of the kernel's `union bpf_attr` for [`command::MAP_CREATE`]; what is not given counts as zeros.
@@ -80,7 +78,6 @@ impl<const K: usize, const V: usize> Map<K, V> {
         let (kind, flags) = match kind {
             Kind::Hash => (1, NO_PREALLOC),
             Kind::Array => (2, 0),
-            Kind::Recent => (9, 0),
         };
         let mut create = MapCreate { kind, key_bytes: K as u32, value_bytes: V as u32, entries_max, flags };
         // SAFETY: there are no pointers in it.

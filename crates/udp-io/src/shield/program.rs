@@ -3,13 +3,11 @@
 //! It begins where the UDP header does, and returns how many bytes are let through: all or none.
 
 use super::Maps;
-use super::assembler::Operation::{Add, And, Move, ShiftRight};
+use super::assembler::Operation::{Add, Move, ShiftRight};
 use super::assembler::Size::{Byte, Double, Half, Word};
 use super::assembler::Test::{Equal, Greater, GreaterOrEqual, NotEqual};
 use super::assembler::{Assembler, FRAME, Instruction, Label, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9};
-use crate::limits::{
-    SHIELD_ELSEWHERE_PER_S, SHIELD_INTRODUCTIONS_PER_S, SHIELD_PREFIX_PER_S, SHIELD_STRANGERS_PER_S,
-};
+use crate::limits::{SHIELD_ELSEWHERE_PER_S, SHIELD_INTRODUCTIONS_PER_S, SHIELD_STRANGERS_PER_S};
 
 /// Why something is dropped, and where it is counted.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +30,6 @@ pub const BUDGETS: u32 = 2;
 /// The kernel's functions.
 mod function {
     pub const MAP_LOOKUP: i32 = 1;
-    pub const MAP_UPDATE: i32 = 2;
     pub const NOW_NS: i32 = 5;
     pub const LOAD_BYTES: i32 = 26;
     pub const LOAD_BYTES_RELATIVE: i32 = 68;
@@ -57,9 +54,9 @@ const PORT: i16 = ADDRESS + 16;
 /// The first 12 bytes of what it carries.
 const HEAD: i16 = -40;
 const STREAM: i16 = -44;
-const PREFIX: i16 = -56;
-const BUCKET: i16 = -72;
-const INDEX: i16 = -76;
+/// An attribute's header, and the first 8 bytes of it.
+const NAME: i16 = -60;
+const INDEX: i16 = -64;
 
 /// A stretch of time is so many bits of nanoseconds: 134 ms.
 const STRETCH_BITS: i32 = 27;
@@ -79,6 +76,10 @@ const fn word(bytes: [u8; 4]) -> i32 {
     i32::from_ne_bytes(bytes)
 }
 
+const fn half(bytes: [u8; 2]) -> i32 {
+    u16::from_ne_bytes(bytes) as i32
+}
+
 struct Program<'a> {
     code: Assembler,
     maps: &'a Maps,
@@ -95,10 +96,10 @@ pub fn assemble(maps: &Maps) -> Vec<Instruction> {
 }
 
 impl Program<'_> {
-    /// R6 is the datagram, R7 why it is dropped if it is, R8 its length or a bucket's bound, R9 a bucket.
+    /// R6 is the datagram, R7 why it is dropped if it is, R8 its length, R9 a bucket.
     fn write(&mut self) {
         let (pass, deny) = (self.pass, self.deny);
-        let [stranger, introduction, real_time, control, look_up] =
+        let [stranger, check, introduction, known, real_time, control, look_up] =
             std::array::from_fn(|_| self.code.label());
         self.code.register(Move, R6, R1);
 
@@ -121,19 +122,31 @@ impl Program<'_> {
         self.code.jump_if(R1, Greater, 191, deny);
         self.code.jump_if(R1, GreaterOrEqual, 128, real_time);
         self.code.jump_if(R1, Greater, 63, deny);
-        // DTLS of nobody whose checks were answered.
+        // DTLS of nobody whose checks were answered; of before version 1.3 it says so.
+        self.code.jump_if(R1, GreaterOrEqual, 32, stranger);
+        let no_dtls = self.code.label();
+        self.code.load(Byte, R2, FRAME, HEAD + 1);
+        self.code.jump_if(R2, NotEqual, 0xFE, no_dtls);
         self.code.jump_if(R1, GreaterOrEqual, 20, stranger);
+        self.code.put(no_dtls);
         self.code.jump_if(R1, Greater, 3, deny);
         self.code.load(Word, R1, FRAME, HEAD + 4);
         let no_stun = self.code.label();
         // The whole register is compared with a sign that the number does not have.
         self.code.jump_if(R1, NotEqual, word([0x21, 0x12, 0xA4, 0x42]), no_stun);
-        self.code.jump_if(R8, GreaterOrEqual, STUN_HEADER, introduction);
+        self.code.jump_if(R8, GreaterOrEqual, STUN_HEADER, check);
         self.code.put(no_stun);
         self.code.jump_if(R8, NotEqual, DISCOVERY, deny);
         self.code.load(Word, R1, FRAME, HEAD);
-        self.code.jump_if(R1, Equal, word([0, 1, 0, 70]), introduction);
-        self.code.jump(deny);
+        self.code.jump_if(R1, NotEqual, word([0, 1, 0, 70]), deny);
+        self.look_up(self.maps.streams.fd(), HEAD + 4);
+        self.code.jump_if(R0, Equal, 0, introduction);
+        self.code.jump(known);
+
+        self.code.put(check);
+        self.name(introduction);
+        self.code.jump_if(R0, Equal, 0, introduction);
+        self.code.jump(known);
 
         self.code.put(real_time);
         self.code.load(Byte, R1, FRAME, HEAD + 1);
@@ -147,6 +160,8 @@ impl Program<'_> {
         self.code.store(Word, FRAME, STREAM, R2);
         self.look_up(self.maps.streams.fd(), STREAM);
         self.code.jump_if(R0, Equal, 0, stranger);
+
+        self.code.put(known);
         self.code.value(Move, R7, Reason::Elsewhere as i32);
         self.take_from_bucket(SHIELD_ELSEWHERE_PER_S);
         self.code.jump(pass);
@@ -158,7 +173,6 @@ impl Program<'_> {
 
         self.code.put(introduction);
         self.code.value(Move, R7, Reason::Introduction as i32);
-        self.prefix();
         self.budget(Budget::Introductions, SHIELD_INTRODUCTIONS_PER_S);
 
         self.code.put(pass);
@@ -195,35 +209,13 @@ impl Program<'_> {
         self.load_bytes(0, PORT, 2);
     }
 
-    /// Where introductions come from: the first three bytes of an IPv4 address, the first seven of an IPv6 one.
-    fn prefix(&mut self) {
-        let (v4, known, begin) = (self.code.label(), self.code.label(), self.code.label());
-        let after = self.code.label();
-        self.code.load(Word, R1, R6, PROTOCOL);
-        self.code.jump_if(R1, Equal, IPV4, v4);
-        self.code.load(Double, R1, FRAME, ADDRESS);
-        self.code.wide(R2, 0x00FF_FFFF_FFFF_FFFF);
-        self.code.register(And, R1, R2);
-        self.code.jump(begin);
-        self.code.put(v4);
-        self.code.load(Word, R1, FRAME, ADDRESS_V4);
-        self.code.value(And, R1, 0x00FF_FFFF);
-        self.code.put(begin);
-        self.code.store(Double, FRAME, PREFIX, R1);
-        self.look_up(self.maps.prefixes.fd(), PREFIX);
-        self.code.jump_if(R0, NotEqual, 0, known);
-        for at in [0, 8] {
-            self.code.store_value(Double, FRAME, BUCKET + at, 0);
-        }
-        self.code.map(R1, self.maps.prefixes.fd());
-        self.stack(R2, PREFIX);
-        self.stack(R3, BUCKET);
-        self.code.value(Move, R4, 0);
-        self.code.call(function::MAP_UPDATE);
-        self.code.jump(after);
-        self.code.put(known);
-        self.take_from_bucket(SHIELD_PREFIX_PER_S);
-        self.code.put(after);
+    /// The name by which a browser's check calls us, if it comes first, as a key; else a key that nobody has.
+    fn name(&mut self, stranger: Label) {
+        self.load_bytes(UDP_HEADER + STUN_HEADER, NAME, 12);
+        self.code.jump_if(R0, NotEqual, 0, stranger);
+        self.code.load(Half, R1, FRAME, NAME);
+        self.code.jump_if(R1, NotEqual, half([0, 6]), stranger);
+        self.look_up(self.maps.names.fd(), NAME + 4);
     }
 
     fn budget(&mut self, budget: Budget, per_s: u64) {
