@@ -2,20 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use e2e::Server;
 use e2e::call::{begin_raid, relay_of};
+use e2e::{SaidSoFar, Server};
 
 /// For each packet, as often as there are packets.
 const FOR_PACKETS: [&str; 3] = ["epoll_pwait2", "recvmmsg", "sendmmsg"];
-/// Once a second: the report to signalling, with the processor time and the kernel's count of overflows in it. And whoever begins to speak is told of.
-const FOR_REPORTS: [&str; 4] = ["write", "sendto", "getsockopt", "clock_gettime"];
+/// Once a second: the report to signalling, with the processor time and the kernel's counts of overflows and of what its shield has dropped in it. And whoever begins to speak is told of.
+const FOR_REPORTS: [&str; 5] = ["write", "sendto", "getsockopt", "clock_gettime", "bpf"];
 
 #[test]
 fn while_people_talk_the_relay_receives_sends_and_waits() {
     let server = Server::start_with(1, &["--shards", "1"]);
     let mut load = begin_raid(&server, &["--participants", "20", "--speakers", "4", "--seconds", "6"]);
+    // A second after it began it puts one up.
+    let is_shielded = server.process.lines.until_said(
+        SaidSoFar::NOTHING,
+        "event=shield is=",
+        Instant::now() + Duration::from_secs(20),
+    );
+    assert!(is_shielded, "{}", server.process.lines.story());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let trace = folder.path().join("trace");
     // For three seconds.

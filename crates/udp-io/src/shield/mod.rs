@@ -71,7 +71,8 @@ struct Maps {
     streams: Map<4, BUCKET_BYTES>,
     names: Map<NAME_BYTES, BUCKET_BYTES>,
     budgets: Map<4, BUCKET_BYTES>,
-    drops: Map<4, 8>,
+    /// One value, of a count for each reason.
+    drops: Map<4, { 8 * program::REASONS }>,
 }
 
 /// Once it is attached it works until the socket has another or is closed, whoever made it.
@@ -129,14 +130,15 @@ impl Shield {
 
     /// Since it was made.
     pub fn shielded(&self) -> io::Result<Shielded> {
+        let counts = self.maps.drops.get(&[0; 4])?;
         let count = |reason: program::Reason| {
-            self.maps.drops.get(&(reason as u32).to_ne_bytes()).map(u64::from_ne_bytes)
+            counts[8 * reason as usize..].first_chunk().map_or(0, |count| u64::from_ne_bytes(*count))
         };
         Ok(Shielded {
-            malformed: count(program::Reason::Malformed)?,
-            strangers: count(program::Reason::Stranger)?,
-            introductions: count(program::Reason::Introduction)?,
-            elsewhere: count(program::Reason::Elsewhere)?,
+            malformed: count(program::Reason::Malformed),
+            strangers: count(program::Reason::Stranger),
+            introductions: count(program::Reason::Introduction),
+            elsewhere: count(program::Reason::Elsewhere),
         })
     }
 }
@@ -148,7 +150,7 @@ impl Maps {
             streams: Map::new(Kind::Hash, SHIELD_STREAMS)?,
             names: Map::new(Kind::Hash, SHIELD_NAMES)?,
             budgets: Map::new(Kind::Array, program::BUDGETS)?,
-            drops: Map::new(Kind::Array, program::REASONS)?,
+            drops: Map::new(Kind::Array, 1)?,
         })
     }
 }

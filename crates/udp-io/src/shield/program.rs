@@ -17,7 +17,7 @@ pub enum Reason {
     Introduction = 2,
     Elsewhere = 3,
 }
-pub const REASONS: u32 = 4;
+pub const REASONS: usize = 4;
 
 /// What is shared by all who are not known.
 #[derive(Debug, Clone, Copy)]
@@ -180,12 +180,17 @@ impl Program<'_> {
         self.code.exit();
 
         self.code.put(deny);
-        self.code.store(Word, FRAME, INDEX, R7);
+        self.code.store_value(Word, FRAME, INDEX, 0);
         self.look_up(self.maps.drops.fd(), INDEX);
         let end = self.code.label();
         self.code.jump_if(R0, Equal, 0, end);
         self.code.value(Move, R1, 1);
-        self.code.add_atomically(R0, 0, R1);
+        for reason in [Reason::Malformed, Reason::Stranger, Reason::Introduction, Reason::Elsewhere] {
+            let another = self.code.label();
+            self.code.jump_if(R7, NotEqual, reason as i32, another);
+            self.code.add_atomically(R0, 8 * reason as i16, R1);
+            self.code.put(another);
+        }
         self.code.put(end);
         self.code.value(Move, R0, 0);
         self.code.exit();
