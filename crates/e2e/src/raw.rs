@@ -16,7 +16,7 @@ use transport::{Key, Mode, NonceCounter, ReplayWindow, Session};
 use crate::wire::{WITHIN, Wire, tls};
 use crate::{Server, User};
 
-/// The kernel lets questions of a network through again after a tenth of a second or two.
+/// The kernel lets what comes in somebody's name through again after a tenth of a second or two.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// GUILDS and GUILD_VOICE_STATES, members' and channels' messages.
 const INTENTS: u32 = 1 | 1 << 7 | 1 << 9 | 1 << 15;
@@ -264,12 +264,32 @@ fn open(
 }
 
 /// Asks where we are; every datagram up to the answer, the answer with it, is written down. What came before is taken first: a socket whose
-/// buffer is full would lose the answer. Asks again as people do who come in a rush, of whose questions the kernel drops some.
+/// buffer is full would lose the answer.
 pub fn discover(
     socket: &UdpSocket,
     media: SocketAddr,
     ssrc: Ssrc,
     datagrams: &mut Vec<Datagram>,
+) -> DiscoveryResponse {
+    ask(socket, media, ssrc, datagrams, WITHIN)
+}
+
+/// The same about a stream in whose name others flood, so that a stranger's question may be dropped with theirs: asks again until it is answered.
+pub fn discover_in_a_flood(
+    socket: &UdpSocket,
+    media: SocketAddr,
+    ssrc: Ssrc,
+    datagrams: &mut Vec<Datagram>,
+) -> DiscoveryResponse {
+    ask(socket, media, ssrc, datagrams, ASK_AGAIN_AFTER)
+}
+
+fn ask(
+    socket: &UdpSocket,
+    media: SocketAddr,
+    ssrc: Ssrc,
+    datagrams: &mut Vec<Datagram>,
+    again_after: Duration,
 ) -> DiscoveryResponse {
     let mut request = [0; DISCOVERY_LEN];
     DiscoveryRequest { ssrc }.write(&mut request).expect("the buffer is long enough");
@@ -282,11 +302,11 @@ pub fn discover(
     }
     socket.set_nonblocking(false).expect("a socket takes options");
     loop {
-        assert!(Instant::now() < deadline, "discovery was not answered");
         socket.send_to(&request, media).expect("loopback takes datagrams");
-        if let Some(response) = answer(socket, ssrc, datagrams, Instant::now() + ASK_AGAIN_AFTER) {
+        if let Some(response) = answer(socket, ssrc, datagrams, Instant::now() + again_after) {
             return response;
         }
+        assert!(Instant::now() < deadline, "discovery was not answered");
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use e2e::call::{Call, Sums};
-use e2e::raw::{Raw, Ticket, discover, identify, voice_wire};
+use e2e::raw::{Raw, Ticket, discover_in_a_flood, identify, voice_wire};
 use e2e::wire::{Heard, WITHIN, Wire, exchange};
 use rtp_wire::{DISCOVERY_LEN, DiscoveryRequest, Ssrc};
 use serde_json::{Value, json};
@@ -242,7 +242,7 @@ fn the_relay_bears_floods_of_every_kind() {
                 inside.fence();
             }
         }
-        discover(&stranger, media, inside.ssrc, &mut answers);
+        discover_in_a_flood(&stranger, media, inside.ssrc, &mut answers);
         answers.clear();
     }
     // All but the questions about a stream that is, of one's own the pings and keepalives, and one of the same packets were dropped.

@@ -4,11 +4,18 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::Instant;
 
+use sfu_core::limits::LEGS_MAX;
 use sfu_core::{Known, Shard};
 use sfu_wire::DropCount;
+use udp_io::limits::{SHIELD_NAMES, SHIELD_STREAMS};
 
 use crate::limits::SHIELD_AGAIN_AFTER;
 use crate::log;
+
+const _: () = assert!(
+    SHIELD_STREAMS as usize >= LEGS_MAX && SHIELD_NAMES as usize >= LEGS_MAX,
+    "the kernel is told of every leg"
+);
 
 /// A shard's program in the kernel, kept up with whom the shard knows.
 pub struct Shield {

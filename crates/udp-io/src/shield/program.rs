@@ -261,19 +261,21 @@ impl Program<'_> {
 
     /// Zero is at R0 then if there are as many.
     fn load_bytes(&mut self, from: i32, to: i16, len: i32) {
-        self.code.register(Move, R1, R6);
-        self.code.value(Move, R2, from);
-        self.stack(R3, to);
-        self.code.value(Move, R4, len);
+        self.bytes(from, to, len);
         self.code.call(function::LOAD_BYTES);
     }
 
     fn load_network_bytes(&mut self, from: i32, to: i16, len: i32) {
+        self.bytes(from, to, len);
+        self.code.value(Move, R5, FROM_NETWORK_HEADER);
+        self.code.call(function::LOAD_BYTES_RELATIVE);
+    }
+
+    /// Which bytes of the datagram to load, and where to.
+    fn bytes(&mut self, from: i32, to: i16, len: i32) {
         self.code.register(Move, R1, R6);
         self.code.value(Move, R2, from);
         self.stack(R3, to);
         self.code.value(Move, R4, len);
-        self.code.value(Move, R5, FROM_NETWORK_HEADER);
-        self.code.call(function::LOAD_BYTES_RELATIVE);
     }
 }
