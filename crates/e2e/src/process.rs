@@ -140,6 +140,10 @@ impl Drop for Running {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The test that fails knows of one process what it said, and another may be to blame.
+        if std::thread::panicking() {
+            eprintln!("{}", self.lines.story());
+        }
     }
 }
 

@@ -57,6 +57,7 @@ impl GuildCore {
             is_hearsay: false,
             terms: self.sessions.get(&state.session).map(|session| session.terms),
             former: None,
+            told: None,
         };
         self.judge(&mut entry, now);
         Some(entry)

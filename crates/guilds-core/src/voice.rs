@@ -43,9 +43,31 @@ pub(crate) struct VoiceEntry {
     pub terms: Option<Terms>,
     /// The server that it was on before, which may still serve it.
     pub former: Option<ServerId>,
+    /// Where it was told to connect last, until it is there.
+    pub told: Option<Told>,
+}
+
+/// A VOICE_SERVER_UPDATE: to be said once more in the same words to a client that asks again on its way. discord.py takes another token for
+/// another server, begins anew and asks again, as often as it is answered so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    at: UnixMs,
+    server: ServerId,
+    endpoint: String,
+    token: String,
 }
 
 impl VoiceEntry {
+    /// What it was told, where nothing has changed since and it has hardly had the time to come.
+    fn told_now(&self, placement: &Placement, now: UnixMs) -> Option<&Told> {
+        let told = self.told.as_ref()?;
+        let Placement::On { server, endpoint } = placement else { return None };
+        let is_same = told.server == *server && told.endpoint == *endpoint;
+        let is_on_its_way = matches!(self.life, Life::Pending { .. });
+        let is_new = now.0.saturating_sub(told.at.0) <= PENDING_GRACE_MS;
+        (is_same && is_on_its_way && is_new).then_some(told)
+    }
+
     /// As the voice server is to know it.
     pub fn participant(&self) -> Participant {
         let VoiceState { user, session, channel, flags, suppress, request_to_speak, joined_at, .. } =
@@ -230,6 +252,7 @@ impl GuildCore {
             is_hearsay: false,
             terms: self.sessions.get(&session).map(|session| session.terms),
             former: None,
+            told: None,
         };
         self.judge(&mut entry, now);
         entry
@@ -394,6 +417,9 @@ impl GuildCore {
     pub(crate) fn set_life(&mut self, user: UserId, life: Life) {
         let entry = self.voice.get_mut(&user).expect("only a participant has a connection");
         entry.life = life;
+        if life == Life::Live {
+            entry.told = None;
+        }
         if let Some(at) = life.absent_at(self.absence_ms) {
             self.absence_due = Some(self.absence_due.map_or(at, |due| due.min(at)));
         }
@@ -415,26 +441,18 @@ impl GuildCore {
         }
     }
 
-    /// VOICE_SERVER_UPDATE with a new token, to the session that is in voice.
+    /// VOICE_SERVER_UPDATE to the session that is in voice.
     pub(crate) fn tell_server(&mut self, turn: &mut Turn<'_>, user: UserId) {
-        // Grows over restarts too, since a guild is not told where to connect a thousand times a millisecond.
-        self.serial = (self.serial + 1).max(turn.now.0 << 10);
+        let placement = self.placements.of(&self.voice[&user].zone).clone();
+        if self.voice[&user].told_now(&placement, turn.now).is_none() {
+            let told = self.newly_told(turn.now, user, placement);
+            self.voice.entry(user).and_modify(|entry| entry.told = told);
+        }
         self.set_life(user, Life::Pending { since: turn.now });
         let entry = &self.voice[&user];
-        let (token, endpoint) = match self.placements.of(&entry.zone) {
-            Placement::On { server, endpoint } => {
-                let token = VoiceToken {
-                    user,
-                    session: entry.state.session,
-                    guild: self.guild.id,
-                    channel: entry.state.channel,
-                    server: server.clone(),
-                    expires_at: UnixMs(turn.now.0 + VOICE_TOKEN_MS),
-                    serial: self.serial,
-                };
-                (token.sign(&self.token_key), Some(endpoint.clone()))
-            }
-            Placement::Idle | Placement::Awaiting => (String::new(), None),
+        let (token, endpoint) = match &entry.told {
+            Some(told) => (told.token.clone(), Some(told.endpoint.clone())),
+            None => (String::new(), None),
         };
         let event = object::VoiceServer { token, guild_id: self.guild.id, endpoint };
         let session = entry.state.session;
@@ -449,6 +467,24 @@ impl GuildCore {
             // A gateway that has yet to attach it knows what its client was told.
             note: self.sessions.contains_key(&session).then(|| Box::new(Note::Server(session, server))),
         });
+    }
+
+    /// With a token of its own.
+    fn newly_told(&mut self, now: UnixMs, user: UserId, placement: Placement) -> Option<Told> {
+        // Grows over restarts too, since a guild is not told where to connect a thousand times a millisecond.
+        self.serial = (self.serial + 1).max(now.0 << 10);
+        let Placement::On { server, endpoint } = placement else { return None };
+        let VoiceState { session, channel, .. } = self.voice[&user].state;
+        let token = VoiceToken {
+            user,
+            session,
+            guild: self.guild.id,
+            channel,
+            server: server.clone(),
+            expires_at: UnixMs(now.0 + VOICE_TOKEN_MS),
+            serial: self.serial,
+        };
+        Some(Told { at: now, server, endpoint, token: token.sign(&self.token_key) })
     }
 
     /// VOICE_STATE_UPDATE to those who see the channel; those who saw only the old one see the user leave.

@@ -91,6 +91,29 @@ fn the_same_channel_without_a_live_connection_is_answered_with_a_server() {
     );
 }
 
+/// discord.py begins anew at every token that it does not know, and asks again: it would never end.
+#[test]
+fn who_asks_again_on_its_way_is_told_the_same() {
+    let mut world = World::attached();
+    let first = world.join(ANN, LOBBY);
+    let second = world.join(ANN, LOBBY);
+    assert_eq!(token(&world, &second), token(&world, &first));
+    // It has had its time to come.
+    world.now.0 += PENDING_GRACE_MS + 1;
+    let third = world.join(ANN, LOBBY);
+    assert!(token(&world, &third).serial > token(&world, &first).serial);
+    // It came and has gone.
+    world.live(ANN);
+    world.gone(ANN);
+    let fourth = world.join(ANN, LOBBY);
+    assert!(token(&world, &fourth).serial > token(&world, &third).serial);
+    // It left.
+    world.leave(ANN);
+    let fifth = world.join(ANN, LOBBY);
+    assert!(token(&world, &fifth).serial > token(&world, &fourth).serial);
+    world.check_invariants();
+}
+
 #[test]
 fn reports_of_another_server_or_session_change_nothing() {
     let mut world = World::attached();
