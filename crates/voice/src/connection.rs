@@ -1,15 +1,15 @@
 //! One client's connection: TLS, WebSocket, and the way between it and the hub.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use client_wire::voice::{CloseCode, Version};
 use futures_util::{SinkExt as _, StreamExt as _};
+use rustls::ServerConfig;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode as WsCloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -24,6 +24,7 @@ use crate::limits::{
     CLOSE_TIMEOUT, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX, WRITE_QUEUE_MAX,
     WRITE_TIMEOUT, WRITES_PER_WAKE,
 };
+use crate::tls::TlsStream;
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
@@ -39,7 +40,7 @@ pub enum Outgoing {
 /// Serves a connection from its first byte to its last. Until the deadline it must be a WebSocket.
 pub async fn serve(
     tcp: TcpStream,
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     conn: ConnId,
     inputs: mpsc::Sender<Input>,
     pass: Pass<IpAddr>,
@@ -60,9 +61,9 @@ pub async fn serve(
     let _ = inputs.send(Input::Closed { conn, code }).await;
 }
 
-async fn handshake(tcp: TcpStream, tls: TlsAcceptor) -> Result<(Socket, Option<Version>), WsError> {
+async fn handshake(tcp: TcpStream, tls: Arc<ServerConfig>) -> Result<(Socket, Option<Version>), WsError> {
     tcp.set_nodelay(true)?;
-    let stream = tls.accept(tcp).await?;
+    let stream = TlsStream::accept(tcp, tls).await?;
     let mut version = None;
     // The type of the refusal is the library's.
     #[allow(clippy::result_large_err)]

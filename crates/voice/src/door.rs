@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voice_core::ConnId;
@@ -30,7 +30,7 @@ pub struct Door {
 
 /// Where connections go.
 pub struct Ways {
-    pub tls: TlsAcceptor,
+    pub tls: Arc<ServerConfig>,
     pub hub: mpsc::Sender<Input>,
     pub carriers: Carriers,
 }
@@ -75,7 +75,8 @@ async fn enter(
             Box::pin(ways.carriers.serve(tcp, from.ip(), pass, deadline)).await;
         }
         Ok(Ok(1)) => {
-            let serving = connection::serve(tcp, ways.tls.clone(), conn, ways.hub.clone(), pass, deadline);
+            let serving =
+                connection::serve(tcp, Arc::clone(&ways.tls), conn, ways.hub.clone(), pass, deadline);
             Box::pin(serving).await;
         }
         Ok(_) => tracing::debug!(?conn, "a connection said nothing"),

@@ -22,6 +22,7 @@ mod process;
 mod relay;
 mod reports;
 mod shards;
+mod tls;
 
 use std::ffi::OsString;
 use std::io;
@@ -41,7 +42,6 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use voice_core::VoiceCore;
@@ -163,7 +163,6 @@ impl Voice {
             return Err(VoiceError::NoShards);
         }
         let tls = tls_config(config.certificate.as_ref(), &config.data, &config.id.0, &config.host)?;
-        let tls = TlsAcceptor::from(tls);
         let bind = |error| VoiceError::Bind { what: "the voice WebSocket", address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
         let listens = listener.local_addr().map_err(bind)?;

@@ -46,7 +46,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Read and write buffers of a WebSocket. Because: messages are some hundred bytes, and idle connections are many.
 pub const READ_BUFFER_BYTES: usize = 512;
 /// Bytes gathered for one write when several messages wait. What was once gathered a connection holds for good.
-pub const WRITE_BUFFER_BYTES: usize = 2 << 10;
+pub const WRITE_BUFFER_BYTES: usize = 512;
 pub const WRITE_BUFFER_BYTES_MAX: usize = 256 << 10;
 
 /// The media sockets' buffers. Because: while a new relay process starts, packets wait in them: half a second of 100,000 small
