@@ -79,9 +79,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
             processed?;
             sent?;
             match stream.state {
-                State::Open => return Ok(stream),
+                // Who has said all at once and no more to come is still heard.
+                State::Open | State::PeerClosed => return Ok(stream),
                 State::Handshake => {}
-                State::PeerClosed | State::Failed => return Err(io::ErrorKind::UnexpectedEof.into()),
+                State::Failed => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
             match stream.io.read(&mut room).await? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -180,7 +181,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 State::PeerClosed => break,
                 State::Failed => return Poll::Ready(Err(invalid("it has failed before"))),
             }
-            ready!(ROOM.with_borrow_mut(|room| {
+            let outcome = ready!(ROOM.with_borrow_mut(|room| {
                 let mut buffer = ReadBuf::new(room);
                 ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
                 let came = buffer.filled_mut();
@@ -198,7 +199,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TlsStream<T> {
                 // No more than one record fits into the room.
                 self.keep(&came[done..]);
                 Poll::Ready(outcome)
-            }))?;
+            }));
+            // What was said before the error comes before it.
+            if self.text.is_empty() {
+                outcome?;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -439,7 +444,8 @@ mod tests {
     #[tokio::test]
     async fn each_side_hears_the_other_end() {
         for version in [&TLS12, &TLS13] {
-            let (mut client, mut server) = Ends::new(version).connect(1 << 16).await;
+            let ends = Ends::new(version);
+            let (mut client, mut server) = ends.connect(1 << 16).await;
             client.shutdown().await.unwrap();
             assert_eq!(server.read(&mut [0; 9]).await.unwrap(), 0);
             pass(&mut server, &mut client, 500).await;
@@ -447,9 +453,40 @@ mod tests {
             assert_eq!(client.read(&mut [0; 9]).await.unwrap(), 0);
 
             // Cut off is no end.
-            let (client, mut server) = Ends::new(version).connect(1 << 16).await;
+            let (client, mut server) = ends.connect(1 << 16).await;
             drop(client.into_inner());
             assert_eq!(server.read(&mut [0; 9]).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    /// All in one piece, as a busy network delivers it.
+    #[tokio::test]
+    async fn what_is_said_before_an_end_is_heard_before_it() {
+        for version in [&TLS12, &TLS13] {
+            let ends = Ends::new(version);
+            let (near, far) = tokio::io::duplex(1 << 16);
+            let all_at_once = async {
+                let name = ServerName::try_from("localhost").unwrap();
+                let mut client = ends.client.connect(name, near).await.unwrap();
+                client.write_all(&bytes(9)).await.unwrap();
+                client.shutdown().await.unwrap();
+                client
+            };
+            let (_client, server) =
+                tokio::join!(all_at_once, TlsStream::accept(far, Arc::clone(&ends.server)));
+            let mut heard = Vec::new();
+            server.unwrap().read_to_end(&mut heard).await.unwrap();
+            assert_eq!(heard, bytes(9));
+
+            let (mut client, mut server) = ends.connect(1 << 16).await;
+            client.write_all(&bytes(9)).await.unwrap();
+            client.flush().await.unwrap();
+            let (mut wire, _) = client.into_inner();
+            wire.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            let mut heard = [0; 99];
+            assert_eq!(server.read(&mut heard).await.unwrap(), 9);
+            assert_eq!(heard[..9], bytes(9));
+            assert_eq!(server.read(&mut heard).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
 
