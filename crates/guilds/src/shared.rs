@@ -155,20 +155,28 @@ impl Shared {
     /// Hands a call to its guild's actor.
     pub fn send_call(self: &Arc<Self>, guild: GuildId, call: Call, reply: Reply) {
         let must_arrive = matches!(call, Call::Detach { .. });
-        match self.actor(guild).try_send(Input::Call(call, reply)) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(input) | mpsc::error::TrySendError::Closed(input))
-                if must_arrive =>
-            {
-                let shared = Arc::clone(self);
-                // An actor that ended meanwhile is begun anew; it knows no session, so nothing is left to detach there.
-                self.tasks.spawn(async move { shared.actor(guild).send(input).await });
-            }
-            Err(refused) => {
-                if let Input::Call(_, reply) = refused.into_inner() {
-                    // A caller that has gone away needs no answer.
-                    let _ =
-                        reply.send(Err(ApiError::new(503, 0, "The guild is overloaded. Try again soon.")));
+        let mut input = Input::Call(call, reply);
+        loop {
+            match self.actor(guild).try_send(input) {
+                Ok(()) => return,
+                // It ended since it was found, and the next one begins.
+                Err(mpsc::error::TrySendError::Closed(back)) => input = back,
+                Err(mpsc::error::TrySendError::Full(back)) if must_arrive => {
+                    let shared = Arc::clone(self);
+                    // An actor that ended meanwhile is begun anew; it knows no session, so nothing is left to detach there.
+                    self.tasks.spawn(async move { shared.actor(guild).send(back).await });
+                    return;
+                }
+                Err(mpsc::error::TrySendError::Full(back)) => {
+                    if let Input::Call(_, reply) = back {
+                        // A caller that has gone away needs no answer.
+                        let _ = reply.send(Err(ApiError::new(
+                            503,
+                            0,
+                            "The guild is overloaded. Try again soon.",
+                        )));
+                    }
+                    return;
                 }
             }
         }

@@ -788,3 +788,22 @@ async fn a_gateway_that_was_cut_off_listens_again() {
     world.handle.shutdown().await;
     assert!(world.link.clone().listen(GATEWAY).await.is_none(), "nobody is there to listen to");
 }
+
+/// Its task ends with each answer, while others have just found it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_a_guild_whose_task_ends_is_answered_by_the_next_one() {
+    let world = World::new().await;
+    let ask = || {
+        let link = world.link.clone();
+        tokio::spawn(async move {
+            for _ in 0..1_000 {
+                let (actor, op) = (Some(UserId(1)), Op::ListChannels(GuildId(1)));
+                let call = Call::Rest { actor, operator: false, reason: None, op };
+                assert_eq!(refused(link.call(call).await).0, 404);
+            }
+        })
+    };
+    for asked in [ask(), ask(), ask(), ask()] {
+        asked.await.unwrap();
+    }
+}
